@@ -1,0 +1,1 @@
+//! Specimens for the `explore` tool.

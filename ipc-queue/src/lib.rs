@@ -1,0 +1,1 @@
+//! Queues and pipes between processes, in shared memory.
