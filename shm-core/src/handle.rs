@@ -165,6 +165,13 @@ pub fn forget(id: SegmentId) {
     });
 }
 
+/// Whether the file of this identity was offered and not yet forgotten: whoever sent it has it, so
+/// it need not be sent back.
+#[must_use]
+pub fn was_offered(id: SegmentId) -> bool {
+    with_table(|table| table.arrived.contains_key(&id))
+}
+
 /// Sets what to call when a handle names a file that is not here: it should take in what waits in
 /// the process's socket ([`offer`]) and return at once. One for the whole process; the last wins.
 pub fn on_missing(receive: fn()) {

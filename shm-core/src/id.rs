@@ -24,8 +24,20 @@ impl SegmentId {
                 Err(errno) => return Err(Error::system("getrandom")(errno)),
             }
         }
+        Ok(SegmentId::from_bytes(bytes))
+    }
+
+    /// The identity as bytes, for a message; [`from_bytes`](SegmentId::from_bytes) undoes it.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.0[0]) | (u128::from(self.0[1]) << 64)).to_le_bytes()
+    }
+
+    /// The identity that [`to_bytes`](SegmentId::to_bytes) wrote down.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> SegmentId {
         let value = u128::from_le_bytes(bytes);
-        Ok(SegmentId([value as u64, (value >> 64) as u64]))
+        SegmentId([value as u64, (value >> 64) as u64])
     }
 }
 
