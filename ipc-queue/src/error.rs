@@ -1,7 +1,10 @@
 //! What can go wrong: [`Error`] when a queue is made or attached, [`SendError`] and [`RecvError`]
 //! in its operations.
 
+use std::io;
+
 use crate::Side;
+use crate::ring::Stop;
 
 /// Why a queue could not be created, attached or taken over.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,7 +47,9 @@ pub enum Error {
     #[error("offset {0} holds no finished queue; create one there first, then attach")]
     NotAQueue(usize),
     /// Made by another version of this crate.
-    #[error("the queue has format {found}, this program speaks {expected}; build both from one version")]
+    #[error(
+        "the queue has format {found}, this program speaks {expected}; build both from one version"
+    )]
     Version {
         /// What the queue says.
         found: u32,
@@ -89,14 +94,13 @@ pub enum Error {
         pid: u32,
     },
     /// The side is not held by whom the caller says.
-    #[error("the {side} side is not held by the process that is to be replaced; look again who holds it")]
+    #[error(
+        "the {side} side is not held by the process that is to be replaced; look again who holds it"
+    )]
     RoleChanged {
         /// Which side.
         side: Side,
     },
-    /// The queue was closed.
-    #[error("the queue is closed; create a new one")]
-    Closed,
 }
 
 /// Why a send did not happen. What could not be sent is given back: the value, or, for batches
@@ -137,6 +141,17 @@ impl<T> SendError<T> {
         }
     }
 
+    /// The ring's reason, with what is given back.
+    pub(crate) fn from_stop(stop: Stop, value: T) -> Self {
+        match stop {
+            Stop::NotYet => SendError::Full(value),
+            Stop::Timeout => SendError::Timeout(value),
+            Stop::Closed => SendError::Closed(value),
+            Stop::PeerDead => SendError::PeerDead(value),
+            Stop::Corrupted => SendError::Corrupted(value),
+        }
+    }
+
     /// The same reason with another value.
     pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> SendError<U> {
         match self {
@@ -167,4 +182,42 @@ pub enum RecvError {
     /// The producer's index in shared memory is impossible.
     #[error("the ring is corrupted; throw it away, nothing in it can be trusted")]
     Corrupted,
+}
+
+impl From<Stop> for RecvError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::NotYet => RecvError::Empty,
+            Stop::Timeout => RecvError::Timeout,
+            Stop::Closed => RecvError::Closed,
+            Stop::PeerDead => RecvError::PeerDead,
+            Stop::Corrupted => RecvError::Corrupted,
+        }
+    }
+}
+
+impl From<SendError<()>> for io::Error {
+    fn from(error: SendError<()>) -> Self {
+        let kind = match error {
+            SendError::Full(()) => io::ErrorKind::WouldBlock,
+            SendError::Timeout(()) => io::ErrorKind::TimedOut,
+            SendError::Closed(()) => io::ErrorKind::BrokenPipe,
+            SendError::PeerDead(()) => io::ErrorKind::ConnectionReset,
+            SendError::Corrupted(()) => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<RecvError> for io::Error {
+    fn from(error: RecvError) -> Self {
+        let kind = match error {
+            RecvError::Empty => io::ErrorKind::WouldBlock,
+            RecvError::Timeout => io::ErrorKind::TimedOut,
+            RecvError::Closed => io::ErrorKind::UnexpectedEof,
+            RecvError::PeerDead => io::ErrorKind::ConnectionReset,
+            RecvError::Corrupted => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
 }

@@ -22,9 +22,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-use crate::primitive::{
-    Ordering, compiler_fence, fence, membarrier_all, membarrier_register,
-};
+use crate::primitive::{Ordering, compiler_fence, fence, membarrier_all, membarrier_register};
 
 /// How this process keeps publishers and sleepers from missing each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
