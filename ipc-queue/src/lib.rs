@@ -4,6 +4,8 @@ pub mod bell;
 mod ends;
 mod error;
 mod mapped;
+#[cfg(all(test, loom))]
+mod models;
 mod monitor;
 pub mod pipe;
 mod place;

@@ -1,5 +1,7 @@
 //! Bells: many ring, one or several wait.
 
+#![cfg(not(loom))]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The byte pipe between threads: order, wrapping, ends, waiting.
 
+#![cfg(not(loom))]
+
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
 
