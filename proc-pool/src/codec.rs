@@ -121,10 +121,7 @@ pub(crate) fn fill_blob(target: &mut [u8]) -> bool {
 }
 
 /// Deserialises the input, calls the task, serialises the result: what a worker does.
-pub(crate) fn run<T: Task>(
-    bytes: &[u8],
-    source: &mut dyn BlobSource,
-) -> Result<Encoded, Failure> {
+pub(crate) fn run<T: Task>(bytes: &[u8], source: &mut dyn BlobSource) -> Result<Encoded, Failure> {
     let input = decode::<T::Input>(bytes, source).map_err(Failure::Input)?;
     let output = T::call(input);
     encode(&output).map_err(Failure::Output)

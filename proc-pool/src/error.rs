@@ -7,7 +7,9 @@ use std::io;
 #[non_exhaustive]
 pub enum PoolError {
     /// `main` does not turn the program into a worker when it is started as one.
-    #[error("this program cannot start workers: put #[proc_pool::main] on main, or call proc_pool::init() first in it (in tests: #[proc_pool::test])")]
+    #[error(
+        "this program cannot start workers: put #[proc_pool::main] on main, or call proc_pool::init() first in it (in tests: #[proc_pool::test])"
+    )]
     NotInitialised,
     /// A pool of no workers.
     #[error("a pool needs at least one worker: ask for 1 or more, or for none in particular")]
@@ -82,7 +84,9 @@ pub enum TaskError {
         location: String,
     },
     /// The worker died while it ran the task, and the task may not run again, or not once more.
-    #[error("the worker running task {task} {death} (attempt {attempts}); declare the task #[task(pure)] to have it run again elsewhere")]
+    #[error(
+        "the worker running task {task} {death} (attempt {attempts}); declare the task #[task(pure)] to have it run again elsewhere"
+    )]
     WorkerDied {
         /// The task's name.
         task: &'static str,
@@ -108,7 +112,9 @@ pub enum TaskError {
         reason: String,
     },
     /// The worker does not know the task.
-    #[error("the worker does not know task {task}: register it with proc_pool::register before proc_pool::init() in main")]
+    #[error(
+        "the worker does not know task {task}: register it with proc_pool::register before proc_pool::init() in main"
+    )]
     Unknown {
         /// The task's name.
         task: &'static str,

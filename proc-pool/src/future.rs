@@ -76,8 +76,10 @@ impl<T: Task> fmt::Debug for TaskHandle<T> {
 fn decode<T: Task>(outcome: Outcome) -> Result<T::Output, TaskError> {
     let answer = outcome?;
     let (bytes, blobs) = answer.body.split_at(answer.head.bytes as usize);
-    codec::decode(bytes, &mut Arrived { rest: blobs })
-        .map_err(|reason| TaskError::Decode { task: T::NAME, reason: format!("its result: {reason}") })
+    codec::decode(bytes, &mut Arrived { rest: blobs }).map_err(|reason| TaskError::Decode {
+        task: T::NAME,
+        reason: format!("its result: {reason}"),
+    })
 }
 
 /// The results of these tasks, each with its index, in the order in which they come.

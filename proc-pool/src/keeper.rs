@@ -59,8 +59,10 @@ impl Keeper {
     /// Waits until a worker is gone, somebody calls, or the time is over.
     fn wait(&self, limit: Option<Duration>) {
         let living: Vec<&Child> = self.children.iter().flatten().collect();
-        let mut fds: Vec<PollFd<'_>> =
-            living.iter().map(|child| PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN)).collect();
+        let mut fds: Vec<PollFd<'_>> = living
+            .iter()
+            .map(|child| PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN))
+            .collect();
         fds.push(PollFd::new(&self.calls, PollFlags::IN));
         let limit = limit.map(|limit| Timespec {
             tv_sec: limit.as_secs() as i64,
@@ -83,7 +85,10 @@ impl Keeper {
             let death = child.reap();
             self.shared.pids[number].set(0);
             let again = self.shared.lock().worker_died(number, death);
-            if replace && again && let Err(error) = self.start(number) {
+            if replace
+                && again
+                && let Err(error) = self.start(number)
+            {
                 self.cannot_start(&error);
             }
             self.shared.bell.ring();

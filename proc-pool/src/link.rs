@@ -130,7 +130,9 @@ impl Link {
     pub fn flush(&mut self) -> bool {
         let mut moved = false;
         while let Some(first) = self.outbox.front() {
-            if first.sent == 0 && !push_files(&self.socket, &self.segment, &mut self.pushed, &first.input.files) {
+            if first.sent == 0
+                && !push_files(&self.socket, &self.segment, &mut self.pushed, &first.input.files)
+            {
                 break;
             }
             let Some(first) = self.outbox.front_mut() else { break };

@@ -166,7 +166,9 @@ impl Pool {
         self.threads.push(driver);
         match started.recv() {
             Ok(result) => result,
-            Err(_) => Err(PoolError::WorkersDoNotStart { reason: "the keeper panicked".to_owned() }),
+            Err(_) => {
+                Err(PoolError::WorkersDoNotStart { reason: "the keeper panicked".to_owned() })
+            }
         }
     }
 
@@ -219,7 +221,9 @@ impl Pool {
         let mut waiting = std::collections::VecDeque::new();
         let mut results = Vec::with_capacity(inputs.size_hint().0);
         loop {
-            waiting.extend(inputs.by_ref().take(INTAKE - waiting.len()).map(|input| self.submit(task, input)));
+            waiting.extend(
+                inputs.by_ref().take(INTAKE - waiting.len()).map(|input| self.submit(task, input)),
+            );
             let Some(first) = waiting.pop_front() else { return Ok(results) };
             results.push(first.wait()?);
         }

@@ -156,7 +156,10 @@ impl Worker {
     }
 
     fn run(mut self) -> Result<(), String> {
-        let hello = Encoded { bytes: self.registry.fingerprint().to_ne_bytes().into(), ..Encoded::default() };
+        let hello = Encoded {
+            bytes: self.registry.fingerprint().to_ne_bytes().into(),
+            ..Encoded::default()
+        };
         self.answer(HELLO, Outcome::Done, &hello)?;
         while let Some(request) = self.next_request()? {
             self.started += 1;
@@ -299,7 +302,8 @@ struct PipeBlobs<'a> {
 impl PipeBlobs<'_> {
     fn skip(&mut self) -> Result<(), String> {
         let mut rest = (&mut *self.pipe).take(self.left);
-        std::io::copy(&mut rest, &mut std::io::sink()).map_err(|error| format!("requests: {error}"))?;
+        std::io::copy(&mut rest, &mut std::io::sink())
+            .map_err(|error| format!("requests: {error}"))?;
         self.left = 0;
         Ok(())
     }

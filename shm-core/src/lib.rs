@@ -7,16 +7,20 @@ extern crate self as shm_core;
 
 mod array;
 mod backing;
+pub mod barrier;
 mod budget;
 mod error;
 mod fill;
 mod frozen;
+pub mod futex;
 #[cfg(feature = "serde")]
 pub mod handle;
 mod header;
 mod id;
 pub mod layout;
 mod name;
+#[doc(hidden)]
+pub mod primitive;
 mod records;
 mod segment;
 

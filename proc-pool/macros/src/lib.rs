@@ -28,13 +28,22 @@ fn parse_pure(attr: proc_macro2::TokenStream) -> Result<bool> {
     if word == "pure" {
         return Ok(true);
     }
-    Err(Error::new(word.span(), "expected nothing, or `pure`: the task may run again when its worker dies"))
+    Err(Error::new(
+        word.span(),
+        "expected nothing, or `pure`: the task may run again when its worker dies",
+    ))
 }
 
 fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream> {
     let signature = &function.sig;
-    refuse(signature.asyncness.map(|a| a.span()), "a task cannot be async: a worker runs one task at a time; make it a plain function")?;
-    refuse(signature.unsafety.map(|u| u.span()), "a task cannot be unsafe: a pool could not keep its promises; make a safe function that states them")?;
+    refuse(
+        signature.asyncness.map(|a| a.span()),
+        "a task cannot be async: a worker runs one task at a time; make it a plain function",
+    )?;
+    refuse(
+        signature.unsafety.map(|u| u.span()),
+        "a task cannot be unsafe: a pool could not keep its promises; make a safe function that states them",
+    )?;
     refuse(
         signature.generics.params.first().map(Spanned::span),
         "a task cannot be generic: parent and worker must agree on one function; write one task for each type",
@@ -43,10 +52,7 @@ fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream
         signature.generics.where_clause.as_ref().map(Spanned::span),
         "a task cannot have a where clause",
     )?;
-    refuse(
-        signature.variadic.as_ref().map(Spanned::span),
-        "a task cannot be variadic",
-    )?;
+    refuse(signature.variadic.as_ref().map(Spanned::span), "a task cannot be variadic")?;
     let (names, types) = parameters(function)?;
     let output = match &signature.output {
         ReturnType::Default => quote!(()),
@@ -55,7 +61,8 @@ fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream
             quote!(#ty)
         }
     };
-    let (attrs, vis, ident, block) = (&function.attrs, &function.vis, &signature.ident, &function.block);
+    let (attrs, vis, ident, block) =
+        (&function.attrs, &function.vis, &signature.ident, &function.block);
     let input = match types.as_slice() {
         [one] => quote!(#one),
         many => quote!((#(#many),*)),
@@ -114,7 +121,10 @@ fn parameters(function: &ItemFn) -> Result<(Vec<syn::Ident>, Vec<Type>)> {
     let mut types = Vec::new();
     for (index, argument) in function.sig.inputs.iter().enumerate() {
         let FnArg::Typed(argument) = argument else {
-            return Err(Error::new(argument.span(), "a task cannot be a method: `self` would have to cross; pass the data as an argument"));
+            return Err(Error::new(
+                argument.span(),
+                "a task cannot be a method: `self` would have to cross; pass the data as an argument",
+            ));
         };
         refuse_borrowed(&argument.ty)?;
         names.push(syn::Ident::new(&format!("argument_{index}"), Span::mixed_site()));
@@ -125,8 +135,14 @@ fn parameters(function: &ItemFn) -> Result<(Vec<syn::Ident>, Vec<Type>)> {
 
 fn refuse_borrowed(ty: &Type) -> Result<()> {
     match ty {
-        Type::Reference(_) => Err(Error::new(ty.span(), "a task cannot borrow: a reference means nothing in another process; take the value itself, or a `shm_core::Frozen` to share it without a copy")),
-        Type::ImplTrait(_) => Err(Error::new(ty.span(), "a task needs named types: parent and worker must agree on them")),
+        Type::Reference(_) => Err(Error::new(
+            ty.span(),
+            "a task cannot borrow: a reference means nothing in another process; take the value itself, or a `shm_core::Frozen` to share it without a copy",
+        )),
+        Type::ImplTrait(_) => Err(Error::new(
+            ty.span(),
+            "a task needs named types: parent and worker must agree on them",
+        )),
         _ => Ok(()),
     }
 }
@@ -142,7 +158,8 @@ fn refuse(found: Option<Span>, message: &str) -> Result<()> {
 #[proc_macro_attribute]
 pub fn main(_attr: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
-    let (attrs, vis, signature, block) = (&function.attrs, &function.vis, &function.sig, &function.block);
+    let (attrs, vis, signature, block) =
+        (&function.attrs, &function.vis, &function.sig, &function.block);
     if !signature.inputs.is_empty() || signature.asyncness.is_some() {
         let message = "#[proc_pool::main] goes on `fn main()`; with an async runtime call proc_pool::init() first and start the runtime after it";
         return Error::new(signature.span(), message).into_compile_error().into();
@@ -164,7 +181,8 @@ pub fn main(_attr: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(_attr: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
-    let (attrs, vis, signature, block) = (&function.attrs, &function.vis, &function.sig, &function.block);
+    let (attrs, vis, signature, block) =
+        (&function.attrs, &function.vis, &function.sig, &function.block);
     let name = signature.ident.to_string();
     quote! {
         #[::core::prelude::v1::test]
