@@ -1,16 +1,11 @@
 //! One process of the tree, with the handle on its folder in `/proc`.
 
-use std::time::{Duration, Instant};
-
 use crate::proc_files::maps::MappedSegment;
 use crate::proc_files::smaps::Rollup;
 use crate::proc_files::stat::Stat;
 use crate::proc_files::status::Status;
 use crate::proc_files::{ProcessDirectory, ReadError};
 use crate::process::{ProcessDetail, ProcessMemory, ProcessState};
-
-/// Reading a process's `maps` may take one part in this many of the time.
-const MAPS_SHARE: u32 = 50;
 
 /// A process of the tree.
 #[derive(Debug)]
@@ -27,8 +22,6 @@ pub(super) struct Member {
     pub(super) mapped: Vec<MappedSegment>,
     /// `VmSize` at that moment; `None` when `maps` must be read again.
     mapped_at_size: Option<u64>,
-    /// Not before this may `maps` be read again for a quick sample.
-    maps_due: Instant,
     /// Resident pages in memory files that no segment explains: program text kept on tmpfs.
     pub(super) unexplained: u64,
     /// `RssShmem` when `smaps` was last read.
@@ -62,7 +55,6 @@ impl Member {
             virtual_high_water: 0,
             mapped: Vec::new(),
             mapped_at_size: None,
-            maps_due: Instant::now(),
             unexplained: 0,
             walked_at_shmem: 0,
         }
@@ -157,22 +149,20 @@ impl Member {
         });
     }
 
-    /// Whether its mappings may have changed since `maps` was read, and it is time to look.
+    /// Whether its mappings may have changed since `maps` was read, given how many bytes of memory
+    /// files the known segments explain.
     pub(super) fn maps_are_stale(&self, explained: u64) -> bool {
-        let changed = self.mapped_at_size != Some(self.virtual_size)
-            || self.memory.shmem.saturating_sub(explained) > self.unexplained;
-        changed && Instant::now() >= self.maps_due
+        self.mapped_at_size != Some(self.virtual_size)
+            || self.memory.shmem.saturating_sub(explained) > self.unexplained
     }
 
-    /// Asks for `maps` to be read in the next sample.
+    /// Asks for `maps` to be read again.
     pub(super) fn distrust_maps(&mut self) {
         self.mapped_at_size = None;
     }
 
-    /// Notes that `maps` was read, and that it took since `began`.
-    pub(super) fn maps_were_read(&mut self, began: Instant) {
+    /// Notes that `maps` was read.
+    pub(super) fn maps_were_read(&mut self) {
         self.mapped_at_size = Some(self.virtual_size);
-        let cost = began.elapsed().min(Duration::from_millis(100));
-        self.maps_due = began + cost * MAPS_SHARE;
     }
 }

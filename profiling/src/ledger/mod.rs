@@ -1,14 +1,17 @@
 //! The ledger: who belongs to a process tree, and what memory each of them and each shared segment
 //! takes right now.
 
+mod budget;
 mod member;
 mod segments;
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::proc_files::{ProcessDirectory, children, maps, stat::Stat};
 use crate::snapshot::Snapshot;
+use budget::Budget;
 use member::Member;
 use segments::SegmentTable;
 
@@ -45,6 +48,8 @@ pub struct Ledger {
     walk_again: bool,
     /// Whether any sample was taken; the first one is always a full one.
     sampled: bool,
+    /// For reading `maps` in quick samples.
+    budget: Budget,
     buffer: Vec<u8>,
 }
 
@@ -73,6 +78,7 @@ impl Ledger {
             last_pid: None,
             walk_again: true,
             sampled: false,
+            budget: Budget::new(Instant::now()),
             buffer,
         })
     }
@@ -91,7 +97,9 @@ impl Ledger {
 
     /// A sample from the kernel's running counters: cheap, for timelines.
     ///
-    /// Segments and processes that are new are found here too. The first sample of a ledger is a
+    /// Processes that are new are found here too, and so are new segments, as long as reading
+    /// `maps` takes less than a fiftieth of the time (a process that maps and unmaps without end
+    /// has its own looked at less often). The first sample of a ledger is a
     /// [`full`](Self::full) one whichever is called.
     pub fn quick(&mut self) -> Snapshot {
         if !self.sampled {
@@ -102,15 +110,24 @@ impl Ledger {
         }
         self.refresh();
         self.segments.measure(&mut self.members);
-        for member in
-            self.members.iter_mut().filter(|member| !self.excluded.contains(&member.pid()))
-        {
-            if self.segments.wants_remap(member) {
-                self.segments.remap(member, &mut self.buffer);
+        self.remap_stale();
+        self.segments.locate_lost(&self.members);
+        self.snapshot()
+    }
+
+    /// Reads the `maps` of those whose mappings may have changed, as far as the budget goes.
+    fn remap_stale(&mut self) {
+        let Self { members, segments, excluded, budget, buffer, .. } = self;
+        for member in members.iter_mut().filter(|member| !excluded.contains(&member.pid())) {
+            if !segments.wants_remap(member) {
+                continue;
+            }
+            let began = Instant::now();
+            if budget.allows(began) {
+                segments.remap(member, buffer);
+                budget.spend(began.elapsed());
             }
         }
-        self.segments.locate_lost(&self.members, &mut self.buffer);
-        self.snapshot()
     }
 
     /// A sample with everything: also what only a walk over the page tables tells.
@@ -123,20 +140,17 @@ impl Ledger {
         self.has_grown();
         self.walk();
         self.refresh();
-        for member in
-            self.members.iter_mut().filter(|member| !self.excluded.contains(&member.pid()))
-        {
-            self.segments.remap(member, &mut self.buffer);
-            self.segments.find_held(member, &mut self.buffer);
-            member.read_detail(&mut self.buffer);
+        let Self { members, segments, excluded, buffer, .. } = self;
+        for member in members.iter_mut().filter(|member| !excluded.contains(&member.pid())) {
+            segments.remap(member, buffer);
+            segments.find_held(member);
+            member.read_detail(buffer);
         }
-        self.segments.measure(&mut self.members);
-        self.segments.locate_lost(&self.members, &mut self.buffer);
-        self.segments.begin_walk();
-        for member in
-            self.members.iter_mut().filter(|member| !self.excluded.contains(&member.pid()))
-        {
-            self.segments.find_touched(member, &mut self.buffer);
+        segments.measure(members);
+        segments.locate_lost(members);
+        segments.begin_walk();
+        for member in members.iter_mut().filter(|member| !excluded.contains(&member.pid())) {
+            segments.find_touched(member, buffer);
         }
         self.snapshot()
     }

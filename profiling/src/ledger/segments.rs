@@ -1,7 +1,6 @@
 //! The shared segments of a tree: found in `maps` and `fd`, measured by `stat`, counted once.
 
 use std::collections::HashSet;
-use std::time::Instant;
 
 use super::member::Member;
 use crate::proc_files::{ProcessDirectory, maps, smaps};
@@ -78,7 +77,6 @@ impl SegmentTable {
 
     /// Reads which segments a process maps, and measures the new ones.
     pub(super) fn remap(&mut self, member: &mut Member, buffer: &mut Vec<u8>) {
-        let began = Instant::now();
         if member.directory.read(c"maps", buffer).is_err() {
             return; // dying, or not ours to see
         }
@@ -104,12 +102,11 @@ impl SegmentTable {
             explained = explained.saturating_add(segment.memory.resident);
         }
         member.unexplained = member.memory.shmem.saturating_sub(explained);
-        member.maps_were_read(began);
+        member.maps_were_read();
     }
 
     /// Finds the segments a process holds by a descriptor, mapped or not.
-    pub(super) fn find_held(&mut self, member: &Member, buffer: &mut Vec<u8>) {
-        buffer.clear();
+    pub(super) fn find_held(&mut self, member: &Member) {
         let pid = member.pid();
         for segment in &mut self.segments {
             segment.memory.held_by.retain(|other| *other != pid);
@@ -144,8 +141,7 @@ impl SegmentTable {
 
     /// Looks for a way to those segments that have none: first by everyone's mappings, then by
     /// their descriptors, last by the path.
-    pub(super) fn locate_lost(&mut self, members: &[Member], buffer: &mut Vec<u8>) {
-        buffer.clear();
+    pub(super) fn locate_lost(&mut self, members: &[Member]) {
         for segment in self.segments.iter_mut().filter(|segment| segment.location.is_none()) {
             segment.locate(members);
         }
@@ -234,7 +230,9 @@ impl Segment {
             return;
         }
         self.searched = true;
-        self.locate_by_descriptor(members);
+        if !self.locate_by_descriptor(members) {
+            self.memory.held_by.clear(); // they were found by a descriptor, and have closed it
+        }
     }
 
     fn locate_by_mapping(&mut self, members: &[Member]) -> bool {
