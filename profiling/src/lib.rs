@@ -9,14 +9,17 @@ mod error;
 mod ledger;
 mod proc_files;
 mod process;
+mod report;
 mod sampler;
 mod segment;
 mod snapshot;
 mod timeline;
+mod units;
 
 pub use error::{Error, Result};
 pub use ledger::Ledger;
 pub use process::{ProcessDetail, ProcessMemory, ProcessState};
+pub use report::{Report, Summary};
 pub use sampler::{Sampler, SamplerBuilder};
 pub use segment::{SegmentId, SegmentMemory};
 pub use snapshot::Snapshot;

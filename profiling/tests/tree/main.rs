@@ -1,5 +1,8 @@
 //! The ledger and the sampler against real processes, which do what they are told step by step.
 
+// The steps around the tests may fail as loudly as the tests themselves.
+#![allow(clippy::unwrap_used)]
+
 mod cgroup;
 mod ledger;
 mod load;

@@ -1,5 +1,7 @@
 //! What a sampler saw: the memory of a process tree over time.
 
+mod text;
+
 use std::time::Duration;
 
 use crate::process::ProcessMemory;
@@ -174,5 +176,84 @@ impl Timeline {
                 .saturating_add(process.last.page_tables)
         });
         processes.chain(self.segments.iter().map(|segment| segment.peak_resident)).sum()
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::process::ProcessState;
+    use crate::segment::SegmentId;
+
+    fn process(pid: u32, name: &str, anonymous: u64) -> ProcessMemory {
+        ProcessMemory {
+            pid,
+            parent: 1,
+            start_ticks: u64::from(pid),
+            name: name.to_owned(),
+            state: ProcessState::from_letter(b'S'),
+            anonymous,
+            file: 0,
+            shmem: 0,
+            swap: 0,
+            page_tables: 0,
+            high_water: anonymous,
+            copy_on_write: 0,
+            borrows_parent: false,
+            detail: None,
+        }
+    }
+
+    /// One second: 16 MiB in the first half, 48 MiB (32 of them a segment) in the second.
+    pub(crate) fn two_halves() -> Timeline {
+        let mib = 1 << 20;
+        let mut segment =
+            SegmentMemory::new(SegmentId { major: 0, minor: 1, inode: 9 }, "/memfd:column");
+        (segment.size, segment.resident) = (32 * mib, 32 * mib);
+        segment.mapped_by = vec![10, 11];
+        let processes = vec![process(10, "main", 6 * mib), process(11, "worker", 10 * mib)];
+        let state = Snapshot { processes: processes.clone(), segments: vec![segment.clone()] };
+        let charges = |bytes: &[u64]| -> Vec<Charge> {
+            (0..).zip(bytes).map(|(record, bytes)| Charge { record, bytes: *bytes }).collect()
+        };
+        let sample = |at, segment: u64| Sample {
+            at: Duration::from_millis(at),
+            total: 16 * mib + segment,
+            processes: charges(&[6 * mib, 10 * mib]),
+            segments: charges(&[segment]),
+        };
+        let (first_seen, last_seen) = (Duration::ZERO, Duration::from_secs(1));
+        Timeline {
+            duration: Duration::from_secs(1),
+            samples: vec![sample(0, 0), sample(500, 0), sample(750, 32 * mib), sample(1000, mib)],
+            processes: processes
+                .into_iter()
+                .map(|process| ProcessRecord {
+                    label: (process.pid == 11).then(|| "worker <1>".to_owned()),
+                    first_seen,
+                    last_seen,
+                    ended: false,
+                    peak_charged: process.anonymous,
+                    last: process,
+                })
+                .collect(),
+            segments: vec![SegmentRecord {
+                first_seen,
+                last_seen,
+                ended: false,
+                peak_resident: 32 * mib,
+                last: segment,
+            }],
+            marks: vec![Mark { at: Duration::from_millis(600), name: "data & made".to_owned() }],
+            peak: Some(Peak { at: Duration::from_millis(750), total: 48 * mib, state }),
+            overhead: Overhead::default(),
+        }
+    }
+
+    #[test]
+    fn sums_of_peaks_add_everyones_own() {
+        assert_eq!(two_halves().peak_bytes(), 48 << 20);
+        assert_eq!(two_halves().sum_of_peaks(), 48 << 20);
+        assert!(two_halves().high_water_bound() >= 48 << 20);
     }
 }
