@@ -9,6 +9,7 @@ mod error;
 mod ledger;
 mod proc_files;
 mod process;
+mod processor_time;
 mod report;
 mod sampler;
 mod segment;

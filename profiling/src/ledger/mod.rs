@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::proc_files::{ProcessDirectory, children, maps, stat::Stat};
+use crate::processor_time;
 use crate::snapshot::Snapshot;
 use budget::Budget;
 use member::Member;
@@ -25,9 +26,10 @@ use segments::SegmentTable;
 /// # Two speeds
 ///
 /// [`quick`](Self::quick) reads the kernel's running counters (`/proc/PID/status`) and asks
-/// `stat` for each known segment: some 10 µs a process and 3 µs a segment, whatever their sizes.
-/// [`full`](Self::full) also has the kernel walk page tables (`smaps_rollup`): about 1 ms for each
-/// 256 MiB that a process has resident in 4 KiB pages. `examples/cost.rs` measures both.
+/// `stat` for each known segment: some 16 µs of processor time a process, whatever its size.
+/// [`full`](Self::full) also has the kernel walk page tables (`smaps_rollup`): 1 to 6 ms for each
+/// 256 MiB that a process has resident in 4 KiB pages, depending on how busy the memory is.
+/// `examples/cost.rs` measures both.
 ///
 /// ```
 /// let mut ledger = profiling::Ledger::of(std::process::id())?;
@@ -122,10 +124,10 @@ impl Ledger {
             if !segments.wants_remap(member) {
                 continue;
             }
-            let began = Instant::now();
-            if budget.allows(began) {
+            if budget.allows(Instant::now()) {
+                let before = processor_time::of_this_thread();
                 segments.remap(member, buffer);
-                budget.spend(began.elapsed());
+                budget.spend(processor_time::of_this_thread().saturating_sub(before));
             }
         }
     }

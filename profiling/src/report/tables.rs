@@ -113,8 +113,8 @@ fn figures(timeline: &Timeline, peak: &Peak) -> String {
     let taken = overhead.quick_samples + overhead.full_samples;
     row("sampled for", units::time(timeline.duration));
     row("samples taken / kept", format!("{taken} / {}", timeline.samples.len()));
-    row("time spent in quick samples", units::time(overhead.quick_time));
-    row("time spent in full samples", units::time(overhead.full_time));
+    row("processor time of quick samples", units::time(overhead.quick_time));
+    row("processor time of full samples", units::time(overhead.full_time));
     row("memory of the record", amount(overhead.record_bytes));
     table("In figures", &["", "value"], &rows)
 }
