@@ -48,7 +48,7 @@ impl Stack {
         let segments: Vec<(u64, String)> = timeline
             .segments
             .iter()
-            .map(|record| (record.peak_resident, record.last.name.clone()))
+            .map(|record| (record.peak_resident, format!("{} (shared, once)", record.last.name)))
             .collect();
         let processes: Vec<(u64, String)> =
             timeline.processes.iter().map(|record| (record.peak_charged, record.title())).collect();
@@ -147,7 +147,7 @@ mod tests {
     fn segments_lie_below_processes() {
         let stack = Stack::of(&two_halves());
         let titles: Vec<&str> = stack.bands.iter().map(|band| band.title.as_str()).collect();
-        assert_eq!(titles, ["memfd:column", "main 10", "worker <1>"]);
+        assert_eq!(titles, ["memfd:column (shared, once)", "main 10", "worker <1>"]);
         assert_eq!(stack.bands[0].values, [0, 0, 32 << 20, 1 << 20]);
         assert_eq!((stack.segment_class(0), stack.process_class(1)), ("s0", "p1"));
     }
