@@ -114,7 +114,14 @@ impl Ledger {
         self.segments.measure(&mut self.members);
         self.remap_stale();
         self.segments.locate_lost(&self.members);
+        self.infer_touched();
         self.snapshot()
+    }
+
+    fn infer_touched(&mut self) {
+        let Self { members, segments, excluded, .. } = self;
+        let counted = members.iter().filter(|member| !excluded.contains(&member.pid()));
+        counted.for_each(|member| segments.infer_touched(member));
     }
 
     /// Reads the `maps` of those whose mappings may have changed, as far as the budget goes.
@@ -150,6 +157,8 @@ impl Ledger {
         }
         segments.measure(members);
         segments.locate_lost(members);
+        self.infer_touched();
+        let Self { members, segments, excluded, buffer, .. } = self;
         segments.begin_walk();
         for member in members.iter_mut().filter(|member| !excluded.contains(&member.pid())) {
             segments.find_touched(member, buffer);
