@@ -43,12 +43,11 @@ fn run(options: &Options) -> Result<(), Error> {
     }
     let source = source::Source::open(options)?;
     let progress = progress::Progress::new(options);
-    let shared = match &options.named {
-        Some(name) => ways::named(name, &source, options, &progress)?,
-        None => ways::shared(&source, options, &progress)?,
-    };
-    let copied = ways::copied(&source, options, &progress)?;
+    let mut results = Vec::new();
+    for way in options.ways() {
+        results.push((way, ways::go(way, &source, options, &progress)?));
+    }
     progress.finish();
-    outcome::write_report(options, &source, &shared, &copied)?;
-    outcome::print(options, &source, &shared, &copied)
+    outcome::write_report(options, &source, &results)?;
+    outcome::print(options, &source, &results)
 }

@@ -30,6 +30,10 @@ impl NpyFile {
         let header = npyz::NpyHeader::from_reader(&mut reader)
             .map_err(|error| format!("{name}: not a .npy file ({error})"))?;
         let data_offset = reader.stream_position()?;
+        if header.uses_pickled_array() {
+            let why = "it holds Python objects, which live in one process only";
+            return Err(format!("{name}: {why}; save numbers").into());
+        }
         if header.order() == Order::Fortran {
             return Err(format!(
                 "{name}: Fortran order is not supported; save numpy.ascontiguousarray(a)"

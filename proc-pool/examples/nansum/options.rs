@@ -34,9 +34,37 @@ pub struct Options {
     /// Share the data under this name in /dev/shm instead of anonymously
     #[arg(long, value_name = "NAME")]
     pub named: Option<String>,
+    /// Go one way only
+    #[arg(long, value_enum)]
+    pub only: Option<Way>,
     /// Time one scope only, for comparisons, without measuring memory
-    #[arg(long, value_enum, conflicts_with_all = ["file", "named", "split"])]
+    #[arg(long, value_enum, conflicts_with_all = ["file", "named", "split", "only"])]
     pub scope: Option<Scope>,
+}
+
+/// How the data gets to the workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Way {
+    /// Everybody reads the same memory
+    Shared,
+    /// Everybody gets a copy
+    Copied,
+}
+
+impl Way {
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::Shared => "shared",
+            Way::Copied => "copied",
+        }
+    }
+
+    pub fn title(self) -> &'static str {
+        match self {
+            Way::Shared => "shared view",
+            Way::Copied => "a copy each",
+        }
+    }
 }
 
 /// What is inside the time.
@@ -66,6 +94,11 @@ impl Scope {
 impl Options {
     pub fn read() -> Options {
         Options::parse()
+    }
+
+    /// The ways to go, in order.
+    pub fn ways(&self) -> Vec<Way> {
+        self.only.map_or_else(|| vec![Way::Shared, Way::Copied], |way| vec![way])
     }
 
     pub fn check(&self) -> Result<(), Error> {

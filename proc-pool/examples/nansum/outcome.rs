@@ -4,16 +4,13 @@ use profiling::{Report, Summary};
 use serde_json::json;
 
 use crate::Error;
-use crate::options::Options;
+use crate::options::{Options, Way};
 use crate::source::Source;
 use crate::ways::Outcome;
 
-pub fn print(
-    options: &Options,
-    source: &Source,
-    shared: &Outcome,
-    copied: &Outcome,
-) -> Result<(), Error> {
+type Results = [(Way, Outcome)];
+
+pub fn print(options: &Options, source: &Source, results: &Results) -> Result<(), Error> {
     let each = if options.split { "a part of" } else { "all of" };
     println!(
         "{} records, {}; {} workers each sum {each} column {:?}",
@@ -22,19 +19,23 @@ pub fn print(
         options.workers,
         source.column,
     );
-    println!("{:<22}{:>20}{:>20}", "", "shared view", "a copy each");
-    for (label, values) in rows(shared, copied) {
-        println!("{label:<22}{:>20}{:>20}", values[0], values[1]);
+    let line = |label: &str, values: Vec<String>| {
+        let values: String = values.iter().map(|value| format!("{value:>20}")).collect();
+        println!("{label:<18}{values}");
+    };
+    line("", results.iter().map(|(way, _)| way.title().to_owned()).collect());
+    for (label, values) in rows(results) {
+        line(label, values);
     }
     println!("report: {}", options.report.display());
     if options.json {
-        println!("{}", to_json(options, source, shared, copied));
+        println!("{}", to_json(options, source, results));
     }
     Ok(())
 }
 
-fn rows(shared: &Outcome, copied: &Outcome) -> Vec<(&'static str, [String; 2])> {
-    let row = |show: fn(&Outcome) -> String| [show(shared), show(copied)];
+fn rows(results: &Results) -> Vec<(&'static str, Vec<String>)> {
+    let row = |show: fn(&Outcome) -> String| results.iter().map(|(_, way)| show(way)).collect();
     vec![
         ("result", row(|way| way.sum.to_string())),
         ("time", row(|way| format!("{:.3} s", way.seconds))),
@@ -43,51 +44,39 @@ fn rows(shared: &Outcome, copied: &Outcome) -> Vec<(&'static str, [String; 2])> 
     ]
 }
 
-pub fn write_report(
-    options: &Options,
-    source: &Source,
-    shared: &Outcome,
-    copied: &Outcome,
-) -> Result<(), Error> {
-    let mut summary = Summary::new(["shared view", "a copy each"]);
-    for (label, values) in rows(shared, copied) {
+pub fn write_report(options: &Options, source: &Source, results: &Results) -> Result<(), Error> {
+    let mut summary = Summary::new(results.iter().map(|(way, _)| way.title()));
+    for (label, values) in rows(results) {
         summary = summary.row(label, values);
     }
-    let title =
-        format!("Summing {} in {} processes", mebibytes(source.bytes() as u64), options.workers);
-    Report::new(title)
+    let size = mebibytes(source.bytes() as u64);
+    let mut report = Report::new(format!("Summing {size} in {} processes", options.workers))
         .subtitle(format!("{} records, column {:?}", source.rows, source.column))
-        .timeline("shared view", shared.timeline.clone())
-        .timeline("a copy each", copied.timeline.clone())
-        .summary(summary)
-        .write(&options.report)?;
-    Ok(())
+        .summary(summary);
+    for (way, outcome) in results {
+        report = report.timeline(way.title(), outcome.timeline.clone());
+    }
+    Ok(report.write(&options.report)?)
 }
 
-fn to_json(
-    options: &Options,
-    source: &Source,
-    shared: &Outcome,
-    copied: &Outcome,
-) -> serde_json::Value {
-    let way = |way: &Outcome| {
-        json!({
-            "sum": way.sum.as_f64(),
-            "seconds": way.seconds,
-            "peak_tree_bytes": way.timeline.peak_bytes(),
-            "bytes_moved": way.bytes_moved,
-        })
-    };
-    json!({
+fn to_json(options: &Options, source: &Source, results: &Results) -> serde_json::Value {
+    let mut object = json!({
         "rows": source.rows,
         "bytes": source.bytes(),
         "workers": options.workers,
         "column": source.column,
         "split": options.split,
         "report": options.report,
-        "shared": way(shared),
-        "copied": way(copied),
-    })
+    });
+    for (way, outcome) in results {
+        object[way.name()] = json!({
+            "sum": outcome.sum.as_f64(),
+            "seconds": outcome.seconds,
+            "peak_tree_bytes": outcome.timeline.peak_bytes(),
+            "bytes_moved": outcome.bytes_moved,
+        });
+    }
+    object
 }
 
 fn bytes(count: u64) -> String {

@@ -14,12 +14,12 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// One step for the data and one for each task, in both ways.
+    /// One step for the data and one for each task, in each way.
     pub fn new(options: &Options) -> Progress {
         if !std::io::stderr().is_terminal() {
             return Progress { bar: ProgressBar::hidden() };
         }
-        let bar = ProgressBar::new(2 * (options.workers as u64 + 1));
+        let bar = ProgressBar::new(options.ways().len() as u64 * (options.workers as u64 + 1));
         if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} {elapsed} {msg}") {
             bar.set_style(style);
         }

@@ -9,7 +9,7 @@ use shm_core::NamedFrozen;
 
 use crate::Error;
 use crate::kernel::Sum;
-use crate::options::Options;
+use crate::options::{Options, Way};
 use crate::progress::Progress;
 use crate::source::Source;
 use crate::tasks::{Answer, sum_copied, sum_named, sum_shared};
@@ -27,8 +27,22 @@ pub struct Outcome {
     pub timeline: Timeline,
 }
 
+/// Goes one way.
+pub fn go(
+    way: Way,
+    source: &Source,
+    options: &Options,
+    progress: &Progress,
+) -> Result<Outcome, Error> {
+    match (way, &options.named) {
+        (Way::Shared, Some(name)) => named(name, source, options, progress),
+        (Way::Shared, None) => shared(source, options, progress),
+        (Way::Copied, _) => copied(source, options, progress),
+    }
+}
+
 /// Frozen shared memory; what goes to the workers is a handle.
-pub fn shared(source: &Source, options: &Options, progress: &Progress) -> Result<Outcome, Error> {
+fn shared(source: &Source, options: &Options, progress: &Progress) -> Result<Outcome, Error> {
     progress.say("shared: making the data");
     let sampler = watch()?;
     let data = source.frozen()?;
@@ -43,7 +57,7 @@ pub fn shared(source: &Source, options: &Options, progress: &Progress) -> Result
 }
 
 /// The same under a name in `/dev/shm`, which the workers open.
-pub fn named(
+fn named(
     name: &str,
     source: &Source,
     options: &Options,
@@ -65,7 +79,7 @@ pub fn named(
 }
 
 /// A copy for each worker, through its queue.
-pub fn copied(source: &Source, options: &Options, progress: &Progress) -> Result<Outcome, Error> {
+fn copied(source: &Source, options: &Options, progress: &Progress) -> Result<Outcome, Error> {
     progress.say("copied: making the data");
     let sampler = watch()?;
     let mut data = Some(source.private()?);
