@@ -8,6 +8,7 @@ extern crate self as shm_core;
 mod array;
 mod backing;
 mod budget;
+mod directory;
 mod error;
 mod fill;
 mod frozen;
@@ -17,15 +18,19 @@ mod header;
 mod id;
 pub mod layout;
 mod name;
+mod part;
+mod record_lock;
 mod records;
 mod segment;
+mod turn;
 
-pub use array::{Array, Part, Remains};
+pub use array::Array;
 pub use error::Error;
 pub use frozen::{Frozen, NamedFrozen};
 pub use id::SegmentId;
 pub use layout::ShmSafe;
 pub use name::sweep;
+pub use part::{Part, Remains};
 pub use records::{Column, ColumnSpec, ColumnType, Iter, Number, Schema};
 pub use segment::Segment;
 #[cfg(feature = "derive")]
