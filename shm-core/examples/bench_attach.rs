@@ -11,8 +11,10 @@
 use std::error::Error;
 use std::fs::File;
 use std::hint::black_box;
+use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use memmap2::{MmapOptions, MmapRaw};
@@ -26,6 +28,11 @@ const SIZE: usize = 64 << 10;
 type Outcome = Result<(), Box<dyn Error>>;
 
 fn main() -> Outcome {
+    if let (Some("hold"), Some(name)) =
+        (std::env::args().nth(1).as_deref(), std::env::args().nth(2))
+    {
+        return hold(&name);
+    }
     println!("{SIZE} bytes; µs a call, median of {ROUNDS} alternating rounds of {CALLS}");
     println!("{:<28} {:>7} {:>7}   ratio (middle half)", "", "ours", "bare");
 
@@ -39,10 +46,32 @@ fn main() -> Outcome {
     let sealed = frozen.as_fd();
     compare("attach + detach, frozen", || frozen_ours(sealed), || attach_bare(sealed, false))?;
 
+    open_and_leave()
+}
+
+/// A name is held by another process: what this one opens, it opens anew each time.
+fn open_and_leave() -> Outcome {
     let name = format!("bench-attach-{}", std::process::id());
-    let _named = Segment::create(&name, SIZE)?;
+    let mut holder = Command::new(std::env::current_exe()?)
+        .args(["hold", &name])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let ready = holder.stdout.take().ok_or("no output")?;
+    BufReader::new(ready).read_line(&mut String::new())?;
     let path = format!("/dev/shm/shm-core.{name}");
-    compare("open + drop, same process", || open_ours(&name), || open_bare(Path::new(&path)))
+    compare("open + leave, named", || open_ours(&name), || open_bare(Path::new(&path)))?;
+    // Its input ends: it leaves.
+    drop(holder.stdin.take());
+    holder.wait()?;
+    Ok(())
+}
+
+fn hold(name: &str) -> Outcome {
+    let _segment = Segment::create(name, SIZE)?;
+    println!("ready");
+    std::io::stdin().lock().read_line(&mut String::new())?;
+    Ok(())
 }
 
 /// Runs both in turn, and prints a row.

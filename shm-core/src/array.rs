@@ -83,7 +83,7 @@ impl AsFd for Writable {
     }
 }
 
-impl<T: ShmSafe + Copy> Array<T> {
+impl<T> Array<T> {
     /// A new array of `len` elements whose bytes are all zero.
     ///
     /// Memory is taken when it is first touched.
@@ -92,13 +92,18 @@ impl<T: ShmSafe + Copy> Array<T> {
     ///
     /// [`Error::BadSize`] for zero or too many elements; [`Error::OutOfMemory`];
     /// [`Error::System`].
-    pub fn zeroed(len: usize) -> Result<Array<T>, Error> {
+    pub fn zeroed(len: usize) -> Result<Array<T>, Error>
+    where
+        T: ShmSafe + Copy, // Here and not on the block: then the compiler says what to do instead.
+    {
         let size = backing::array_size(len, size_of::<T>())?;
         let header = Header::array(size, &T::LAYOUT)?;
         let file = backing::memfd(&header)?;
         Ok(Array { memory: Writable::map(file, header)?, len, element: PhantomData })
     }
+}
 
+impl<T: ShmSafe + Copy> Array<T> {
     /// Ends writing for good: the kernel seals the file, and everybody may read.
     ///
     /// # Errors

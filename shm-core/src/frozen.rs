@@ -80,7 +80,7 @@ impl AsFd for FrozenData {
     }
 }
 
-impl<T: ShmSafe + Copy> Frozen<T> {
+impl<T> Frozen<T> {
     /// Copies `values` into shared memory and freezes them.
     ///
     /// The copy is written through the file, not through a mapping: one pass, no page faults
@@ -89,14 +89,19 @@ impl<T: ShmSafe + Copy> Frozen<T> {
     /// # Errors
     ///
     /// [`Error::BadSize`] for an empty slice; [`Error::OutOfMemory`]; [`Error::System`].
-    pub fn copy_of(values: &[T]) -> Result<Frozen<T>, Error> {
+    pub fn copy_of(values: &[T]) -> Result<Frozen<T>, Error>
+    where
+        T: ShmSafe + Copy, // Here and not on the block: then the compiler says what to do instead.
+    {
         let size = backing::array_size(values.len(), size_of::<T>())?;
         let header = Header::array(size, &T::LAYOUT)?;
         let file = backing::memfd(&header)?;
         crate::fill::write_all(&file, bytes_of(values))?;
         Frozen::seal(file, header)
     }
+}
 
+impl<T: ShmSafe + Copy> Frozen<T> {
     /// Freezes a file to which nobody holds a writable mapping.
     pub(crate) fn seal(file: File, header: Header) -> Result<Frozen<T>, Error> {
         let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;

@@ -68,7 +68,7 @@ struct Entry {
 type Inode = (u64, u64);
 
 fn inode_of(stat: &Stat) -> Inode {
-    (stat.st_dev as u64, stat.st_ino as u64)
+    (stat.st_dev, stat.st_ino)
 }
 
 /// A named file in use by this process; dropping the last reference leaves it.

@@ -87,7 +87,7 @@ impl<'a> Turns<'a> {
 
     /// Takes a part whose handle bears `sent`; the turn that its holder has from now on.
     pub fn redeem(&self, part: usize, sent: u64) -> Result<u64, Error> {
-        if sent % 2 == 0 {
+        if sent.is_multiple_of(2) {
             return Err(Error::AlreadyHandedOver);
         }
         let held = sent.wrapping_add(1);

@@ -1,4 +1,5 @@
 //! Attaching to files that are not what they should be: an error that says so, never more.
+#![allow(clippy::unwrap_used)]
 
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -251,7 +252,7 @@ fn attach_and_touch(bytes: &[u8]) {
     let size = DATA_OFFSET + 1000;
     if let Ok(segment) = Segment::attach(file(bytes, size, SealFlags::SHRINK)) {
         // SAFETY: within the segment, and only this thread knows of the file.
-        unsafe { segment.data().add(segment.size() - 1).read() };
+        unsafe { segment.data().as_ptr().wrapping_add(segment.size() - 1).read() };
     }
     if let Ok(array) = Frozen::<f64>::attach(file(bytes, size, ALL)) {
         assert!(array.iter().sum::<f64>().is_finite());

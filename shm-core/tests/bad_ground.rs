@@ -2,6 +2,7 @@
 //!
 //! Each test runs in a process of its own with a `/dev/shm` of its own (a mount namespace), or as
 //! another user; where this process may not do that, the test says so in a line and ends.
+#![allow(clippy::unwrap_used)]
 
 mod reexec;
 
@@ -66,7 +67,7 @@ fn full() {
     // All of what was granted can be touched.
     for at in (0..first.size()).step_by(4096) {
         // SAFETY: within the segment, which only this thread knows.
-        unsafe { first.data().add(at).write(1) };
+        unsafe { first.data().as_ptr().wrapping_add(at).write(1) };
     }
     assert_eq!(files(), 1);
     drop(first);

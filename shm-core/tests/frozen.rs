@@ -1,4 +1,5 @@
 //! Frozen data: nobody can write it, in this process or another.
+#![allow(clippy::unwrap_used)]
 
 mod reexec;
 

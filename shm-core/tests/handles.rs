@@ -1,4 +1,5 @@
 //! Handles between two real processes, over a socket that carries the files.
+#![allow(clippy::unwrap_used)]
 
 mod reexec;
 

@@ -1,5 +1,6 @@
 //! A short storm: processes that create, open and leave named segments in a loop are killed at
 //! random instants. One sweep afterwards leaves nothing of theirs.
+#![allow(clippy::unwrap_used)]
 
 mod reexec;
 

@@ -1,4 +1,5 @@
 //! The life of a name: several real processes open it, leave it, and are killed.
+#![allow(clippy::unwrap_used)]
 
 mod reexec;
 
