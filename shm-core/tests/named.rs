@@ -296,7 +296,7 @@ fn a_link_a_pipe_and_a_directory_are_refused_at_once() {
 
     let pipe = Name::new();
     let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
-    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe.path(), mode).unwrap();
+    rustix::fs::mkfifoat(rustix::fs::CWD, pipe.path(), mode).unwrap();
     let opened = Segment::open(&pipe.0);
     assert!(matches!(opened, Err(Error::NotASegment { .. })), "{opened:?}");
 
