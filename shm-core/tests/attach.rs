@@ -4,7 +4,6 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags};
@@ -173,35 +172,6 @@ fn a_file_that_could_still_shrink_is_refused() {
 }
 
 #[test]
-fn a_file_that_shrinks_while_it_is_attached_to_is_never_mapped_beyond_its_end() {
-    let header = with(plain(), SIZE, &(1u64 << 20).to_ne_bytes());
-    let whole = DATA_OFFSET + (1 << 20);
-    let mut attached = 0;
-    for _ in 0..300 {
-        let ours = File::from(file(&header, whole, SealFlags::empty()));
-        let theirs = OwnedFd::from(ours.try_clone().unwrap());
-        // Relaxed: only starts both sides at about the same time.
-        let go = AtomicBool::new(false);
-        let result = std::thread::scope(|scope| {
-            scope.spawn(|| {
-                while !go.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-                ours.set_len(DATA_OFFSET).unwrap();
-                rustix::fs::fcntl_add_seals(&ours, SealFlags::SHRINK).unwrap();
-            });
-            go.store(true, Ordering::Relaxed);
-            Segment::attach(theirs)
-        });
-        if result.is_ok() {
-            attached += 1;
-            assert_eq!(ours.metadata().unwrap().len(), whole);
-        }
-    }
-    println!("{attached} of 300 attached");
-}
-
-#[test]
 fn what_is_not_a_regular_file_is_refused_at_once() {
     let (pipe, _writer) = rustix::pipe::pipe().unwrap();
     let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
@@ -221,8 +191,8 @@ fn what_is_not_a_regular_file_is_refused_at_once() {
 
 #[test]
 fn a_huge_sparse_file_takes_no_memory_when_it_is_attached_to() {
-    // 64 GiB of holes, frozen: filling them would be the end of most machines.
-    let size = 64u64 << 30;
+    // 256 MiB of holes, frozen; a hostile file could claim a terabyte.
+    let size = 256u64 << 20;
     let header = with(frozen(), SIZE, &size.to_ne_bytes());
     let fd = file(&header, DATA_OFFSET + size, ALL);
     let blocks = || rustix::fs::fstat(&fd).unwrap().st_blocks;

@@ -84,13 +84,7 @@ fn in_a_child() {
             tell("created");
             listen();
         }
-        "leaver" => loop {
-            let segment = Segment::open(&listen()).unwrap();
-            tell("open");
-            listen();
-            drop(segment);
-            tell("left");
-        },
+        "leaver" => leave_again_and_again(&argument),
         "sweeper" => tell(&shm_core::sweep().unwrap().to_string()),
         "forker" => {
             let _segment = Segment::create(&argument, 100).unwrap();
@@ -102,7 +96,80 @@ fn in_a_child() {
             tell(&pid.to_string());
             listen();
         }
+        "adopter" => {
+            let _segment = Segment::create(&argument, 100).unwrap();
+            // SAFETY: no other thread of this process uses the crate, so nothing that the child
+            // needs is locked at this moment.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let _opened = Segment::open(&argument).unwrap();
+                tell(&std::process::id().to_string());
+                sleep_until_killed();
+            }
+            listen();
+        }
         other => panic!("{other}"),
+    }
+}
+
+/// Which round it is, and how many have opened, may leave, and have left in it.
+struct Board<'a> {
+    words: [&'a AtomicU32; 4],
+}
+
+impl<'a> Board<'a> {
+    fn of(segment: &'a Segment) -> Board<'a> {
+        let start = segment.data().cast::<u32>().as_ptr();
+        // SAFETY: the segment has 16 bytes, aligned, mapped while it is borrowed, and used as
+        // these atomics only.
+        let word = |at| unsafe { AtomicU32::from_ptr(start.wrapping_add(at)) };
+        Board { words: [word(0), word(1), word(2), word(3)] }
+    }
+
+    fn wait(&self, word: usize, value: u32) {
+        // SeqCst here and below: a test's clock, not its subject.
+        while self.words[word].load(Ordering::SeqCst) != value {
+            std::hint::spin_loop();
+            std::thread::yield_now();
+        }
+    }
+
+    /// Without giving way, for as long as the others take to come to the same point.
+    fn wait_awake(&self, word: usize, value: u32) {
+        for _ in 0..20_000 {
+            if self.words[word].load(Ordering::SeqCst) == value {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        self.wait(word, value);
+    }
+
+    fn set(&self, word: usize, value: u32) {
+        self.words[word].store(value, Ordering::SeqCst);
+    }
+
+    fn count(&self, word: usize) {
+        self.words[word].fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+const ROUND: usize = 0;
+const OPENED: usize = 1;
+const GO: usize = 2;
+const LEFT: usize = 3;
+
+fn leave_again_and_again(prefix: &str) {
+    let memory = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let memory = Segment::attach(memory).unwrap();
+    let board = Board::of(&memory);
+    for round in 1.. {
+        board.wait(ROUND, round);
+        let segment = Segment::open(&format!("{prefix}-{round}")).unwrap();
+        board.count(OPENED);
+        board.wait_awake(GO, round);
+        drop(segment);
+        board.count(LEFT);
     }
 }
 
@@ -167,24 +234,34 @@ fn what_the_dead_left_can_not_be_opened_and_is_removed_by_the_attempt() {
 }
 
 #[test]
-fn three_that_leave_at_once_never_leave_the_name_behind() {
-    let mut others = [Actor::start("leaver", ""), Actor::start("leaver", "")];
-    for _ in 0..300 {
-        let name = Name::new();
+fn two_that_leave_at_once_never_leave_the_name_behind() {
+    let prefix = Name::new();
+    let memory = Segment::anonymous(16).unwrap();
+    let board = Board::of(&memory);
+    let file = memory.as_fd().try_clone_to_owned().unwrap();
+    let _other = Actor::with_file("leaver", &prefix.0, file);
+    for round in 1..=1000 {
+        let name = Name(format!("{}-{round}", prefix.0));
         let segment = Segment::create(&name.0, 1).unwrap();
-        for other in &mut others {
-            other.say(&name.0);
-            assert_eq!(other.hear(), "open");
-        }
-        for other in &mut others {
-            other.say("leave");
-        }
+        board.set(ROUND, round);
+        board.wait(OPENED, round);
+        board.set(GO, round);
         drop(segment);
-        for other in &mut others {
-            assert_eq!(other.hear(), "left");
-        }
-        assert!(!exists(&name));
+        board.wait(LEFT, round);
+        assert!(!exists(&name), "round {round}");
     }
+}
+
+#[test]
+fn a_forked_child_that_opens_what_it_inherited_is_a_user_of_its_own() {
+    let name = Name::new();
+    let mut adopter = Actor::start("adopter", &name.0);
+    let grandchild: i32 = adopter.hear().parse().unwrap();
+    adopter.kill();
+    let opened = Segment::open(&name.0).map(|segment| segment.size());
+    // SAFETY: ends the process that the adopter left behind for us.
+    unsafe { libc::kill(grandchild, libc::SIGKILL) };
+    assert_eq!(opened.unwrap(), 100);
 }
 
 #[test]
