@@ -10,7 +10,9 @@
 //! 3. the receiver gives each to [`offer`]; then the value deserialises;
 //! 4. when the sender no longer needs a file there, the receiver calls [`forget`].
 //!
-//! A handle whose file has not arrived is [`Error::NotReachable`], never a wait.
+//! A handle whose file has not arrived is [`Error::NotReachable`], never a wait. The handle of a view
+//! can be redeemed as often as one likes, that of a `Part` once. Named data has no handle
+//! ([`Error::TravelsByName`]): its file cannot be pushed, and the receiver can open the name.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

@@ -128,6 +128,7 @@ impl NamedFile {
     fn adopt(&self) -> Result<bool, Error> {
         let locked = try_lock(&self.file, Lock::Shared).map_err(Error::system("fcntl(F_SETLK)"))?;
         if locked && shows(&self.path, self.inode) {
+            // Relaxed: under the table's lock, see `user`.
             self.user.store(std::process::id(), Ordering::Relaxed);
             return Ok(true);
         }
@@ -230,6 +231,7 @@ fn try_open(name: &str, path: &Path) -> Result<Option<Arc<NamedFile>>, Error> {
         match &known {
             // Another thread is dropping the last reference and waits for our lock.
             None => return Ok(None),
+            // Relaxed: under the table's lock, see `user`.
             Some(named) if named.user.load(Ordering::Relaxed) != std::process::id() => {
                 return Ok(if named.adopt()? { known } else { None });
             }

@@ -1,3 +1,5 @@
+//! Records that may lie in shared memory: nested, named, packed, with a field called `type`.
+
 use shm_core::{Schema, ShmSafe};
 
 #[derive(Clone, Copy, ShmSafe)]
