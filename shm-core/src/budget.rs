@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use crate::Error;
 
-/// Sizes below this are not checked: the check reads three small files, about 50 µs.
+/// Sizes below this are not checked: the check reads several small files.
 const CHECK_FROM: u64 = 8 << 20;
 
 /// Fails when `size` bytes are more than the machine or the cgroup can give.

@@ -130,6 +130,9 @@ pub enum Error {
         "the data cannot be frozen while another process still maps it for writing: let its users drop their parts first"
     )]
     StillWritable,
+    /// Named data has no handle.
+    #[error("named data travels by its name: send the name, and let the receiver open it")]
+    TravelsByName,
     /// A handle arrived, but not the file that it names.
     #[error(
         "{id} is not reachable from this process: push its file to this process before its handle, and keep the original alive"
@@ -138,9 +141,21 @@ pub enum Error {
         /// The segment that the handle names.
         id: SegmentId,
     },
-    /// A part of an array was handed over twice.
-    #[error("this part was handed to another process already: only one process may write it")]
+    /// A part of an array was handed over twice, or its handle was redeemed twice.
+    #[error(
+        "this part was handed over already: only one process may write it, and a handle is good for one redemption"
+    )]
     AlreadyHandedOver,
+    /// An array was cut into more parts than can travel.
+    #[error(
+        "part {part} cannot be handed over: of one array the first {max} parts can; cut it into fewer"
+    )]
+    TooManyParts {
+        /// Which part, counted from 0.
+        part: usize,
+        /// How many can be handed over.
+        max: usize,
+    },
     /// The parts given back are not exactly the parts of this array.
     #[error("the parts do not make up the array again: {what}")]
     PartsMissing {
@@ -187,6 +202,8 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) const NOT_REGULAR: Error = Error::NotASegment { what: "it is not a regular file" };
+
     /// Names the system call that failed: `fstat(..).map_err(Error::system("fstat"))`.
     pub(crate) fn system<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> Error {
         move |source| Error::System { call, source: source.into() }

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use memmap2::MmapRaw;
-use rustix::fs::SealFlags;
+use rustix::fs::{SealFlags, Stat};
 
 use crate::backing::{self, Backing};
 #[cfg(feature = "serde")]
@@ -59,16 +59,17 @@ impl FrozenData {
 
     /// Maps a memfd after checking that the kernel has frozen it.
     pub fn attach(fd: OwnedFd) -> Result<Arc<FrozenData>, Error> {
-        let header = Header::read(fd.as_fd())?;
+        // The seals first: see `backing::read_sealed`.
         let seals = backing::seals(&fd);
+        let (header, stat) = Header::read_with_stat(fd.as_fd())?;
         if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK) {
             return Err(Error::NotFrozen { seals: seals.bits() });
         }
-        FrozenData::map(Backing::Memfd(File::from(fd)), header)
+        FrozenData::map(Backing::Memfd(File::from(fd)), header, &stat)
     }
 
-    fn map(backing: Backing, header: Header) -> Result<Arc<FrozenData>, Error> {
-        let map = backing::map_read_only(backing.as_fd(), &header, true)?;
+    fn map(backing: Backing, header: Header, stat: &Stat) -> Result<Arc<FrozenData>, Error> {
+        let map = backing::map_read_only(backing.file(), &header, stat)?;
         Ok(Arc::new(FrozenData { map, backing, header }))
     }
 }
@@ -79,28 +80,33 @@ impl AsFd for FrozenData {
     }
 }
 
-impl<T: ShmSafe + Copy> Frozen<T> {
+impl<T> Frozen<T> {
     /// Copies `values` into shared memory and freezes them.
     ///
-    /// The copy is written through the file, not through a mapping: one pass, no page faults
-    /// (about 2.5 GB/s where touching fresh shared pages runs at 1.5).
+    /// The copy is written through the file, not through a mapping: one pass, no page faults.
     ///
     /// # Errors
     ///
     /// [`Error::BadSize`] for an empty slice; [`Error::OutOfMemory`]; [`Error::System`].
-    pub fn copy_of(values: &[T]) -> Result<Frozen<T>, Error> {
+    pub fn copy_of(values: &[T]) -> Result<Frozen<T>, Error>
+    where
+        T: ShmSafe + Copy, // Here and not on the block: then the compiler says what to do instead.
+    {
         let size = backing::array_size(values.len(), size_of::<T>())?;
         let header = Header::array(size, &T::LAYOUT)?;
         let file = backing::memfd(&header)?;
         crate::fill::write_all(&file, bytes_of(values))?;
         Frozen::seal(file, header)
     }
+}
 
+impl<T: ShmSafe + Copy> Frozen<T> {
     /// Freezes a file to which nobody holds a writable mapping.
     pub(crate) fn seal(file: File, header: Header) -> Result<Frozen<T>, Error> {
         let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         backing::seal(&file, all)?;
-        let data = FrozenData::map(Backing::Memfd(file), header)?;
+        let stat = rustix::fs::fstat(&file).map_err(Error::system("fstat"))?;
+        let data = FrozenData::map(Backing::Memfd(file), header, &stat)?;
         #[cfg(feature = "serde")]
         handle::register(&data);
         Frozen::whole(data)
@@ -180,6 +186,11 @@ impl<T> Frozen<T> {
     pub(crate) fn start(&self) -> usize {
         self.start
     }
+
+    /// Whether this is a view of named data, whose file cannot be pushed to another process.
+    pub(crate) fn is_named(&self) -> bool {
+        matches!(self.data.backing, Backing::Named(_))
+    }
 }
 
 impl<T: ShmSafe + Copy> Frozen<T> {
@@ -197,7 +208,8 @@ impl<T: ShmSafe + Copy> Frozen<T> {
             .checked_mul(size_of::<T>())
             .and_then(|size| size.checked_add(start))
             .is_some_and(|end| end <= data.map.len());
-        if !fits || !start.is_multiple_of(align_of::<T>()) {
+        // A view starts at an element, and so is aligned.
+        if !fits || !start.is_multiple_of(size_of::<T>()) {
             return Err(Error::OutOfBounds {
                 start: start as u64,
                 end: (start as u64).saturating_add(len as u64),
@@ -219,6 +231,15 @@ impl<T: ShmSafe + Copy> Deref for Frozen<T> {
         // multiples of the element), valid as `T` (`ShmSafe`: any bit pattern is), and cannot
         // change while `data` lives: the kernel has sealed the file against writing.
         unsafe { std::slice::from_raw_parts(start.cast(), self.len) }
+    }
+}
+
+/// The file, to be inherited by a child or sent over a Unix socket; of a view it is the whole.
+///
+/// Of named data it only tells which file it is, as with a named [`Segment`](crate::Segment).
+impl<T> AsFd for Frozen<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.data.as_fd()
     }
 }
 
@@ -263,11 +284,8 @@ impl<T: ShmSafe + Copy> NamedFrozen<T> {
     pub fn publish(name: &str, values: &[T]) -> Result<NamedFrozen<T>, Error> {
         let size = backing::array_size(values.len(), size_of::<T>())?;
         let header = Header::array(size, &T::LAYOUT)?;
-        let named = name::create(name, header.file_size(), |file| {
-            header.write(file)?;
-            crate::fill::write_all(file, bytes_of(values))
-        })?;
-        NamedFrozen::map(named, header)
+        let fill = |file: &File| crate::fill::write_all(file, bytes_of(values));
+        NamedFrozen::map(name::create(name, header, fill)?)
     }
 
     /// Opens what another process published under `name`.
@@ -276,13 +294,14 @@ impl<T: ShmSafe + Copy> NamedFrozen<T> {
     ///
     /// As [`Segment::open`](crate::Segment::open), and [`Error::WrongType`].
     pub fn open(name: &str) -> Result<NamedFrozen<T>, Error> {
-        let named = name::open(name)?;
-        let header = Header::read(named.as_fd())?;
-        NamedFrozen::map(named, header)
+        NamedFrozen::map(name::open(name)?)
     }
 
-    pub(crate) fn map(named: Arc<name::NamedFile>, header: Header) -> Result<Self, Error> {
-        let data = FrozenData::map(Backing::Named(named), header)?;
+    fn map(named: Arc<name::NamedFile>) -> Result<Self, Error> {
+        let header = named.header();
+        header.expect_array::<T>()?;
+        let stat = rustix::fs::fstat(named.file()).map_err(Error::system("fstat"))?;
+        let data = FrozenData::map(Backing::Named(named), header, &stat)?;
         Ok(NamedFrozen { view: Frozen::whole(data)? })
     }
 
@@ -328,9 +347,12 @@ pub(crate) fn resolve(range: impl RangeBounds<usize>, len: usize) -> Result<Rang
 /// `0..len` cut into `parts` pieces whose lengths differ by at most one.
 pub(crate) fn split_points(len: usize, parts: usize) -> impl Iterator<Item = Range<usize>> {
     let parts = parts.max(1);
+    (0..parts).map(move |index| piece(len, parts, index))
+}
+
+/// The piece `index` of `0..len` cut into `parts` pieces; `index` is below `parts`.
+pub(crate) fn piece(len: usize, parts: usize, index: usize) -> Range<usize> {
     let (each, longer) = (len / parts, len % parts);
-    (0..parts).map(move |i| {
-        let start = i * each + i.min(longer);
-        start..start + each + usize::from(i < longer)
-    })
+    let start = index * each + index.min(longer);
+    start..start + each + usize::from(index < longer)
 }

@@ -10,7 +10,9 @@
 //! 3. the receiver gives each to [`offer`]; then the value deserialises;
 //! 4. when the sender no longer needs a file there, the receiver calls [`forget`].
 //!
-//! A handle whose file has not arrived is [`Error::NotReachable`], never a wait.
+//! A handle whose file has not arrived is [`Error::NotReachable`], never a wait. The handle of a view
+//! can be redeemed as often as one likes, that of a `Part` once. Named data has no handle
+//! ([`Error::TravelsByName`]): its file cannot be pushed, and the receiver can open the name.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -198,18 +200,26 @@ mod wire {
 
     use super::*;
     use crate::ShmSafe;
-    use crate::array::Part;
     use crate::frozen::Frozen;
+    use crate::part::Part;
     use serde::de::Error as _;
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    /// `start` is in bytes for frozen data and in elements for a part; `len` in elements.
+    /// A view of frozen data: `start` in bytes, `len` in elements.
     #[derive(Serialize, Deserialize)]
-    struct Handle {
+    struct View {
         id: SegmentId,
         start: u64,
         len: u64,
+    }
+
+    /// A part of an array: which one, and in which turn it was sent.
+    #[derive(Serialize, Deserialize)]
+    struct PartOf {
+        id: SegmentId,
+        index: u64,
+        turn: u64,
     }
 
     fn note(kind: ReachableKind) {
@@ -238,23 +248,29 @@ mod wire {
         File(OwnedFd),
     }
 
+    /// A number from a handle; one that no address can be lies outside of everything.
+    fn place(number: u64) -> usize {
+        usize::try_from(number).unwrap_or(usize::MAX)
+    }
+
     fn file_of(table: &Table, id: SegmentId) -> Option<OwnedFd> {
         table.arrived.get(&id).and_then(|fd| fd.try_clone().ok())
     }
 
     impl<T: ShmSafe + Copy> Serialize for Frozen<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if self.is_named() {
+                return Err(S::Error::custom(crate::Error::TravelsByName));
+            }
             note(ReachableKind::Frozen(Arc::clone(self.data())));
-            let handle =
-                Handle { id: self.id(), start: self.start() as u64, len: self.len() as u64 };
-            handle.serialize(serializer)
+            View { id: self.id(), start: self.start() as u64, len: self.len() as u64 }
+                .serialize(serializer)
         }
     }
 
     impl<'de, T: ShmSafe + Copy> Deserialize<'de> for Frozen<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let handle = Handle::deserialize(deserializer)?;
-            let id = handle.id;
+            let View { id, start, len } = View::deserialize(deserializer)?;
             let found = find(id, |table| {
                 let mapped = table.frozen.get(&id).and_then(Weak::upgrade);
                 mapped.map(Found::Mapped).or_else(|| file_of(table, id).map(Found::File))
@@ -267,28 +283,22 @@ mod wire {
                     data
                 }
             };
-            Frozen::from_parts(data, handle.start as usize, handle.len as usize)
-                .map_err(D::Error::custom)
+            Frozen::from_parts(data, place(start), place(len)).map_err(D::Error::custom)
         }
     }
 
     impl<T: ShmSafe + Copy> Serialize for Part<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            self.hand_over().map_err(S::Error::custom)?;
+            let turn = self.hand_over().map_err(S::Error::custom)?;
             note(ReachableKind::Writable(Arc::clone(self.memory())));
-            let handle = Handle {
-                id: self.memory().id(),
-                start: self.start() as u64,
-                len: self.len() as u64,
-            };
-            handle.serialize(serializer)
+            PartOf { id: self.memory().id(), index: self.index() as u64, turn }
+                .serialize(serializer)
         }
     }
 
     impl<'de, T: ShmSafe + Copy> Deserialize<'de> for Part<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let handle = Handle::deserialize(deserializer)?;
-            let id = handle.id;
+            let PartOf { id, index, turn } = PartOf::deserialize(deserializer)?;
             let found = find(id, |table| {
                 let mapped = table.writable.get(&id).and_then(Weak::upgrade);
                 mapped.map(Found::Mapped).or_else(|| file_of(table, id).map(Found::File))
@@ -301,8 +311,7 @@ mod wire {
                     memory
                 }
             };
-            Part::from_handle(&memory, handle.start as usize, handle.len as usize)
-                .map_err(D::Error::custom)
+            Part::redeem(&memory, place(index), turn).map_err(D::Error::custom)
         }
     }
 }

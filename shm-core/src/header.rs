@@ -8,6 +8,8 @@ use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
 
+use rustix::fs::{FileType, Stat};
+
 use crate::layout::Layout;
 use crate::{Error, SegmentId, ShmSafe};
 
@@ -72,7 +74,16 @@ impl Header {
 
     /// Reads and checks the header of a file that came from outside.
     pub fn read(fd: BorrowedFd<'_>) -> Result<Header, Error> {
+        Ok(Header::read_with_stat(fd)?.0)
+    }
+
+    /// The same, with what `fstat` said of the file at the moment of the size check.
+    pub fn read_with_stat(fd: BorrowedFd<'_>) -> Result<(Header, Stat), Error> {
         let stat = rustix::fs::fstat(fd).map_err(Error::system("fstat"))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            // Reading a terminal or a device could wait for ever.
+            return Err(Error::NOT_REGULAR);
+        }
         let file_size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut bytes = [0u8; SIZE];
         let mut filled = 0;
@@ -90,13 +101,17 @@ impl Header {
         if file_size < header.file_size() {
             return Err(Error::Truncated { file: file_size, needed: header.file_size() });
         }
-        Ok(header)
+        Ok((header, stat))
     }
 
     /// Fails unless the segment holds an array of `T`; gives its length in elements.
     pub fn expect_array<T: ShmSafe>(&self) -> Result<usize, Error> {
         let layout = T::LAYOUT;
-        if self.kind != Kind::Array || self.type_hash != layout.hash() {
+        let size = size_of::<T>();
+        // The element size is checked by itself: a header may say the right hash and a smaller
+        // element, and so a length that does not fit. An element without bytes has no length.
+        let same_type = self.type_hash == layout.hash() && self.element == size as u64;
+        if self.kind != Kind::Array || !same_type || size == 0 {
             return Err(Error::WrongType { found: self.type_hash, wanted: layout.to_string() });
         }
         Ok((self.size / self.element) as usize)

@@ -128,6 +128,8 @@ impl Layout {
             Shape::Array { of, len } => of.mix(mix_int(mix_int(hash, 2), len as u64)),
             Shape::Record { version, fields } => {
                 let mut hash = mix_int(mix_int(hash, 3), version as u64);
+                // Otherwise a last field without bytes could belong to either of two records.
+                hash = mix_int(hash, fields.len() as u64);
                 let mut i = 0;
                 while i < fields.len() {
                     let field = &fields[i];

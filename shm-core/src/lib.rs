@@ -9,6 +9,7 @@ mod array;
 mod backing;
 pub mod barrier;
 mod budget;
+mod directory;
 mod error;
 mod fill;
 mod frozen;
@@ -19,17 +20,21 @@ mod header;
 mod id;
 pub mod layout;
 mod name;
+mod part;
 #[doc(hidden)]
 pub mod primitive;
+mod record_lock;
 mod records;
 mod segment;
+mod turn;
 
-pub use array::{Array, Part, Remains};
+pub use array::Array;
 pub use error::Error;
 pub use frozen::{Frozen, NamedFrozen};
 pub use id::SegmentId;
 pub use layout::ShmSafe;
 pub use name::sweep;
+pub use part::{Part, Remains};
 pub use records::{Column, ColumnSpec, ColumnType, Iter, Number, Schema};
 pub use segment::Segment;
 #[cfg(feature = "derive")]

@@ -177,11 +177,20 @@ impl<N: Number> Column<N> {
                 wanted: N::column_type().to_string(),
             });
         }
+        let end = spec.offset.saturating_add(size_of::<N>());
+        if end > schema.stride {
+            return Err(Error::OutOfBounds {
+                start: spec.offset as u64,
+                end: end as u64,
+                len: schema.stride as u64,
+            });
+        }
         let records = bytes.len().checked_div(schema.stride).unwrap_or(0);
         Column::checked(bytes, spec.offset, schema.stride, records)
     }
 
-    /// The only way to make a column: every number lies within the bytes.
+    /// The only way to make a column: every number lies within the bytes, and no two overlap (so
+    /// that a column is never longer than its bytes).
     pub(crate) fn checked(
         bytes: Frozen<u8>,
         offset: usize,
@@ -190,6 +199,7 @@ impl<N: Number> Column<N> {
     ) -> Result<Column<N>, Error> {
         let end = match len {
             0 => Some(0),
+            _ if stride < size_of::<N>() => None,
             _ => (len - 1)
                 .checked_mul(stride)
                 .and_then(|last| last.checked_add(offset))
@@ -344,7 +354,7 @@ impl<T: ShmSafe + Copy> NamedFrozen<T> {
         self.view().column(name)
     }
 
-    /// The same memory, seen as bytes; its handle can be redeemed in this process only.
+    /// The same memory, seen as bytes. It has no handle: other processes open the name.
     #[must_use]
     pub fn to_bytes(&self) -> Frozen<u8> {
         self.view().to_bytes()

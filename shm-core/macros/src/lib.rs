@@ -3,6 +3,7 @@
 use proc_macro::TokenStream;
 use proc_macro2::TokenStream as Tokens;
 use quote::quote;
+use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Data, DeriveInput, Error, Fields, LitInt, LitStr, Result, parse_macro_input};
 
@@ -22,18 +23,18 @@ fn expand(input: &DeriveInput) -> Result<Tokens> {
     let ident = &input.ident;
     let types: Vec<_> = fields.iter().map(|field| &field.ty).collect();
     let idents: Vec<_> = fields.iter().filter_map(|field| field.ident.as_ref()).collect();
-    let names: Vec<_> = idents.iter().map(|ident| ident.to_string()).collect();
+    let names: Vec<_> = idents.iter().map(|ident| ident.unraw().to_string()).collect();
     Ok(quote! {
         // Both checks name the mistake at compile time.
         const _: () = {
             const fn field_must_be_shm_safe<T: ::shm_core::ShmSafe>() -> usize {
                 ::core::mem::size_of::<T>()
             }
-            assert!(
+            ::core::assert!(
                 ::core::mem::size_of::<#ident>() == 0 #( + field_must_be_shm_safe::<#types>() )*,
                 "this struct has padding between or after its fields: reorder them by falling size, or add a field such as `_pad: [u8; 4]`",
             );
-            assert!(
+            ::core::assert!(
                 !::core::mem::needs_drop::<#ident>(),
                 "a type in shared memory must not need `Drop`: nobody would run it",
             );
@@ -113,7 +114,7 @@ struct Identity {
 }
 
 fn identity(input: &DeriveInput) -> Result<Identity> {
-    let mut identity = Identity { name: input.ident.to_string(), version: 0 };
+    let mut identity = Identity { name: input.ident.unraw().to_string(), version: 0 };
     for attr in input.attrs.iter().filter(|attr| attr.path().is_ident("shm")) {
         attr.parse_nested_meta(|meta| {
             if meta.path.is_ident("name") {
