@@ -36,8 +36,15 @@ pub(crate) struct Job {
 
 impl Job {
     fn fail(self, error: impl FnOnce(&'static str) -> TaskError) {
-        let name = self.name;
-        self.slot.set(Err(error(name)));
+        let error = error(self.name);
+        self.finish(Err(error));
+    }
+
+    /// Lets go of the input first: whoever gets the outcome may want to freeze its memory.
+    fn finish(self, outcome: Outcome) {
+        let Job { slot, input, .. } = self;
+        drop(input);
+        slot.set(outcome);
     }
 }
 
@@ -222,6 +229,11 @@ impl State {
         job.attempts += 1;
         let attempts = job.attempts;
         if job.pure && attempts < self.max_attempts && self.ended.is_none() {
+            for file in &job.input.files {
+                // SAFETY: the input went to this worker alone, which is proven dead: its pidfd was
+                // readable. Its answer did not arrive whole, so nothing in it is redeemed.
+                unsafe { file.recall() };
+            }
             self.queue.push_front(job);
         } else {
             job.fail(|task| TaskError::WorkerDied { task, death, attempts });
@@ -289,7 +301,8 @@ impl Worker {
                     };
                     self.answered += 1;
                     answers.tasks += 1;
-                    job.slot.set(outcome(job.name, answer));
+                    let outcome = outcome(job.name, answer);
+                    job.finish(outcome);
                 }
                 Ok(None) => break,
                 Err(_nonsense) => return (answers, Verdict::Broken),

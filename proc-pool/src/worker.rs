@@ -160,7 +160,7 @@ impl Worker {
             bytes: self.registry.fingerprint().to_ne_bytes().into(),
             ..Encoded::default()
         };
-        self.answer(HELLO, Outcome::Done, &hello)?;
+        self.answer(HELLO, Outcome::Done, hello)?;
         while let Some(request) = self.next_request()? {
             self.started += 1;
             // Release: pairs with the parent's Acquire load; whatever the task does comes later.
@@ -193,7 +193,7 @@ impl Worker {
         let mut blobs = PipeBlobs { pipe: &mut self.requests, left: request.blobs };
         let Some(entry) = self.registry.get(TaskId(request.task)) else {
             blobs.skip()?;
-            return self.answer(request.ticket, Outcome::Unknown, &Encoded::default());
+            return self.answer(request.ticket, Outcome::Unknown, Encoded::default());
         };
         IN_TASK.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| (entry.run)(&bytes, &mut blobs)));
@@ -212,11 +212,13 @@ impl Worker {
                 (Outcome::Panicked, body)
             }
         };
-        self.answer(request.ticket, outcome, &body)
+        self.answer(request.ticket, outcome, body)
     }
 
-    fn answer(&mut self, ticket: u64, outcome: Outcome, body: &Encoded) -> Result<(), String> {
-        let files = send_files(body)?;
+    fn answer(&mut self, ticket: u64, outcome: Outcome, mut body: Encoded) -> Result<(), String> {
+        let files = send_files(&body)?;
+        // Unmapped before the parent can know the result: it may want to freeze the memory.
+        body.files.clear();
         let head = Response {
             ticket,
             outcome,

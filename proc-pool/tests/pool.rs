@@ -237,3 +237,24 @@ fn a_program_that_cannot_start_workers_is_told_so() {
         Err(other) => panic!("{other}"),
     }
 }
+
+#[task(pure)]
+fn fill_unless_first(mut part: Part<u32>, marker: String) -> Part<u32> {
+    part.as_mut_slice().expect("the part is this worker's").fill(7);
+    if std::fs::File::create_new(marker).is_ok() {
+        std::process::abort();
+    }
+    part
+}
+
+#[proc_pool::test]
+fn a_part_whose_worker_died_is_filled_by_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let marker = folder.path().join("first").to_str().unwrap().to_owned();
+    let pool = pool(2);
+    let (parts, remains) = Array::<u32>::zeroed(10).unwrap().into_parts(2);
+    let inputs = parts.into_iter().map(|part| (part, marker.clone()));
+    let filled = pool.map(fill_unless_first, inputs).unwrap();
+    assert_eq!(remains.join(filled).unwrap()[..], [7; 10]);
+    assert!(folder.path().join("first").exists(), "no worker died");
+}

@@ -58,7 +58,7 @@ pub struct Reachable {
 #[derive(Clone, Debug)]
 enum ReachableKind {
     Frozen(Arc<FrozenData>),
-    Writable(Arc<Writable>),
+    Writable { memory: Arc<Writable>, part: usize, turn: u64 },
 }
 
 impl Reachable {
@@ -67,7 +67,20 @@ impl Reachable {
     pub fn id(&self) -> SegmentId {
         match &self.kind {
             ReachableKind::Frozen(data) => data.id(),
-            ReachableKind::Writable(memory) => memory.id(),
+            ReachableKind::Writable { memory, .. } => memory.id(),
+        }
+    }
+
+    /// Makes the handle good again after its receiver died: a [`Part`](crate::Part) that the dead
+    /// process had redeemed can be redeemed by another. Nothing happens for frozen data.
+    ///
+    /// # Safety
+    ///
+    /// - Every process that may have received the handle is proven dead: a pidfd is readable.
+    /// - No handle that such a process made of the part will be redeemed.
+    pub unsafe fn recall(&self) {
+        if let ReachableKind::Writable { memory, part, turn } = &self.kind {
+            memory.turns().recall(*part, *turn);
         }
     }
 
@@ -78,7 +91,9 @@ impl Reachable {
             id: self.id(),
             kind: match &self.kind {
                 ReachableKind::Frozen(data) => WeakKind::Frozen(Arc::downgrade(data)),
-                ReachableKind::Writable(memory) => WeakKind::Writable(Arc::downgrade(memory)),
+                ReachableKind::Writable { memory, .. } => {
+                    WeakKind::Writable(Arc::downgrade(memory))
+                }
             },
         }
     }
@@ -89,7 +104,7 @@ impl AsFd for Reachable {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.kind {
             ReachableKind::Frozen(data) => data.as_fd(),
-            ReachableKind::Writable(memory) => memory.as_fd(),
+            ReachableKind::Writable { memory, .. } => memory.as_fd(),
         }
     }
 }
@@ -290,7 +305,8 @@ mod wire {
     impl<T: ShmSafe + Copy> Serialize for Part<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let turn = self.hand_over().map_err(S::Error::custom)?;
-            note(ReachableKind::Writable(Arc::clone(self.memory())));
+            let (memory, part) = (Arc::clone(self.memory()), self.index());
+            note(ReachableKind::Writable { memory, part, turn });
             PartOf { id: self.memory().id(), index: self.index() as u64, turn }
                 .serialize(serializer)
         }

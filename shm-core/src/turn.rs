@@ -100,6 +100,19 @@ impl<'a> Turns<'a> {
     }
 }
 
+impl Turns<'_> {
+    /// Makes the handle that bears `sent` good again. Whoever redeemed it is proven dead, and so is
+    /// every handle that it may have made of the part.
+    pub fn recall(&self, part: usize, sent: u64) {
+        if let Ok(turn) = self.turn(part) {
+            // Release: what the dead one wrote, as seen by the caller through the proof of its
+            // death, is seen by the Acquire in `redeem`. A plain store: nobody else may change a
+            // turn whose holder is dead.
+            turn.store(sent, Ordering::Release);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
