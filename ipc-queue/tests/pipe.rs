@@ -1,6 +1,8 @@
 //! The byte pipe between threads: order, wrapping, ends, waiting.
 
 #![cfg(not(loom))]
+// Helpers outside the test functions unwrap too.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, ErrorKind, Read, Write};
 use std::time::{Duration, Instant};

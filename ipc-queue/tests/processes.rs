@@ -2,6 +2,8 @@
 //! the segment's descriptor as standard input.
 
 #![cfg(not(loom))]
+// Helpers outside the test functions unwrap too.
+#![allow(clippy::unwrap_used)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
