@@ -72,7 +72,7 @@ fn per(time: Duration, count: u64) -> f64 {
 }
 
 /// Nanoseconds an element, sent and received one by one.
-fn single<T: bytemuck::Pod>(count: u64) -> Outcome<f64> {
+fn single<T: spsc::Element>(count: u64) -> Outcome<f64> {
     let (mut producer, mut consumer) = spsc::channel::<T>(1024)?;
     let value = T::zeroed();
     let time = together(
