@@ -44,7 +44,7 @@ fn together(
 
 /// Nanoseconds for a round trip of one cache line by compare-and-swap.
 fn cas_round_trip() -> Outcome<f64> {
-    let rounds = 200_000;
+    let rounds = 200_000_u32;
     let line = Arc::new([const { AtomicU32::new(0) }; 64]);
     let turn = move |line: &[AtomicU32; 64], from: u32| {
         for _ in 0..rounds {
