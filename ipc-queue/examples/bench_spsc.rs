@@ -1,50 +1,88 @@
 //! Measures the ring and the pipe between two pinned threads, next to a compare-and-swap
 //! ping-pong on the same two processors, before and after: the ratio is the portable figure.
 //!
-//! `cargo run --release -p ipc-queue --example bench_spsc [ROUNDS]`
+//! `cargo run --release -p ipc-queue --example bench_spsc [ROUNDS [PART OF A ROW'S NAME]]`
 
 use std::error::Error;
 use std::io::{Read, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire, Ordering::Release};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use ipc_queue::{pipe, spsc};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::time::{ClockId, clock_gettime};
 use shm_core::futex::Futex;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
+/// The processors that this program may use, asked before any thread is kept on one.
+fn processors() -> &'static [usize] {
+    static PROCESSORS: OnceLock<Vec<usize>> = OnceLock::new();
+    PROCESSORS.get_or_init(|| {
+        sched_getaffinity(None)
+            .map(|allowed| (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect())
+            .unwrap_or_default()
+    })
+}
+
 /// Keeps the calling thread on the `index`-th processor that this program may use.
 fn pin(index: usize) -> Outcome<()> {
-    let allowed = sched_getaffinity(None)?;
-    let cpus: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|&cpu| allowed.is_set(cpu)).collect();
+    let cpus = processors();
     let mut one = CpuSet::new();
-    one.set(*cpus.get(index % cpus.len().max(1)).ok_or("no processor")?);
+    one.set(*cpus.get(index).ok_or("two processors are needed")?);
     Ok(sched_setaffinity(None, &one)?)
 }
 
-/// Runs `there` on another processor and `here` on this one; the time of `here`.
+/// One measurement: the value, and how many processors were at work on it (2 = undisturbed).
+#[derive(Clone, Copy)]
+struct Sample {
+    value: f64,
+    busy: f64,
+}
+
+/// Of the calling thread.
+fn processor_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
+}
+
+/// Runs `there` on another processor and `here` on this one, starting together; nanoseconds of
+/// `here` divided by `count`.
 fn together(
+    count: u64,
     there: impl FnOnce() -> Outcome<()> + Send + 'static,
     here: impl FnOnce() -> Outcome<()>,
-) -> Outcome<Duration> {
-    let other = thread::spawn(move || {
-        pin(1)?;
-        there()
-    });
+) -> Outcome<Sample> {
+    let ready = Arc::new(AtomicU32::new(0));
+    let other = {
+        let ready = ready.clone();
+        thread::spawn(move || {
+            pin(1)?;
+            let used = processor_time();
+            ready.store(1, Release);
+            there()?;
+            Ok::<_, Box<dyn Error + Send + Sync>>(processor_time() - used)
+        })
+    };
     pin(0)?;
-    let start = Instant::now();
+    while ready.load(Acquire) == 0 {
+        thread::yield_now();
+    }
+    let (used, start) = (processor_time(), Instant::now());
     here()?;
-    let time = start.elapsed();
-    other.join().map_err(|_| "the other thread panicked")??;
-    Ok(time)
+    let (used, time) = (processor_time() - used, start.elapsed());
+    let used = used + other.join().map_err(|_| "the other thread panicked")??;
+    Ok(Sample {
+        value: time.as_nanos() as f64 / count as f64,
+        busy: used.as_secs_f64() / time.as_secs_f64(),
+    })
 }
 
 /// Nanoseconds for a round trip of one cache line by compare-and-swap.
-fn cas_round_trip() -> Outcome<f64> {
-    let rounds = 20_000_u32;
+fn cas_round_trip() -> Outcome<Sample> {
+    let rounds = 5_000_u32;
     let line = Arc::new([const { AtomicU32::new(0) }; 64]);
     let turn = move |line: &[AtomicU32; 64], from: u32| {
         for _ in 0..rounds {
@@ -60,7 +98,8 @@ fn cas_round_trip() -> Outcome<f64> {
         }
     };
     let other = line.clone();
-    let time = together(
+    together(
+        rounds.into(),
         move || {
             turn(&other, 1);
             Ok(())
@@ -69,19 +108,15 @@ fn cas_round_trip() -> Outcome<f64> {
             turn(&line, 0);
             Ok(())
         },
-    )?;
-    Ok(per(time, rounds.into()))
-}
-
-fn per(time: Duration, count: u64) -> f64 {
-    time.as_nanos() as f64 / count as f64
+    )
 }
 
 /// Nanoseconds an element, sent and received one by one.
-fn single<T: spsc::Element>(count: u64) -> Outcome<f64> {
+fn single<T: spsc::Element>(count: u64) -> Outcome<Sample> {
     let (mut producer, mut consumer) = spsc::channel::<T>(1024)?;
     let value = T::zeroed();
-    let time = together(
+    together(
+        count,
         move || {
             for _ in 0..count {
                 producer.send(value).map_err(|_| "closed")?;
@@ -94,14 +129,14 @@ fn single<T: spsc::Element>(count: u64) -> Outcome<f64> {
             }
             Ok(())
         },
-    )?;
-    Ok(per(time, count))
+    )
 }
 
 /// Nanoseconds an element in batches of 64.
-fn batched(count: u64) -> Outcome<f64> {
+fn batched(count: u64) -> Outcome<Sample> {
     let (mut producer, mut consumer) = spsc::channel::<u64>(4096)?;
-    let time = together(
+    together(
+        count,
         move || {
             let batch = [7; 64];
             for _ in 0..count / 64 {
@@ -118,19 +153,19 @@ fn batched(count: u64) -> Outcome<f64> {
             }
             Ok(())
         },
-    )?;
-    Ok(per(time, count))
+    )
 }
 
 /// Nanoseconds for a message there and back; `spin`: looking again, or asleep each time.
-fn round_trip(count: u64, spin: bool) -> Outcome<f64> {
+fn round_trip(count: u64, spin: bool) -> Outcome<Sample> {
     let (mut ask, mut asked) = spsc::channel::<u64>(64)?;
     let (mut answer, mut answered) = spsc::channel::<u64>(64)?;
     if !spin {
         asked.set_spin_limit(0);
         answered.set_spin_limit(0);
     }
-    let time = together(
+    together(
+        count,
         move || {
             for value in asked.iter() {
                 answer.send(value).map_err(|_| "closed")?;
@@ -144,12 +179,11 @@ fn round_trip(count: u64, spin: bool) -> Outcome<f64> {
             }
             Ok(())
         },
-    )?;
-    Ok(per(time, count))
+    )
 }
 
 /// Nanoseconds for a round trip of a bare futex: two words, a wake and a sleep each way.
-fn futex_round_trip(count: u32) -> Outcome<f64> {
+fn futex_round_trip(count: u32) -> Outcome<Sample> {
     let words = Arc::new([Futex::new(0), Futex::new(0)]);
     let wait = |word: &Futex, round: u32| {
         while word.word().load(Acquire) != round {
@@ -161,7 +195,8 @@ fn futex_round_trip(count: u32) -> Outcome<f64> {
         word.wake(1);
     };
     let other = words.clone();
-    let time = together(
+    together(
+        count.into(),
         move || {
             for round in 1..=count {
                 wait(&other[0], round);
@@ -176,17 +211,17 @@ fn futex_round_trip(count: u32) -> Outcome<f64> {
             }
             Ok(())
         },
-    )?;
-    Ok(per(time, count.into()))
+    )
 }
 
 /// Gigabytes a second, copied in and out of a pipe of 1 MiB in pieces of `size`.
-fn stream(size: usize, total: u64) -> Outcome<f64> {
+fn stream(size: usize, total: u64) -> Outcome<Sample> {
     let (mut writer, mut reader) = pipe::channel(1 << 20)?;
     let count = total / size as u64;
     let mut buffer = vec![1; size];
     let piece = vec![7; size];
-    let time = together(
+    let sample = together(
+        count,
         move || {
             for _ in 0..count {
                 writer.write_all(&piece)?;
@@ -201,44 +236,73 @@ fn stream(size: usize, total: u64) -> Outcome<f64> {
             Ok(())
         },
     )?;
-    Ok((count * size as u64) as f64 / time.as_nanos() as f64)
+    Ok(Sample { value: size as f64 / sample.value, ..sample })
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The quartiles: low, median, high.
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
     values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+    [1, 2, 3].map(|quarter| values.get(values.len() * quarter / 4).copied().unwrap_or(f64::NAN))
 }
 
-/// Runs `what` between two calibrations, `rounds` times; prints the medians and the spread.
-fn row(name: &str, unit: &str, rounds: usize, what: impl Fn() -> Outcome<f64>) -> Outcome<()> {
+/// Fewer processors at work than this: somebody else took one away, the sample is dropped.
+const UNDISTURBED: f64 = 1.7;
+
+/// Runs `what` between two calibrations, `rounds` times; prints medians and quartiles of the
+/// undisturbed rounds (of all, if the threads sleep on purpose), and the best of all.
+fn row(
+    name: &str,
+    unit: &str,
+    rounds: usize,
+    awake: bool,
+    what: impl Fn() -> Outcome<Sample>,
+) -> Outcome<()> {
+    if !name.contains(&std::env::args().nth(2).unwrap_or_default()) {
+        return Ok(());
+    }
     let (mut values, mut ratios) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
     for _ in 0..rounds {
         let before = cas_round_trip()?;
-        let value = what()?;
-        let cas = (before + cas_round_trip()?) / 2.0;
-        values.push(value);
-        ratios.push(value / cas);
+        let sample = what()?;
+        let after = cas_round_trip()?;
+        all.push(sample.value);
+        if awake && sample.busy < UNDISTURBED {
+            continue;
+        }
+        values.push(sample.value);
+        if before.busy.min(after.busy) >= UNDISTURBED {
+            ratios.push(sample.value / ((before.value + after.value) / 2.0));
+        }
     }
-    values.sort_by(f64::total_cmp);
-    let (low, high) = (values[values.len() / 4], values[values.len() * 3 / 4]);
-    let ratio = median(ratios);
+    let kept = values.len();
+    let ([low, middle, high], [_, ratio, _]) = (quartiles(values), quartiles(ratios));
+    let best = all.iter().copied().reduce(if unit == "ns" { f64::min } else { f64::max });
+    let best = best.unwrap_or(f64::NAN);
     let ratio = if unit == "ns" { format!("{ratio:8.3} x CAS") } else { String::new() };
-    println!("{name:<34}{:>10.2} {unit:<5} [{low:.2} .. {high:.2}] {ratio}", median(values));
+    println!(
+        "{name:<32}{middle:>10.2} {unit:<5}[{low:.2} .. {high:.2}] of {kept:>3}, best {best:.2} {ratio}"
+    );
     Ok(())
 }
 
 fn main() -> Outcome<()> {
-    let rounds = std::env::args().nth(1).map_or(Ok(9), |text| text.parse())?.max(1);
-    println!("medians of {rounds} rounds [quartiles]; {:?}", shm_core::barrier::mode());
-    row("compare-and-swap round trip", "ns", rounds, cas_round_trip)?;
-    row("spsc 8 B, one by one", "ns", rounds, || single::<u64>(2_000_000))?;
-    row("spsc 8 B, batches of 64", "ns", rounds, || batched(8_000_000))?;
-    row("spsc 64 B, one by one", "ns", rounds, || single::<[u64; 8]>(1_000_000))?;
-    row("spsc 1 KiB, one by one", "ns", rounds, || single::<[u64; 128]>(200_000))?;
-    row("spsc round trip, looking again", "ns", rounds, || round_trip(20_000, true))?;
-    row("pipe, pieces of 1 KiB", "GB/s", rounds, || stream(1 << 10, 200 << 20))?;
-    row("pipe, pieces of 64 KiB", "GB/s", rounds, || stream(1 << 16, 1 << 30))?;
-    row("pipe, one piece of 240 MB", "GB/s", rounds, || stream(240_000_000, 240_000_000))?;
-    row("bare futex round trip, asleep", "ns", rounds, || futex_round_trip(1_000))?;
-    row("spsc round trip, asleep", "ns", rounds, || round_trip(1_000, false))
+    let rounds: usize = std::env::args().nth(1).map_or(Ok(51), |text| text.parse())?.max(1);
+    processors();
+    println!(
+        "medians [quartiles] of the undisturbed among {rounds} rounds; {:?}",
+        shm_core::barrier::mode()
+    );
+    row("compare-and-swap round trip", "ns", rounds, true, cas_round_trip)?;
+    row("spsc 8 B, one by one", "ns", rounds, true, || single::<u64>(200_000))?;
+    row("spsc 8 B, batches of 64", "ns", rounds, true, || batched(1_000_000))?;
+    row("spsc 64 B, one by one", "ns", rounds, true, || single::<[u64; 8]>(50_000))?;
+    row("spsc 1 KiB, one by one", "ns", rounds, true, || single::<[u64; 128]>(10_000))?;
+    row("spsc round trip, awake", "ns", rounds, true, || round_trip(5_000, true))?;
+    row("pipe, pieces of 1 KiB", "GB/s", rounds, true, || stream(1 << 10, 10 << 20))?;
+    row("pipe, pieces of 64 KiB", "GB/s", rounds, true, || stream(1 << 16, 20 << 20))?;
+    let few = rounds.div_ceil(5);
+    row("pipe, one piece of 240 MB", "GB/s", few, true, || stream(240_000_000, 240_000_000))?;
+    row("bare futex round trip, asleep", "ns", few, false, || futex_round_trip(500))?;
+    row("spsc round trip, asleep", "ns", few, false, || round_trip(500, false))
 }

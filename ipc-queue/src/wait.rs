@@ -1,8 +1,10 @@
 //! Waiting for a peer: look again for a while, then sleep on a bell.
 //!
-//! A waiter looks again as long as that costs less than a sleep would (some twenty microseconds),
-//! and learns: where looking again was in vain, the next wait looks half as long, where it helped,
-//! twice. On a single processor nobody looks again: the peer cannot move while we do.
+//! A waiter looks again for about as long as a sleep and a wake-up take, and learns: a wait that
+//! ended while looking, or soon after, was worth looking, and the next one may look longer; a long
+//! sleep was not, and the next one looks half as long. (Judging by the looking alone would be a
+//! trap: two sides that once slept wake each other too late for short looks to meet.) On a single
+//! processor nobody looks again: the peer cannot move while we do.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -87,6 +89,11 @@ fn add_one(counter: &AtomicU64) {
 
 /// The least number of looks that an adaptive waiter makes before it sleeps.
 const FEWEST_LOOKS: u32 = 16;
+/// The first looks come without a pause between them: a pause can take as long as a message from
+/// a peer that is about to answer.
+const TIGHT_LOOKS: u32 = 100;
+/// A sleep shorter than this would have been better spent looking.
+const SHORT_SLEEP: Duration = Duration::from_micros(200);
 /// Looks made after giving the processor away, before sleeping: where more runnable threads than
 /// processors exist, the peer often only needs its turn.
 const YIELDS: u32 = 2;
@@ -140,7 +147,9 @@ impl Patience {
                 return None;
             };
             add_one(&counters.parks);
+            let start = Instant::now();
             let waited = bell.wait(ticket, left);
+            self.learn(start.elapsed());
             if let Some(found) = check() {
                 return Some(found);
             }
@@ -150,15 +159,24 @@ impl Patience {
         }
     }
 
+    fn learn(&mut self, slept: Duration) {
+        self.looks = if slept < SHORT_SLEEP {
+            self.most
+        } else {
+            (self.looks / 2).max(FEWEST_LOOKS.min(self.most))
+        };
+    }
+
     fn look_again<R>(&mut self, check: &mut impl FnMut() -> Option<R>) -> Option<R> {
-        for _ in 0..self.looks {
-            spin_loop();
+        for look in 0..self.looks {
+            if look >= TIGHT_LOOKS {
+                spin_loop();
+            }
             if let Some(found) = check() {
                 self.looks = (self.looks * 2).min(self.most);
                 return Some(found);
             }
         }
-        self.looks = (self.looks / 2).max(FEWEST_LOOKS.min(self.most));
         for _ in 0..YIELDS.min(self.most) {
             yield_now();
             if let Some(found) = check() {
