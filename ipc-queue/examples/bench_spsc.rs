@@ -132,21 +132,21 @@ fn single<T: spsc::Element>(count: u64) -> Outcome<Sample> {
     )
 }
 
-/// Nanoseconds an element in batches of 64.
-fn batched(count: u64) -> Outcome<Sample> {
-    let (mut producer, mut consumer) = spsc::channel::<u64>(4096)?;
+/// Nanoseconds an element, sent from and received into slices of `N`: one copy a side.
+fn batched<T: spsc::Element, const N: usize>(count: u64) -> Outcome<Sample> {
+    let (mut producer, mut consumer) = spsc::channel::<T>(4096.min(1024 * N))?;
     together(
         count,
         move || {
-            let batch = [7; 64];
-            for _ in 0..count / 64 {
+            let batch = [T::zeroed(); N];
+            for _ in 0..count / N as u64 {
                 producer.send_slice(&batch)?;
             }
             Ok(())
         },
         move || {
-            let mut batch = [0; 64];
-            let mut left = count / 64 * 64;
+            let mut batch = [T::zeroed(); N];
+            let mut left = count / N as u64 * N as u64;
             while left > 0 {
                 left -= consumer.recv_slice(&mut batch)? as u64;
                 std::hint::black_box(&batch);
@@ -295,9 +295,10 @@ fn main() -> Outcome<()> {
     );
     row("compare-and-swap round trip", "ns", rounds, true, cas_round_trip)?;
     row("spsc 8 B, one by one", "ns", rounds, true, || single::<u64>(200_000))?;
-    row("spsc 8 B, batches of 64", "ns", rounds, true, || batched(1_000_000))?;
+    row("spsc 8 B, batches of 64", "ns", rounds, true, || batched::<u64, 64>(1_000_000))?;
     row("spsc 64 B, one by one", "ns", rounds, true, || single::<[u64; 8]>(50_000))?;
     row("spsc 1 KiB, one by one", "ns", rounds, true, || single::<[u64; 128]>(10_000))?;
+    row("spsc 1 KiB, slices of 1", "ns", rounds, true, || batched::<[u64; 128], 1>(10_000))?;
     row("spsc round trip, awake", "ns", rounds, true, || round_trip(5_000, true))?;
     row("pipe, pieces of 1 KiB", "GB/s", rounds, true, || stream(1 << 10, 10 << 20))?;
     row("pipe, pieces of 64 KiB", "GB/s", rounds, true, || stream(1 << 16, 20 << 20))?;

@@ -6,14 +6,14 @@
 //! trap: two sides that once slept wake each other too late for short looks to meet.) On a single
 //! processor nobody looks again: the peer cannot move while we do.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use shm_core::futex::Waited;
-use shm_core::primitive::{SPIN_LIMIT, spin_loop, yield_now};
+use shm_core::primitive::{SPIN_LIMIT, one_processor, spin_loop, yield_now};
 
 use crate::bell::Bell;
+use crate::ring::Stop;
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
@@ -89,8 +89,13 @@ fn add_one(counter: &AtomicU64) {
 
 /// The least number of looks that an adaptive waiter makes before it sleeps.
 const FEWEST_LOOKS: u32 = 16;
-/// The first looks come without a pause between them: a pause can take as long as a message from
-/// a peer that is about to answer.
+/// The most pauses before the first look. Nothing comes from another processor within one pause;
+/// and if a peer streams, a side that looks at once fetches what it does unit by unit, at a cache
+/// miss each. So a side that found several units at its first look pauses longer the next time, up
+/// to about a microsecond, and one that found a single one or none pauses shorter.
+const MOST_PAUSES: u32 = 16;
+/// After that, so many looks come without a pause: a pause can take as long as the message of a
+/// peer that is about to answer.
 const TIGHT_LOOKS: u32 = 100;
 /// A sleep shorter than this would have been better spent looking.
 const SHORT_SLEEP: Duration = Duration::from_micros(200);
@@ -98,17 +103,23 @@ const SHORT_SLEEP: Duration = Duration::from_micros(200);
 /// processors exist, the peer often only needs its turn.
 const YIELDS: u32 = 2;
 
+/// What a look finds: units to work on, or the end.
+pub(crate) type Found = Result<u64, Stop>;
+
 /// How one handle waits: private to it, learnt from its own waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
+    /// Looks before a sleep.
     looks: u32,
+    /// Pauses before the first look.
+    pauses: u32,
     most: u32,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let most = if one_processor() { 0 } else { SPIN_LIMIT };
-        Patience { looks: most, most }
+        Patience { looks: most, pauses: 1, most }
     }
 }
 
@@ -122,13 +133,13 @@ impl Patience {
     /// Calls `check` until it gives something, sleeping on `bell` in between, or `None` when the
     /// time is over. The caller is the bell's only listener.
     #[cold]
-    pub(crate) fn wait<R>(
+    pub(crate) fn wait(
         &mut self,
         bell: &Bell,
         counters: &Counters,
         deadline: Deadline,
-        mut check: impl FnMut() -> Option<R>,
-    ) -> Option<R> {
+        mut check: impl FnMut() -> Option<Found>,
+    ) -> Option<Found> {
         if deadline.left().is_err() {
             return None;
         }
@@ -167,8 +178,14 @@ impl Patience {
         };
     }
 
-    fn look_again<R>(&mut self, check: &mut impl FnMut() -> Option<R>) -> Option<R> {
-        for look in 0..self.looks {
+    fn look_again(&mut self, check: &mut impl FnMut() -> Option<Found>) -> Option<Found> {
+        if self.most == 0 {
+            return None;
+        }
+        if let Some(found) = self.first_look(check) {
+            return Some(found);
+        }
+        for look in 1..self.looks {
             if look >= TIGHT_LOOKS {
                 spin_loop();
             }
@@ -177,7 +194,7 @@ impl Patience {
                 return Some(found);
             }
         }
-        for _ in 0..YIELDS.min(self.most) {
+        for _ in 0..YIELDS {
             yield_now();
             if let Some(found) = check() {
                 return Some(found);
@@ -185,9 +202,17 @@ impl Patience {
         }
         None
     }
-}
 
-fn one_processor() -> bool {
-    static ONE: OnceLock<bool> = OnceLock::new();
-    *ONE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1))
+    /// Lets a burst gather, as long as bursts come.
+    fn first_look(&mut self, check: &mut impl FnMut() -> Option<Found>) -> Option<Found> {
+        for _ in 0..self.pauses {
+            spin_loop();
+        }
+        let found = check();
+        self.pauses = match found {
+            Some(Ok(units)) if units > 1 => (self.pauses * 2).min(MOST_PAUSES),
+            _ => (self.pauses / 2).max(1),
+        };
+        found
+    }
 }
