@@ -300,10 +300,10 @@ fn main() -> Outcome<()> {
     row("spsc 1 KiB, one by one", "ns", rounds, true, || single::<[u64; 128]>(10_000))?;
     row("spsc 1 KiB, slices of 1", "ns", rounds, true, || batched::<[u64; 128], 1>(10_000))?;
     row("spsc round trip, awake", "ns", rounds, true, || round_trip(5_000, true))?;
-    row("pipe, pieces of 1 KiB", "GB/s", rounds, true, || stream(1 << 10, 10 << 20))?;
-    row("pipe, pieces of 64 KiB", "GB/s", rounds, true, || stream(1 << 16, 20 << 20))?;
+    row("pipe, pieces of 1 KiB", "GB/s", rounds, true, || stream(1 << 10, 100 << 20))?;
+    row("pipe, pieces of 64 KiB", "GB/s", rounds, true, || stream(1 << 16, 400 << 20))?;
     let few = rounds.div_ceil(5);
-    row("pipe, one piece of 240 MB", "GB/s", few, true, || stream(240_000_000, 240_000_000))?;
+    row("pipe, one piece of 240 MB", "GB/s", few, true, || stream(240_000_000, 480_000_000))?;
     row("bare futex round trip, asleep", "ns", few, false, || futex_round_trip(500))?;
     row("spsc round trip, asleep", "ns", few, false, || round_trip(500, false))
 }

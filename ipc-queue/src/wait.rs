@@ -1,10 +1,11 @@
 //! Waiting for a peer: look again for a while, then sleep on a bell.
 //!
-//! A waiter looks again for about as long as a sleep and a wake-up take, and learns: a wait that
-//! ended while looking, or soon after, was worth looking, and the next one may look longer; a long
-//! sleep was not, and the next one looks half as long. (Judging by the looking alone would be a
-//! trap: two sides that once slept wake each other too late for short looks to meet.) On a single
-//! processor nobody looks again: the peer cannot move while we do.
+//! A waiter looks again for at most about as long as a sleep and a wake-up take, and learns: where
+//! looking helped, the next wait may look twice as long; where a sleep followed, much shorter.
+//! Judging by the looking alone would be a trap, since two sides that sleep wake each other too
+//! late for short looks to meet; so after some short sleeps one wait looks for the whole time, and
+//! if that helps, both sides find back. With a single processor online nobody looks again: the
+//! peer cannot move while we do.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -97,8 +98,10 @@ const MOST_PAUSES: u32 = 16;
 /// After that, so many looks come without a pause: a pause can take as long as the message of a
 /// peer that is about to answer.
 const TIGHT_LOOKS: u32 = 100;
-/// A sleep shorter than this would have been better spent looking.
+/// A sleep shorter than this might have been better spent looking,
 const SHORT_SLEEP: Duration = Duration::from_micros(200);
+/// and after so many of them one wait tries.
+const SHORT_SLEEPS: u32 = 32;
 /// Looks made after giving the processor away, before sleeping: where more runnable threads than
 /// processors exist, the peer often only needs its turn.
 const YIELDS: u32 = 2;
@@ -111,6 +114,7 @@ pub(crate) type Found = Result<u64, Stop>;
 pub(crate) struct Patience {
     /// Looks before a sleep.
     looks: u32,
+    short_sleeps: u32,
     /// Pauses before the first look.
     pauses: u32,
     most: u32,
@@ -119,7 +123,7 @@ pub(crate) struct Patience {
 impl Default for Patience {
     fn default() -> Self {
         let most = if one_processor() { 0 } else { SPIN_LIMIT };
-        Patience { looks: most, pauses: 1, most }
+        Patience { looks: most, short_sleeps: 0, pauses: 1, most }
     }
 }
 
@@ -151,6 +155,7 @@ impl Patience {
             let ticket = bell.listen();
             if let Some(found) = check() {
                 bell.cancel(ticket);
+                self.look_longer();
                 return Some(found);
             }
             let Ok(left) = deadline.left() else {
@@ -160,7 +165,7 @@ impl Patience {
             add_one(&counters.parks);
             let start = Instant::now();
             let waited = bell.wait(ticket, left);
-            self.learn(start.elapsed());
+            self.look_shorter(start.elapsed());
             if let Some(found) = check() {
                 return Some(found);
             }
@@ -170,12 +175,21 @@ impl Patience {
         }
     }
 
-    fn learn(&mut self, slept: Duration) {
-        self.looks = if slept < SHORT_SLEEP {
-            self.most
-        } else {
-            (self.looks / 2).max(FEWEST_LOOKS.min(self.most))
-        };
+    /// Looking has helped.
+    fn look_longer(&mut self) {
+        self.looks = (self.looks * 2).min(self.most);
+    }
+
+    /// It has not, and a sleep followed.
+    fn look_shorter(&mut self, slept: Duration) {
+        self.looks = (self.looks / 8).max(FEWEST_LOOKS).min(self.most);
+        if slept < SHORT_SLEEP {
+            self.short_sleeps += 1;
+        }
+        if self.short_sleeps >= SHORT_SLEEPS {
+            self.short_sleeps = 0;
+            self.looks = self.most;
+        }
     }
 
     fn look_again(&mut self, check: &mut impl FnMut() -> Option<Found>) -> Option<Found> {
@@ -190,7 +204,7 @@ impl Patience {
                 spin_loop();
             }
             if let Some(found) = check() {
-                self.looks = (self.looks * 2).min(self.most);
+                self.look_longer();
                 return Some(found);
             }
         }
