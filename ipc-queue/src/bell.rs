@@ -84,7 +84,7 @@ impl Default for Bell {
 /// What [`Bell::listen`] gives: pass it to [`Bell::wait`].
 ///
 /// A ticket is stale after 2³¹ epochs (rings that found a listener, or calls of `listen`).
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 #[must_use = "whoever listens should wait, or everybody who rings pays for a wake"]
 pub struct Ticket {
     state: u32,
@@ -162,14 +162,9 @@ impl Bell {
 
     /// Takes back a [`listen`](Self::listen) that no sleep followed, so that the next ring costs
     /// nothing. Only for a bell that has one listener at a time: it would take away another's bit.
-    pub(crate) fn cancel(&self, ticket: Ticket) {
+    pub(crate) fn cancel(&self, _ticket: Ticket) {
         // Relaxed: nobody sleeps on the strength of this bit, and nothing is published.
-        let _ = self.state.word().compare_exchange(
-            ticket.state,
-            ticket.state & !LISTENING,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        self.state.word().fetch_and(!LISTENING, Ordering::Relaxed);
     }
 
     /// Sleeps until the bell is rung, `timeout` is over, or a second has passed (ten milliseconds

@@ -39,8 +39,7 @@ impl Ring {
 
 fn model(f: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    // Enough for every known failure (see the mutated twins in the changelog of a change here),
-    // and short enough for every test run.
+    // Every mutant that fails at all fails within this bound, and a run takes seconds.
     builder.preemption_bound = builder.preemption_bound.or(Some(3));
     builder.check(f);
 }

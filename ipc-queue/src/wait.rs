@@ -1,17 +1,20 @@
 //! Waiting for a peer: look again for a while, then sleep on a bell.
 //!
-//! A waiter looks again as long as that costs less than a sleep would (some twenty microseconds),
-//! and learns: where looking again was in vain, the next wait looks half as long, where it helped,
-//! twice. On a single processor nobody looks again: the peer cannot move while we do.
+//! A waiter looks again for at most about as long as a sleep and a wake-up take, and learns: where
+//! looking helped, the next wait may look twice as long; where a sleep followed, much shorter.
+//! Judging by the looking alone would be a trap, since two sides that sleep wake each other too
+//! late for short looks to meet; so after some short sleeps one wait looks for the whole time, and
+//! if that helps, both sides find back. With a single processor online nobody looks again: the
+//! peer cannot move while we do.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use shm_core::futex::Waited;
-use shm_core::primitive::{SPIN_LIMIT, spin_loop, yield_now};
+use shm_core::primitive::{SPIN_LIMIT, one_processor, spin_loop, yield_now};
 
 use crate::bell::Bell;
+use crate::ring::Stop;
 
 /// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
@@ -87,21 +90,40 @@ fn add_one(counter: &AtomicU64) {
 
 /// The least number of looks that an adaptive waiter makes before it sleeps.
 const FEWEST_LOOKS: u32 = 16;
+/// The most pauses before the first look. Nothing comes from another processor within one pause;
+/// and if a peer streams, a side that looks at once fetches what it does unit by unit, at a cache
+/// miss each. So a side that found several units at its first look pauses longer the next time, up
+/// to about a microsecond, and one that found a single one or none pauses shorter.
+const MOST_PAUSES: u32 = 16;
+/// After that, so many looks come without a pause: a pause can take as long as the message of a
+/// peer that is about to answer.
+const TIGHT_LOOKS: u32 = 100;
+/// A sleep shorter than this might have been better spent looking,
+const SHORT_SLEEP: Duration = Duration::from_micros(200);
+/// and after so many of them one wait tries.
+const SHORT_SLEEPS: u32 = 32;
 /// Looks made after giving the processor away, before sleeping: where more runnable threads than
 /// processors exist, the peer often only needs its turn.
 const YIELDS: u32 = 2;
 
+/// What a look finds: units to work on, or the end.
+pub(crate) type Found = Result<u64, Stop>;
+
 /// How one handle waits: private to it, learnt from its own waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
+    /// Looks before a sleep.
     looks: u32,
+    short_sleeps: u32,
+    /// Pauses before the first look.
+    pauses: u32,
     most: u32,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let most = if one_processor() { 0 } else { SPIN_LIMIT };
-        Patience { looks: most, most }
+        Patience { looks: most, short_sleeps: 0, pauses: 1, most }
     }
 }
 
@@ -115,13 +137,13 @@ impl Patience {
     /// Calls `check` until it gives something, sleeping on `bell` in between, or `None` when the
     /// time is over. The caller is the bell's only listener.
     #[cold]
-    pub(crate) fn wait<R>(
+    pub(crate) fn wait(
         &mut self,
         bell: &Bell,
         counters: &Counters,
         deadline: Deadline,
-        mut check: impl FnMut() -> Option<R>,
-    ) -> Option<R> {
+        mut check: impl FnMut() -> Option<Found>,
+    ) -> Option<Found> {
         if deadline.left().is_err() {
             return None;
         }
@@ -133,6 +155,7 @@ impl Patience {
             let ticket = bell.listen();
             if let Some(found) = check() {
                 bell.cancel(ticket);
+                self.look_longer();
                 return Some(found);
             }
             let Ok(left) = deadline.left() else {
@@ -140,7 +163,9 @@ impl Patience {
                 return None;
             };
             add_one(&counters.parks);
+            let start = Instant::now();
             let waited = bell.wait(ticket, left);
+            self.look_shorter(start.elapsed());
             if let Some(found) = check() {
                 return Some(found);
             }
@@ -150,16 +175,40 @@ impl Patience {
         }
     }
 
-    fn look_again<R>(&mut self, check: &mut impl FnMut() -> Option<R>) -> Option<R> {
-        for _ in 0..self.looks {
-            spin_loop();
+    /// Looking has helped.
+    fn look_longer(&mut self) {
+        self.looks = (self.looks * 2).min(self.most);
+    }
+
+    /// It has not, and a sleep followed.
+    fn look_shorter(&mut self, slept: Duration) {
+        self.looks = (self.looks / 8).max(FEWEST_LOOKS).min(self.most);
+        if slept < SHORT_SLEEP {
+            self.short_sleeps += 1;
+        }
+        if self.short_sleeps >= SHORT_SLEEPS {
+            self.short_sleeps = 0;
+            self.looks = self.most;
+        }
+    }
+
+    fn look_again(&mut self, check: &mut impl FnMut() -> Option<Found>) -> Option<Found> {
+        if self.most == 0 {
+            return None;
+        }
+        if let Some(found) = self.first_look(check) {
+            return Some(found);
+        }
+        for look in 1..self.looks {
+            if look >= TIGHT_LOOKS {
+                spin_loop();
+            }
             if let Some(found) = check() {
-                self.looks = (self.looks * 2).min(self.most);
+                self.look_longer();
                 return Some(found);
             }
         }
-        self.looks = (self.looks / 2).max(FEWEST_LOOKS.min(self.most));
-        for _ in 0..YIELDS.min(self.most) {
+        for _ in 0..YIELDS {
             yield_now();
             if let Some(found) = check() {
                 return Some(found);
@@ -167,9 +216,17 @@ impl Patience {
         }
         None
     }
-}
 
-fn one_processor() -> bool {
-    static ONE: OnceLock<bool> = OnceLock::new();
-    *ONE.get_or_init(|| std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1))
+    /// Lets a burst gather, as long as bursts come.
+    fn first_look(&mut self, check: &mut impl FnMut() -> Option<Found>) -> Option<Found> {
+        for _ in 0..self.pauses {
+            spin_loop();
+        }
+        let found = check();
+        self.pauses = match found {
+            Some(Ok(units)) if units > 1 => (self.pauses * 2).min(MOST_PAUSES),
+            _ => (self.pauses / 2).max(1),
+        };
+        found
+    }
 }

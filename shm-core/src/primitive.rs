@@ -16,6 +16,7 @@ mod imp {
     };
     pub use std::thread::yield_now;
 
+    use std::sync::OnceLock;
     use std::time::Duration;
 
     use rustix::io::Errno;
@@ -84,6 +85,16 @@ mod imp {
             // An error would mean an address that is not mapped: then nobody sleeps there.
             futex::wake(word, futex::Flags::empty(), count).unwrap_or(0)
         }
+    }
+
+    /// Whether the machine has a single processor online, so that looking again is in vain. Not
+    /// what this thread may use: a peer may be kept on another processor.
+    pub fn one_processor() -> bool {
+        static ONE: OnceLock<bool> = OnceLock::new();
+        *ONE.get_or_init(|| {
+            // SAFETY: `sysconf` only reads a number.
+            unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) == 1 }
+        })
     }
 
     /// Registers this process for expedited barriers of others; false if the kernel refuses.
@@ -179,6 +190,11 @@ mod imp {
             }
             1
         }
+    }
+
+    /// A model has as many processors as threads.
+    pub fn one_processor() -> bool {
+        false
     }
 
     /// Refused, so that both barriers are fences, which is what a model can see.

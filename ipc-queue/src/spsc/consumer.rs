@@ -3,9 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use bytemuck::Pod;
-
-use super::slots;
+use super::{Element, slots};
 use crate::bell::Doorbell;
 use crate::ends::RecvEnd;
 use crate::ring::Stop;
@@ -18,12 +16,12 @@ use crate::{RecvError, SideStats};
 /// A receive costs some nanoseconds and no system call, unless the ring is empty or the producer
 /// sleeps.
 #[derive(Debug)]
-pub struct Consumer<T: Pod> {
+pub struct Consumer<T: Element> {
     end: RecvEnd,
     elements: PhantomData<fn() -> T>,
 }
 
-impl<T: Pod> Consumer<T> {
+impl<T: Element> Consumer<T> {
     pub(super) fn new(end: RecvEnd) -> Self {
         Consumer { end, elements: PhantomData }
     }
@@ -202,9 +200,9 @@ impl<T: Pod> Consumer<T> {
 
 /// What [`Consumer::iter`] gives.
 #[derive(Debug)]
-pub struct Iter<'a, T: Pod>(&'a mut Consumer<T>);
+pub struct Iter<'a, T: Element>(&'a mut Consumer<T>);
 
-impl<T: Pod> Iterator for Iter<'_, T> {
+impl<T: Element> Iterator for Iter<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -214,9 +212,9 @@ impl<T: Pod> Iterator for Iter<'_, T> {
 
 /// What [`Consumer::drain`] gives.
 #[derive(Debug)]
-pub struct Drain<'a, T: Pod>(&'a mut Consumer<T>);
+pub struct Drain<'a, T: Element>(&'a mut Consumer<T>);
 
-impl<T: Pod> Iterator for Drain<'_, T> {
+impl<T: Element> Iterator for Drain<'_, T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {

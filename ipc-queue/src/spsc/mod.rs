@@ -73,12 +73,18 @@ use crate::role::Holder;
 pub use consumer::{Consumer, Drain, Iter};
 pub use producer::Producer;
 
+/// What a typed ring carries: plain data without pointers, padding or invalid bit patterns, that
+/// may change threads. Implemented for every type that qualifies.
+pub trait Element: Pod + Send {}
+
+impl<T: Pod + Send> Element for T {}
+
 /// A ring for at least `capacity` elements (rounded up to a power of two) in a segment of its own,
 /// for two threads. For processes see [`create`].
 ///
 /// # Errors
 /// [`Error::Capacity`], [`Error::ElementAlign`], [`Error::Segment`].
-pub fn channel<T: Pod>(capacity: usize) -> Result<(Producer<T>, Consumer<T>), Error> {
+pub fn channel<T: Element>(capacity: usize) -> Result<(Producer<T>, Consumer<T>), Error> {
     let segment = Segment::anonymous(required_size::<T>(capacity)?)
         .map_err(|error| Error::Segment(error.to_string()))?;
     create::<T>(&segment, 0, capacity)?;
@@ -89,7 +95,7 @@ pub fn channel<T: Pod>(capacity: usize) -> Result<(Producer<T>, Consumer<T>), Er
 ///
 /// # Errors
 /// [`Error::Capacity`].
-pub fn required_size<T: Pod>(capacity: usize) -> Result<usize, Error> {
+pub fn required_size<T: Element>(capacity: usize) -> Result<usize, Error> {
     crate::mapped::required_size(Unit::of::<T>(), capacity)
 }
 
@@ -99,7 +105,7 @@ pub fn required_size<T: Pod>(capacity: usize) -> Result<usize, Error> {
 /// # Errors
 /// [`Error::Exists`], [`Error::Capacity`], [`Error::ElementAlign`], [`Error::OutOfBounds`],
 /// [`Error::Misaligned`].
-pub fn create<T: Pod>(segment: &Segment, offset: usize, capacity: usize) -> Result<(), Error> {
+pub fn create<T: Element>(segment: &Segment, offset: usize, capacity: usize) -> Result<(), Error> {
     Mapped::create(segment, offset, Unit::of::<T>(), capacity)
 }
 
@@ -107,7 +113,7 @@ pub fn create<T: Pod>(segment: &Segment, offset: usize, capacity: usize) -> Resu
 ///
 /// # Errors
 /// [`Error::RoleTaken`] while somebody holds it; everything else says what is wrong at `offset`.
-pub fn attach_producer<T: Pod>(segment: &Segment, offset: usize) -> Result<Producer<T>, Error> {
+pub fn attach_producer<T: Element>(segment: &Segment, offset: usize) -> Result<Producer<T>, Error> {
     SendEnd::attach(segment, offset, Unit::of::<T>(), None).map(Producer::new)
 }
 
@@ -115,7 +121,7 @@ pub fn attach_producer<T: Pod>(segment: &Segment, offset: usize) -> Result<Produ
 ///
 /// # Errors
 /// [`Error::RoleTaken`] while somebody holds it; everything else says what is wrong at `offset`.
-pub fn attach_consumer<T: Pod>(segment: &Segment, offset: usize) -> Result<Consumer<T>, Error> {
+pub fn attach_consumer<T: Element>(segment: &Segment, offset: usize) -> Result<Consumer<T>, Error> {
     RecvEnd::attach(segment, offset, Unit::of::<T>(), None).map(Consumer::new)
 }
 
@@ -128,7 +134,7 @@ pub fn attach_consumer<T: Pod>(segment: &Segment, offset: usize) -> Result<Consu
 ///
 /// # Errors
 /// [`Error::RoleChanged`] if `dead` does not hold the role; else as [`attach_producer`].
-pub unsafe fn take_over_producer<T: Pod>(
+pub unsafe fn take_over_producer<T: Element>(
     segment: &Segment,
     offset: usize,
     dead: Holder,
@@ -145,7 +151,7 @@ pub unsafe fn take_over_producer<T: Pod>(
 ///
 /// # Errors
 /// [`Error::RoleChanged`] if `dead` does not hold the role; else as [`attach_consumer`].
-pub unsafe fn take_over_consumer<T: Pod>(
+pub unsafe fn take_over_consumer<T: Element>(
     segment: &Segment,
     offset: usize,
     dead: Holder,

@@ -3,9 +3,7 @@
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use bytemuck::Pod;
-
-use super::slots;
+use super::{Element, slots};
 use crate::bell::Doorbell;
 use crate::ends::SendEnd;
 use crate::wait::Deadline;
@@ -17,12 +15,12 @@ use crate::{SendError, SideStats};
 /// A send costs some nanoseconds and no system call, unless the ring is full or the consumer
 /// sleeps.
 #[derive(Debug)]
-pub struct Producer<T: Pod> {
+pub struct Producer<T: Element> {
     end: SendEnd,
     elements: PhantomData<fn(T)>,
 }
 
-impl<T: Pod> Producer<T> {
+impl<T: Element> Producer<T> {
     pub(super) fn new(end: SendEnd) -> Self {
         Producer { end, elements: PhantomData }
     }
