@@ -1,0 +1,55 @@
+//! Every crate that others build on comes with a README, a CHANGELOG and an example.
+
+use std::path::Path;
+
+use super::Finding;
+use crate::workspace::Workspace;
+
+/// Checks the folder of every crate; the automation and the macros inside a crate are none.
+pub fn check(workspace: &Workspace) -> Vec<Finding> {
+    let crates = workspace.libraries().map(|package| package.folder.as_path());
+    let crates = crates.filter(|folder| folder.parent() == Some(workspace.root.as_path()));
+    crates.flat_map(|folder| check_crate(folder, workspace.relative(folder))).collect()
+}
+
+fn check_crate(folder: &Path, name: &Path) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for (file, what) in [
+        ("README.md", "write what the crate is, what it promises and what it does not do"),
+        ("CHANGELOG.md", "write what changed for those who use the crate"),
+    ] {
+        let filled = std::fs::read_to_string(folder.join(file)).is_ok_and(|text| !text.is_empty());
+        if !filled {
+            findings.push(Finding::new(&name.join(file), 1, format!("missing or empty: {what}")));
+        }
+    }
+    let has_example = std::fs::read_dir(folder.join("examples")).is_ok_and(|entries| {
+        entries.flatten().any(|entry| {
+            entry.path().extension().is_some_and(|extension| extension == "rs")
+                || entry.path().join("main.rs").is_file()
+        })
+    });
+    if !has_example {
+        let what = "missing: write one that a newcomer can run";
+        findings.push(Finding::new(&name.join("examples"), 1, what));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crate_without_its_papers_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(check_crate(folder.path(), Path::new("a")).len(), 3);
+        std::fs::write(folder.path().join("README.md"), "# a\n").unwrap();
+        std::fs::write(folder.path().join("CHANGELOG.md"), "").unwrap();
+        assert_eq!(check_crate(folder.path(), Path::new("a")).len(), 2);
+        std::fs::write(folder.path().join("CHANGELOG.md"), "# a\n").unwrap();
+        std::fs::create_dir_all(folder.path().join("examples/first")).unwrap();
+        std::fs::write(folder.path().join("examples/first/main.rs"), "").unwrap();
+        assert_eq!(check_crate(folder.path(), Path::new("a")), []);
+    }
+}
