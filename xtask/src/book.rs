@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::workspace::Workspace;
 
 /// The mdBook that the book is known to build with.
-const VERSION: &str = "0.5.2";
+const VERSION: &str = "0.5.4";
 
 /// Builds the book; `--install` first builds mdBook into `target/tools`.
 pub fn command(workspace: &Workspace, options: &[&str]) -> Result<bool> {

@@ -10,6 +10,7 @@ mod command;
 mod error;
 mod kill;
 mod loom;
+mod peers;
 mod python;
 mod tally;
 mod test;
@@ -31,6 +32,8 @@ cargo xtask COMMAND
   kill [--long] [--json]
                        the kill-at-every-instruction checks, as a table or as JSON lines
   bench                the benchmarks of our own crates
+  peers [nansum] [--json] [--quick] [--rounds N] [--write]
+                       ours beside the rivals, in one run; --write makes the book's page of it
   tidy                 the part of the style that a machine can see
   book [--install]     the book in docs/, built by mdBook
   ci                   test, tidy, clippy, formatting and docs, with warnings denied
@@ -62,6 +65,7 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         "loom" => loom::command(&Workspace::load()?, &only(options, &["--short", "--long"])?),
         "kill" => kill::command(&Workspace::load()?, &only(options, &["--long", "--json"])?),
         "bench" => bench::command(&Workspace::load()?, &only(options, &[])?),
+        "peers" => peers::command(&Workspace::load()?, options),
         "tidy" => tidy::command(&Workspace::load()?, &only(options, &[])?),
         "book" => book::command(&Workspace::load()?, &only(options, &["--install"])?),
         "ci" => ci::command(&Workspace::load()?, &only(options, &[])?),
@@ -126,7 +130,7 @@ mod tests {
 
     #[test]
     fn the_help_names_every_command() {
-        for name in ["test", "loom", "kill", "bench", "tidy", "book", "ci", "miri"] {
+        for name in ["test", "loom", "kill", "bench", "peers", "tidy", "book", "ci", "miri"] {
             assert!(HELP.lines().any(|line| line.trim_start().starts_with(name)), "{name}");
         }
     }
