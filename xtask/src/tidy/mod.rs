@@ -101,7 +101,7 @@ fn check_source(source: &Source) -> Vec<Finding> {
 
 /// Whether the rules about words concern this file.
 fn is_text(file: &Path) -> bool {
-    const EXTENSIONS: [&str; 8] = ["rs", "md", "toml", "sh", "py", "yml", "yaml", "txt"];
+    const EXTENSIONS: [&str; 9] = ["rs", "md", "toml", "sh", "py", "yml", "yaml", "txt", "json"];
     let hidden_run = file.ends_with(".ci/run");
     hidden_run
         || file

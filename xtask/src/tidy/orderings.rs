@@ -40,11 +40,17 @@ pub fn check(source: &Source) -> Vec<Finding> {
     findings
 }
 
-/// The orderings on a line: `Ordering::X`, and `X` alone where the file imports it.
+/// The orderings on a line: `Ordering::X`, and `X` alone where the file imports it. The sides of
+/// a match arm translate an ordering, they do not use it.
 fn orderings<'a>(line: &'a str, imported: &[&str]) -> Vec<(usize, &'a str)> {
     let found = words(line).filter(|(_, word)| ORDERINGS.contains(word));
     let is_ordering = |&(column, word): &(usize, &str)| {
         let before = line[..column].trim_end();
+        let after = line[column + word.len()..].trim_start();
+        let head = before.trim_end_matches("::").trim_end_matches("Ordering").trim_end();
+        if after.starts_with("=>") || after.starts_with('|') || head.ends_with("=>") {
+            return false;
+        }
         match before.strip_suffix("::") {
             Some(path) => words(path).last().is_some_and(|(_, last)| last.ends_with("Ordering")),
             None => imported.contains(&word) && !before.ends_with('.'),
@@ -91,7 +97,7 @@ struct Argument {
 
 impl Argument {
     fn covers(&self, at: usize, name: &str) -> bool {
-        self.from <= at && at < self.to && has_word(&self.text, name)
+        self.from <= at && at < self.to && names(&self.text, name)
     }
 }
 
@@ -130,9 +136,15 @@ fn block_end(text: &str, at: usize) -> usize {
     text.len()
 }
 
+/// Whether the comment names the ordering; "Acquire and Release" names `AcqRel` too.
+fn names(comment: &str, name: &str) -> bool {
+    let both = ["Acquire", "Release"].iter().all(|half| has_word(comment, half));
+    has_word(comment, name) || (name == "AcqRel" && both)
+}
+
 /// Whether a comment on the line, a few lines above it, or above its statement names it.
 fn is_named_near(source: &Source, line: usize, statement: usize, name: &str) -> bool {
-    let named = |index: usize| has_word(&source.comments[index], name);
+    let named = |index: usize| names(&source.comments[index], name);
     if named(line) {
         return true;
     }
@@ -181,6 +193,8 @@ mod tests {
             NONE
         );
         assert_eq!(lines("x.load(Ordering::Acquire); // Acquire: sees b's writes"), NONE);
+        let both = "// Acquire and Release: takes over b's writes, hands on ours";
+        assert_eq!(lines(&format!("{both}\nx.swap(1, Ordering::AcqRel);")), NONE);
         assert_eq!(lines("// Release: pairs with a\nx.load(Ordering::Acquire);"), [2]);
     }
 
@@ -216,6 +230,8 @@ mod tests {
         assert_eq!(lines("use o::Ordering::Acquire;\nuse o::Ordering::{\n    Release,\n};"), NONE);
         assert_eq!(lines("enum Lock { Acquire, Release }\nfn a() { Lock::Release }"), NONE);
         assert_eq!(lines("a.cmp(&b) == Ordering::Less"), NONE);
+        assert_eq!(lines("match o { Ordering::Acquire | Ordering::AcqRel => 1, _ => 2 }"), NONE);
+        assert_eq!(lines("match o { Mine::Acquire => Ordering::Acquire, _ => x }"), NONE);
         assert_eq!(lines("f(\"Ordering::Acquire\"); // Ordering::Release"), NONE);
         assert_eq!(
             lines("#[cfg(test)]\nmod tests {\n    fn a() { x.load(Ordering::Acquire); }\n}"),

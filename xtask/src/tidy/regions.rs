@@ -120,11 +120,13 @@ pub fn mark_test_files(sources: &mut [Source]) {
     }
 }
 
-/// Whether the path alone says that this is no shipped code.
+/// Whether the path alone says that this is no shipped code: what a crate ships lies in `src`.
 pub fn is_test_path(path: &Path) -> bool {
+    let has = |folder: &str| path.iter().any(|part| part == folder);
+    let is_build_script = path.file_name().is_some_and(|name| name == "build.rs");
+    let is_shipped = has("src") || is_build_script;
     let folders = ["tests", "benches", "examples"];
-    let in_folder = |part: &std::ffi::OsStr| folders.iter().any(|folder| part == *folder);
-    path.iter().any(in_folder) || path.file_stem().is_some_and(|stem| stem == "tests")
+    !is_shipped || folders.iter().any(|folder| has(folder)) || path.ends_with("tests.rs")
 }
 
 /// The folder in which the modules that this file declares lie.
@@ -235,10 +237,11 @@ mod tests {
             source("x/src/ring/loom_ring.rs", "fn a() {}\n"),
             source("x/src/ring/slots.rs", "fn a() {}\n"),
             source("x/tests/attach.rs", "fn a() {}\n"),
+            source("x/models/ring.rs", "fn a() {}\n"),
         ];
         mark_test_files(&mut sources);
         let marked: Vec<bool> = sources.iter().map(|source| source.is_test[0]).collect();
-        assert_eq!(marked, [true, true, false, true]);
+        assert_eq!(marked, [true, true, false, true, true]);
         assert!(!sources[0].is_test[2]);
     }
 
