@@ -60,13 +60,16 @@ pub fn run(workspace: &Workspace, depth: Depth, tally: &mut Tally) -> Result<()>
 
 /// Which of the package's tests are models, as arguments of `cargo test`:
 /// unit tests in a module or function `loom…`, test files `loom_*` and `death_*`, and the
-/// module `death` of a test program.
+/// module `death` of a library or test program.
 fn selections(package: &Package) -> Result<Vec<String>> {
     let mut found = Vec::new();
     if has_unit_models(package)? {
         found.push("--lib loom".to_string());
     }
     let features = death_features(package);
+    if !features.is_empty() && package.folder.join("src/death").is_dir() {
+        found.push(format!("{features}--lib death::"));
+    }
     for prefix in ["loom_", "death_"] {
         if package.targets("test").any(|name| name.starts_with(prefix)) {
             found.push(format!("{features}--test {prefix}*"));
@@ -122,6 +125,7 @@ mod tests {
     fn test_files_are_found_with_the_features_they_need() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(folder.path().join("tests/zoo")).unwrap();
+        std::fs::create_dir_all(folder.path().join("src/death")).unwrap();
         std::fs::write(folder.path().join("tests/zoo/death.rs"), "").unwrap();
         let test = |name: &str| Target { kind: "test".into(), name: name.into() };
         let package = Package {
@@ -131,7 +135,11 @@ mod tests {
             targets: vec![test("death_shim"), test("zoo")],
             dependencies: Vec::new(),
         };
-        let expected = ["--features death --test death_*", "--features death --test zoo death::"];
+        let expected = [
+            "--features death --lib death::",
+            "--features death --test death_*",
+            "--features death --test zoo death::",
+        ];
         assert_eq!(selections(&package).unwrap(), expected);
     }
 }

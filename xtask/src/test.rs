@@ -29,7 +29,8 @@ pub fn run(workspace: &Workspace) -> Result<Tally> {
     Ok(tally)
 }
 
-/// Each library by itself, without its default features: it builds, and its unit tests pass.
+/// Each library by itself: without its default features it builds and its unit tests pass, and
+/// the examples in the docs of all of its features run.
 fn alone(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     for package in workspace.libraries() {
         let name = &package.name;
@@ -37,6 +38,10 @@ fn alone(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
         tally.run_check(&Command::cargo(&workspace.root, &check))?;
         let test = format!("test -p {name} --no-default-features --lib --no-fail-fast");
         tally.run_tests(&Command::cargo(&workspace.root, &test))?;
+        if !package.features.is_empty() {
+            let docs = format!("test -p {name} --all-features --doc --no-fail-fast");
+            tally.run_tests(&Command::cargo(&workspace.root, &docs))?;
+        }
     }
     Ok(())
 }
