@@ -9,7 +9,7 @@ use crate::workspace::Workspace;
 /// The mdBook that the book is known to build with.
 const VERSION: &str = "0.5.4";
 
-/// Builds the book; `--install` first builds mdBook into `target/tools`.
+/// Builds the book (`tidy` checks it); `--install` first builds mdBook into `target/tools`.
 pub fn command(workspace: &Workspace, options: &[&str]) -> Result<bool> {
     if options.contains(&"--install") {
         let install = format!("install mdbook --locked --version {VERSION} --root target/tools");
@@ -27,9 +27,9 @@ pub fn command(workspace: &Workspace, options: &[&str]) -> Result<bool> {
 }
 
 fn find(workspace: &Workspace) -> Option<PathBuf> {
-    let own = PathBuf::from("target/tools/bin/mdbook");
-    if workspace.root.join(&own).is_file() {
-        return Some(workspace.root.join(own));
+    let own = workspace.root.join("target/tools/bin/mdbook");
+    if own.is_file() {
+        return Some(own);
     }
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path).map(|folder| folder.join("mdbook")).find(|file| file.is_file())

@@ -8,6 +8,7 @@ mod crates;
 mod lexer;
 mod modules;
 mod orderings;
+mod pages;
 mod panics;
 mod regions;
 mod shim;
@@ -81,6 +82,7 @@ fn check(workspace: &Workspace) -> Result<(Vec<Finding>, usize)> {
     }
     findings.extend(arrows::check(&workspace.packages, &workspace.root));
     findings.extend(crates::check(workspace));
+    findings.extend(pages::check(workspace)?);
     findings.sort();
     findings.dedup();
     Ok((findings, read))
