@@ -305,6 +305,8 @@ mod tests {
         assert_eq!(aimless.is_met(), None);
         let unstable = row(&[1.0, 1.0, 1.0], &[1.0, 2.0, 3.0]);
         assert!(unstable.is_unstable());
+        let too_few = row(&[1.0, 1.0], &[2.0, 2.0]);
+        assert!(too_few.is_unstable());
     }
 
     #[test]

@@ -100,5 +100,7 @@ mod tests {
             Dependency { platform: Some("cfg(loom)".into()), ..on("crash-check", "normal", "*") };
         assert_eq!(objection("ipc-queue", &loom), None);
         assert!(objection("ipc-queue", &on("crash-check", "normal", "*")).is_some());
+        let aside = Dependency { name: "profiling".into(), ..loom };
+        assert!(objection("ipc-queue", &aside).is_some());
     }
 }

@@ -207,6 +207,8 @@ mod tests {
             NONE
         );
         assert_eq!(lines(&format!("f();\n// AcqRel: takes over b.\n{call}")), [10]);
+        let near = "// Acquire: both flags, of the store in b\na();\nx.load(Ordering::Acquire);";
+        assert_eq!(lines(near), NONE);
         let far = "// Acquire: of another statement\na();\nb();\nc();\nd();\ne();\nx.load(Ordering::Acquire);";
         assert_eq!(lines(far), [7]);
     }
