@@ -32,19 +32,15 @@ impl Tally {
             self.read(line);
             each_line(line);
         })?;
-        if !passed {
-            self.broken.push(command.line());
-            self.failed = self.failed.max(failed_before + 1);
-        }
+        self.end(passed, failed_before, command);
         Ok(())
     }
 
     /// Runs a command that is no test run; its failure counts as one.
     pub fn run_check(&mut self, command: &Command) -> Result<()> {
-        if !command.run()? {
-            self.broken.push(command.line());
-            self.failed += 1;
-        }
+        let failed_before = self.failed;
+        let passed = command.run()?;
+        self.end(passed, failed_before, command);
         Ok(())
     }
 
@@ -64,6 +60,14 @@ impl Tally {
             println!("failed: {line}");
         }
         println!("{self}");
+    }
+
+    /// Notes how a command ended; one that failed counts as a failure at least.
+    fn end(&mut self, passed: bool, failed_before: u64, command: &Command) {
+        if !passed {
+            self.broken.push(command.line());
+            self.failed = self.failed.max(failed_before + 1);
+        }
     }
 
     /// Adds what one line says, if it is a summary of the test harness.
@@ -101,9 +105,12 @@ mod tests {
     use super::*;
     use crate::command::Echo;
 
-    /// To standard error: what these print must not be counted by a run around this one.
-    fn shell(script: &str) -> Command {
-        Command::new(Path::new("."), "sh", "-c").argument(script).echo(Echo::Error)
+    /// What a run that printed these lines and ended so adds. Nothing is run: the output of this
+    /// test must not look like the output of a test run.
+    fn add(tally: &mut Tally, lines: &[&str], passed: bool) {
+        let failed_before = tally.failed;
+        lines.iter().for_each(|line| tally.read(line));
+        tally.end(passed, failed_before, &Command::cargo(Path::new("."), "test"));
     }
 
     const GREEN: &str = "test result: ok. 5 passed; 0 failed; 0 ignored; 0 measured; 2 filtered out; finished in 0s";
@@ -113,22 +120,32 @@ mod tests {
     #[test]
     fn the_lines_of_all_runs_are_summed() {
         let mut tally = Tally::default();
-        tally.run_tests(&shell(&format!("echo '{GREEN}'; echo '{GREEN}'"))).unwrap();
+        add(&mut tally, &[GREEN, GREEN], true);
         assert_eq!(tally.to_string(), "10 passed, 0 failed");
         assert!(tally.is_green());
-        tally.run_tests(&shell(&format!("echo '{RED}'; exit 101"))).unwrap();
+        add(&mut tally, &[RED], false);
         assert_eq!(tally.to_string(), "13 passed, 2 failed, 1 skipped");
         assert!(!tally.is_green());
-        assert_eq!(tally.broken().len(), 1);
+        assert_eq!(tally.broken(), ["cargo test"]);
     }
 
     #[test]
     fn a_run_that_dies_without_a_failed_test_is_a_failure() {
         let mut tally = Tally::default();
-        tally.run_tests(&shell(&format!("echo '{GREEN}'; exit 101"))).unwrap();
+        add(&mut tally, &[GREEN], false);
         assert_eq!(tally.to_string(), "5 passed, 1 failed");
-        tally.run_check(&shell("exit 1")).unwrap();
+        add(&mut tally, &[], false);
         assert_eq!(tally.to_string(), "5 passed, 2 failed");
+    }
+
+    #[test]
+    fn a_command_that_is_no_test_run_counts_when_it_fails() {
+        let mut tally = Tally::default();
+        let shell = |script| Command::new(Path::new("."), "sh", "-c").argument(script);
+        tally.run_check(&shell("exit 0").echo(Echo::Error)).unwrap();
+        assert!(tally.is_green());
+        tally.run_check(&shell("exit 1").echo(Echo::Error)).unwrap();
+        assert_eq!(tally.to_string(), "0 passed, 1 failed");
     }
 
     #[test]
