@@ -51,6 +51,8 @@ pub struct Dependency {
     pub kind: String,
     /// The version asked for; `*` when none was written.
     pub version: String,
+    /// Whether its default features are on.
+    pub default_features: bool,
     /// Whether a feature has to ask for it.
     pub optional: bool,
     /// The `cfg(...)` that it stands under, if any.
@@ -156,11 +158,13 @@ fn target(json: &Value) -> Target {
 }
 
 fn dependency(json: &Value) -> Dependency {
+    let flag = |key: &str| json.get(key).and_then(Value::as_bool).unwrap_or(false);
     Dependency {
         name: text(json, "name").into(),
         kind: json.get("kind").and_then(Value::as_str).unwrap_or("normal").into(),
         version: text(json, "req").into(),
-        optional: json.get("optional").and_then(Value::as_bool).unwrap_or(false),
+        default_features: flag("uses_default_features"),
+        optional: flag("optional"),
         platform: json.get("target").and_then(Value::as_str).map(String::from),
     }
 }

@@ -47,9 +47,16 @@ fn objection(package: &str, dependency: &Dependency) -> Option<String> {
             format!("a test-only use of `{name}` has a version: give the path alone, so that no cycle is published")
         });
     }
-    if listed(&DOWN, package).contains(&&**name)
-        || (dependency.optional && listed(&OPTIONAL, package).contains(&&**name))
-    {
+    let is_down = listed(&DOWN, package).contains(&&**name)
+        || (dependency.optional && listed(&OPTIONAL, package).contains(&&**name));
+    let is_macros = name.ends_with("-macros");
+    if is_down && dependency.version == "*" {
+        return Some(format!("`{name}` is given by path alone: add the version"));
+    }
+    if is_down && dependency.default_features && !is_macros {
+        return Some(format!("`{name}` with its default features: turn them off, name those used"));
+    }
+    if is_down {
         return None;
     }
     Some(format!(
@@ -71,6 +78,7 @@ mod tests {
             name: name.into(),
             kind: kind.into(),
             version: version.into(),
+            default_features: false,
             optional: false,
             platform: None,
         }
@@ -90,6 +98,16 @@ mod tests {
         assert!(objection("crash-check", &on("shm-core", "normal", "^0.1.0")).is_some());
         assert!(objection("proc-pool", &on("profiling", "normal", "^0.1.0")).is_some());
         assert!(objection("profiling", &on("shm-core", "build", "^0.1.0")).is_none());
+    }
+
+    #[test]
+    fn an_arrow_down_has_a_version_and_no_default_features() {
+        assert!(objection("ipc-queue", &on("shm-core", "normal", "*")).is_some());
+        let full = Dependency { default_features: true, ..on("shm-core", "normal", "^0.1.0") };
+        assert!(objection("ipc-queue", &full).is_some());
+        let macros =
+            Dependency { default_features: true, ..on("shm-core-macros", "normal", "^0.1.0") };
+        assert_eq!(objection("shm-core", &macros), None);
     }
 
     #[test]

@@ -5,11 +5,24 @@ use std::path::Path;
 use super::Finding;
 use crate::workspace::Workspace;
 
-/// Checks the folder of every crate; the automation and the macros inside a crate are none.
+/// Checks the folder of every crate (the automation and the macros inside a crate need no papers)
+/// and the manifest of every package.
 pub fn check(workspace: &Workspace) -> Vec<Finding> {
     let crates = workspace.libraries().map(|package| package.folder.as_path());
     let crates = crates.filter(|folder| folder.parent() == Some(workspace.root.as_path()));
-    crates.flat_map(|folder| check_crate(folder, workspace.relative(folder))).collect()
+    let papers = crates.flat_map(|folder| check_crate(folder, workspace.relative(folder)));
+    let folders = workspace.packages.iter().map(|package| package.folder.as_path());
+    let lints = folders.filter_map(|folder| check_lints(folder, workspace.relative(folder)));
+    papers.chain(lints).collect()
+}
+
+/// The lints of the workspace reach only the packages that ask for them.
+fn check_lints(folder: &Path, name: &Path) -> Option<Finding> {
+    let manifest = std::fs::read_to_string(folder.join("Cargo.toml")).unwrap_or_default();
+    let mut lines = manifest.lines().skip_while(|line| line.trim() != "[lints]");
+    let asks = lines.nth(1).is_some_and(|line| line.replace(' ', "") == "workspace=true");
+    let what = "the lints of the workspace are off: add `[lints]` with `workspace = true`";
+    (!asks).then(|| Finding::new(&name.join("Cargo.toml"), 1, what))
 }
 
 fn check_crate(folder: &Path, name: &Path) -> Vec<Finding> {
@@ -39,6 +52,16 @@ fn check_crate(folder: &Path, name: &Path) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_manifest_asks_for_the_lints() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("Cargo.toml");
+        std::fs::write(&manifest, "[package]\nname = \"a\"\n").unwrap();
+        assert!(check_lints(folder.path(), Path::new("a")).is_some());
+        std::fs::write(&manifest, "[package]\n\n[lints]\nworkspace = true\n").unwrap();
+        assert_eq!(check_lints(folder.path(), Path::new("a")), None);
+    }
 
     #[test]
     fn a_crate_without_its_papers_is_found() {
