@@ -13,7 +13,24 @@ pub fn check(workspace: &Workspace) -> Vec<Finding> {
     let papers = crates.flat_map(|folder| check_crate(folder, workspace.relative(folder)));
     let folders = workspace.packages.iter().map(|package| package.folder.as_path());
     let lints = folders.filter_map(|folder| check_lints(folder, workspace.relative(folder)));
-    papers.chain(lints).collect()
+    papers.chain(lints).chain(check_names(workspace)).collect()
+}
+
+/// Two examples of one name overwrite each other where cargo puts what it has built.
+fn check_names(workspace: &Workspace) -> Vec<Finding> {
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut findings = Vec::new();
+    for package in &workspace.packages {
+        for example in package.targets("example") {
+            if let Some((_, other)) = seen.iter().find(|(name, _)| *name == example) {
+                let what = format!("`{other}` has an example `{example}` too: rename one");
+                let folder = package.folder.join("examples");
+                findings.push(Finding::new(workspace.relative(&folder), 1, what));
+            }
+            seen.push((example, &package.name));
+        }
+    }
+    findings
 }
 
 /// The lints of the workspace reach only the packages that ask for them.
@@ -52,6 +69,23 @@ fn check_crate(folder: &Path, name: &Path) -> Vec<Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn examples_of_one_name_are_found() {
+        let package = |name: &str| {
+            let target = r#"{"kind": ["example"], "name": "first"}"#;
+            format!(
+                r#"{{"name": "{name}", "manifest_path": "/w/{name}/Cargo.toml", "targets": [{target}]}}"#
+            )
+        };
+        let metadata = |packages: &str| {
+            let json = format!(r#"{{"workspace_root": "/w", "packages": [{packages}]}}"#);
+            Workspace::parse(json.as_bytes()).unwrap()
+        };
+        assert_eq!(check_names(&metadata(&package("a"))), []);
+        let two = format!("{}, {}", package("a"), package("b"));
+        assert_eq!(check_names(&metadata(&two)).len(), 1);
+    }
 
     #[test]
     fn a_manifest_asks_for_the_lints() {
