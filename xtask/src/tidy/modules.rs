@@ -21,7 +21,11 @@ pub fn check(source: &Source) -> Vec<Finding> {
             .iter()
             .zip(&source.code)
             .find(|(comment, code)| !comment.trim().is_empty() || !code.trim().is_empty());
-        if !first.is_some_and(|(comment, _)| comment.starts_with("//!")) {
+        // A crate whose docs are its README says so in its first line.
+        let says = |comment: &str, code: &str| {
+            comment.starts_with("//!") || code.starts_with("#![doc = include_str!(")
+        };
+        if !first.is_some_and(|(comment, code)| says(comment, code)) {
             let what = "no `//!` at the top: say in a sentence what this module is";
             findings.push(Finding::new(&source.path, 1, what));
         }
@@ -72,6 +76,7 @@ mod tests {
     #[test]
     fn a_file_starts_by_saying_what_it_is() {
         assert_eq!(count("src/a.rs", "//! What it is.\n\nfn a() {}\n"), 0);
+        assert_eq!(count("src/lib.rs", "#![doc = include_str!(\"../README.md\")]\n"), 0);
         assert_eq!(count("src/a.rs", "use b;\n//! too late\n"), 1);
         assert_eq!(count("src/a.rs", "// not a doc\n"), 1);
         assert_eq!(count("src/a.rs", ""), 1);
