@@ -60,11 +60,12 @@ pub struct Dependency {
 }
 
 impl Workspace {
-    /// Asks cargo about the workspace that this program was built from.
+    /// Asks cargo about the workspace that this program was started in.
     pub fn load() -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .parent()
-            .ok_or_else(|| Error::Output("xtask lies outside of a workspace".into()))?;
+        // Set by `cargo run`. Not the folder of the build: a build folder that several clones
+        // share holds one program for all of them.
+        let started_in = std::env::var_os("CARGO_MANIFEST_DIR").map_or(".".into(), PathBuf::from);
+        let root = started_in.as_path();
         let command = Command::cargo(root, "metadata --format-version 1 --no-deps");
         let output = command.output()?;
         if !output.status.success() {
