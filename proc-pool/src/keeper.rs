@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::PoolError;
 use crate::child::{Child, Launch};
 use crate::link;
-use crate::pool::Shared;
+use crate::shared::Shared;
 
 /// How long workers may take to end by themselves once the pool is closed.
 const GRACE: Duration = Duration::from_secs(5);

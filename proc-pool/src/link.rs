@@ -220,6 +220,7 @@ fn fill(from: &mut Reader, target: &mut [u8], filled: &mut usize) -> Result<bool
             Ok(n) => *filled += n,
             Err(ipc_queue::RecvError::Corrupted) => return Err(Nonsense),
             // Empty, closed, or the worker is gone: nothing more for now.
+            // Empty, closed, or the worker is gone: nothing more for now.
             Err(_) => return Ok(false),
         }
     }

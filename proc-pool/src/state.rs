@@ -172,14 +172,15 @@ impl State {
     /// Hands tasks from the queue to the workers that hold the fewest.
     fn feed(&mut self) {
         let depth = if self.task_time < SHORT { AHEAD } else { 1 };
-        while !self.queue.is_empty() {
+        loop {
             let free = self
                 .workers
                 .iter_mut()
                 .flatten()
                 .filter(|worker| worker.held.len() < depth)
                 .min_by_key(|worker| worker.held.len());
-            let (Some(worker), Some(job)) = (free, self.queue.pop_front()) else { break };
+            let Some(worker) = free else { break };
+            let Some(job) = self.queue.pop_front() else { break };
             worker.hold(job, self.next_ticket);
             self.next_ticket += 1;
         }

@@ -40,8 +40,9 @@ pub struct SegmentMemory {
     pub resident: u64,
     /// The processes that have it mapped, by pid.
     pub mapped_by: Vec<u32>,
-    /// The processes seen with pages of it in their page tables (`Rss` in `smaps`), by pid. Looked
-    /// up in full samples only.
+    /// The processes seen with pages of it in their page tables, by pid: where their `RssShmem`
+    /// cannot come from other segments, or by `Rss` in `smaps`, which only full samples read. One
+    /// that touched it through `read` or `write` alone is not among them.
     pub touched_by: Vec<u32>,
     /// The processes that hold a descriptor of it without mapping it, by pid. Looked up in full
     /// samples only.

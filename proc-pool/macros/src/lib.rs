@@ -41,7 +41,10 @@ fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream
         "a task cannot be async: a worker runs one task at a time; make it a plain function",
     )?;
     refuse(
-        signature.unsafety.map(|u| u.span()),
+        match &signature.safety {
+            syn::Safety::Default => None,
+            other => Some(other.span()),
+        },
         "a task cannot be unsafe: a pool could not keep its promises; make a safe function that states them",
     )?;
     refuse(

@@ -1,8 +1,8 @@
-//! How much time quick samples may spend on reading `maps`.
+//! How much processor time quick samples may spend on reading `maps`.
 
 use std::time::{Duration, Instant};
 
-/// The time that reading `maps` may take: one part in so many.
+/// The processor time that reading `maps` may take: one part in so many of the time that passes.
 const SHARE: u32 = 50;
 
 /// As much may be saved up for a burst, as when a pool starts and maps its segments.

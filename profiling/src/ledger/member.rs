@@ -1,6 +1,6 @@
 //! One process of the tree, with the handle on its folder in `/proc`.
 
-use crate::proc_files::maps::MappedSegment;
+use crate::proc_files::maps::MemoryMaps;
 use crate::proc_files::smaps::Rollup;
 use crate::proc_files::stat::Stat;
 use crate::proc_files::status::Status;
@@ -18,8 +18,8 @@ pub(super) struct Member {
     known: bool,
     virtual_size: u64,
     virtual_high_water: u64,
-    /// The segments it had mapped when `maps` was last read.
-    pub(super) mapped: Vec<MappedSegment>,
+    /// What it had mapped when `maps` was last read.
+    pub(super) mapped: MemoryMaps,
     /// `VmSize` at that moment; `None` when `maps` must be read again.
     mapped_at_size: Option<u64>,
     /// Resident pages in memory files that no segment explains: program text kept on tmpfs.
@@ -53,7 +53,7 @@ impl Member {
             known: false,
             virtual_size: 0,
             virtual_high_water: 0,
-            mapped: Vec::new(),
+            mapped: MemoryMaps::default(),
             mapped_at_size: None,
             unexplained: 0,
             walked_at_shmem: 0,

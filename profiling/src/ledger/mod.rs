@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use crate::error::{Error, Result};
 use crate::proc_files::{ProcessDirectory, children, maps, stat::Stat};
+use crate::processor_time;
 use crate::snapshot::Snapshot;
 use budget::Budget;
 use member::Member;
@@ -25,9 +26,10 @@ use segments::SegmentTable;
 /// # Two speeds
 ///
 /// [`quick`](Self::quick) reads the kernel's running counters (`/proc/PID/status`) and asks
-/// `stat` for each known segment: some 10 µs a process and 3 µs a segment, whatever their sizes.
-/// [`full`](Self::full) also has the kernel walk page tables (`smaps_rollup`): about 1 ms for each
-/// 256 MiB that a process has resident in 4 KiB pages. `examples/cost.rs` measures both.
+/// `stat` for each known segment: some 16 µs of processor time a process, whatever its size.
+/// [`full`](Self::full) also has the kernel walk page tables (`smaps_rollup`): 1 to 6 ms for each
+/// 256 MiB that a process has resident in 4 KiB pages, depending on how busy the memory is.
+/// `examples/cost.rs` measures both.
 ///
 /// ```
 /// let mut ledger = profiling::Ledger::of(std::process::id())?;
@@ -112,7 +114,14 @@ impl Ledger {
         self.segments.measure(&mut self.members);
         self.remap_stale();
         self.segments.locate_lost(&self.members);
+        self.infer_touched();
         self.snapshot()
+    }
+
+    fn infer_touched(&mut self) {
+        let Self { members, segments, excluded, .. } = self;
+        let counted = members.iter().filter(|member| !excluded.contains(&member.pid()));
+        counted.for_each(|member| segments.infer_touched(member));
     }
 
     /// Reads the `maps` of those whose mappings may have changed, as far as the budget goes.
@@ -122,10 +131,10 @@ impl Ledger {
             if !segments.wants_remap(member) {
                 continue;
             }
-            let began = Instant::now();
-            if budget.allows(began) {
+            if budget.allows(Instant::now()) {
+                let before = processor_time::of_this_thread();
                 segments.remap(member, buffer);
-                budget.spend(began.elapsed());
+                budget.spend(processor_time::of_this_thread().saturating_sub(before));
             }
         }
     }
@@ -148,6 +157,8 @@ impl Ledger {
         }
         segments.measure(members);
         segments.locate_lost(members);
+        self.infer_touched();
+        let Self { members, segments, excluded, buffer, .. } = self;
         segments.begin_walk();
         for member in members.iter_mut().filter(|member| !excluded.contains(&member.pid())) {
             segments.find_touched(member, buffer);

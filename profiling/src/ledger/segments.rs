@@ -83,13 +83,13 @@ impl SegmentTable {
         let pid = member.pid();
         member.mapped = maps::memory_backed(buffer, &self.tmpfs);
         for segment in &mut self.segments {
-            let still = member.mapped.iter().any(|mapped| mapped.id == segment.memory.id);
+            let still = member.mapped.segments.iter().any(|mapped| mapped.id == segment.memory.id);
             if !still {
                 segment.memory.mapped_by.retain(|other| *other != pid);
             }
         }
         let mut explained = 0u64;
-        for mapped in &member.mapped {
+        for mapped in &member.mapped.segments {
             let segment = self.entry(mapped.id, &mapped.name);
             if !segment.memory.mapped_by.contains(&pid) {
                 segment.memory.mapped_by.push(pid);
@@ -133,7 +133,8 @@ impl SegmentTable {
                 continue;
             }
             let id = segment.memory.id;
-            let has = |member: &&mut Member| member.mapped.iter().any(|mapped| mapped.id == id);
+            let has =
+                |member: &&mut Member| member.mapped.segments.iter().any(|mapped| mapped.id == id);
             members.iter_mut().filter(has).for_each(Member::distrust_maps);
         }
         self.drop_the_gone();
@@ -150,6 +151,29 @@ impl SegmentTable {
 
     fn drop_the_gone(&mut self) {
         self.segments.retain(|segment| segment.memory.in_use() || segment.location.is_some());
+    }
+
+    /// Finds the segments that a process must have touched, since the others it maps cannot make up
+    /// its `RssShmem`. With one segment mapped this tells all; with several, `smaps` tells the rest.
+    pub(super) fn infer_touched(&mut self, member: &Member) {
+        if member.mapped.others {
+            return;
+        }
+        let most = |table: &Self, id: SegmentId, ranges: u64| {
+            let segment = table.memory().find(|segment| segment.id == id);
+            segment.map_or(0, |segment| segment.resident.saturating_mul(ranges))
+        };
+        let mapped = &member.mapped.segments;
+        let all: u64 = mapped.iter().map(|mapped| most(self, mapped.id, mapped.ranges)).sum();
+        for mapped in mapped {
+            let others = all - most(self, mapped.id, mapped.ranges);
+            if member.memory.shmem > others {
+                let mut segments = self.segments.iter_mut().map(|segment| &mut segment.memory);
+                if let Some(segment) = segments.find(|segment| segment.id == mapped.id) {
+                    insert(&mut segment.touched_by, member.pid());
+                }
+            }
+        }
     }
 
     /// Clears what only `smaps` can measure, before a walk over everyone's `smaps`.
@@ -238,7 +262,7 @@ impl Segment {
     fn locate_by_mapping(&mut self, members: &[Member]) -> bool {
         let id = self.memory.id;
         members.iter().any(|member| {
-            let mapped = member.mapped.iter().find(|mapped| mapped.id == id);
+            let mapped = member.mapped.segments.iter().find(|mapped| mapped.id == id);
             mapped.is_some_and(|mapped| {
                 let name = format!("map_files/{}", mapped.range);
                 self.try_link(member.pid(), &member.directory, name)

@@ -50,31 +50,56 @@ pub(crate) struct MappedSegment {
     pub(crate) id: SegmentId,
     /// The first range mapped, as the names in `map_files` spell it.
     pub(crate) range: String,
+    /// In how many ranges it is mapped: resident pages count once in each.
+    pub(crate) ranges: u64,
     pub(crate) name: String,
+}
+
+/// The files held in memory that one process maps.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct MemoryMaps {
+    pub(crate) segments: Vec<MappedSegment>,
+    /// Whether other files in memory are mapped too (program text on tmpfs), whose pages count in
+    /// `RssShmem` as well.
+    pub(crate) others: bool,
 }
 
 /// The segments among the mappings: shared mappings of files that live in memory (memfd, System V,
 /// shared anonymous memory, tmpfs), and private mappings of memfds.
 ///
 /// A *private* mapping of a named tmpfs file is program text kept on tmpfs, and no segment.
-pub(crate) fn memory_backed(maps: &[u8], tmpfs: &HashSet<(u32, u32)>) -> Vec<MappedSegment> {
-    let mut found: Vec<MappedSegment> = Vec::new();
+pub(crate) fn memory_backed(maps: &[u8], tmpfs: &HashSet<(u32, u32)>) -> MemoryMaps {
+    let mut found = MemoryMaps::default();
     for line in maps.split(|byte| *byte == b'\n') {
         // Files in memory lie on devices of major number 0: turn the others away cheaply.
-        let Some(mapping) =
-            Mapping::split(line).filter(|mapping| mapping.device.starts_with(b"00:"))
-        else {
-            continue;
-        };
+        let mapping = Mapping::split(line).filter(|mapping| mapping.device.starts_with(b"00:"));
+        let Some(mapping) = mapping else { continue };
         let Some(id) = inode_of(&mapping) else { continue };
-        let nameless = is_nameless_memory(mapping.path);
-        let named = mapping.shared && tmpfs.contains(&(id.major, id.minor));
-        if (nameless || named) && !found.iter().any(|segment| segment.id == id) {
-            let range = without_leading_zeros(&lossy(mapping.range));
-            found.push(MappedSegment { id, range, name: lossy(mapping.path) });
+        let on_tmpfs = tmpfs.contains(&(id.major, id.minor));
+        if is_nameless_memory(mapping.path) || (on_tmpfs && mapping.shared) {
+            found.add(id, &mapping);
+        } else {
+            found.others |= on_tmpfs;
         }
     }
     found
+}
+
+impl MemoryMaps {
+    fn add(&mut self, id: SegmentId, mapping: &Mapping<'_>) {
+        match self.segments.iter_mut().find(|segment| segment.id == id) {
+            Some(segment) => segment.ranges += 1,
+            None => {
+                let range = without_leading_zeros(&lossy(mapping.range));
+                self.segments.push(MappedSegment {
+                    id,
+                    range,
+                    ranges: 1,
+                    name: lossy(mapping.path),
+                });
+            }
+        }
+    }
 }
 
 /// Whether a path in `maps` or a link in `fd` is memory without a place in any file system.
@@ -127,10 +152,12 @@ mod tests {
     #[test]
     fn segments_are_told_from_ordinary_files() {
         let found = memory_backed(MAPS, &HashSet::from([(0, 0x1a)]));
+        assert!(found.others, "the program on tmpfs");
+        let found = found.segments;
         let inodes: Vec<u64> = found.iter().map(|segment| segment.id.inode).collect();
         assert_eq!(inodes, [1042, 1043, 7, 32769, 1050]);
         assert_eq!(found[0].name, "/memfd:a column (deleted)");
-        assert_eq!(found[0].range, "7f1000000000-7f1010000000");
+        assert_eq!((found[0].range.as_str(), found[0].ranges), ("7f1000000000-7f1010000000", 2));
     }
 
     #[test]

@@ -10,6 +10,8 @@ const COLUMNS: usize = 320;
 const SEGMENT_BANDS: usize = 6;
 /// At most so many processes have a band of their own.
 const PROCESS_BANDS: usize = 10;
+/// What never reaches one part in so many of the peak has no band of its own: nobody would see it.
+const VISIBLE: u64 = 300;
 
 /// One band of a stacked chart.
 #[derive(Debug)]
@@ -42,15 +44,16 @@ enum Kind {
 impl Stack {
     pub(super) fn of(timeline: &Timeline) -> Self {
         let samples = thinned(timeline);
+        let visible = timeline.peak_bytes() / VISIBLE;
         let segments: Vec<(u64, String)> = timeline
             .segments
             .iter()
-            .map(|record| (record.peak_resident, record.last.name.clone()))
+            .map(|record| (record.peak_resident, format!("{} (shared, once)", record.last.name)))
             .collect();
         let processes: Vec<(u64, String)> =
             timeline.processes.iter().map(|record| (record.peak_charged, record.title())).collect();
-        let (mut all, segment_classes) = bands(&samples, &segments, Kind::Segment);
-        let (of_processes, process_classes) = bands(&samples, &processes, Kind::Process);
+        let (mut all, segment_classes) = bands(&samples, &segments, visible, Kind::Segment);
+        let (of_processes, process_classes) = bands(&samples, &processes, visible, Kind::Process);
         all.extend(of_processes);
         let instants = samples.iter().map(|sample| sample.at).collect();
         Self { instants, bands: all, segment_classes, process_classes }
@@ -85,12 +88,17 @@ fn thinned(timeline: &Timeline) -> Vec<&Sample> {
 
 /// A band for each of the greatest records, and one for all others together. Also says which class
 /// each record was given.
-fn bands(samples: &[&Sample], records: &[(u64, String)], kind: Kind) -> (Vec<Band>, Vec<String>) {
+fn bands(
+    samples: &[&Sample],
+    records: &[(u64, String)],
+    visible: u64,
+    kind: Kind,
+) -> (Vec<Band>, Vec<String>) {
     let (letter, most, plural) = match kind {
         Kind::Segment => ('s', SEGMENT_BANDS, "segments"),
         Kind::Process => ('p', PROCESS_BANDS, "processes"),
     };
-    let shown = greatest(records, most);
+    let shown = greatest(records, most, visible);
     let mut classes = vec!["rest".to_owned(); records.len()];
     let mut bands: Vec<Band> = Vec::new();
     let mut band_of = vec![shown.len(); records.len()];
@@ -102,7 +110,7 @@ fn bands(samples: &[&Sample], records: &[(u64, String)], kind: Kind) -> (Vec<Ban
         bands.push(Band { title, class, values: vec![0; samples.len()] });
     }
     if shown.len() < records.len() {
-        let title = format!("{} other {plural}", records.len() - shown.len());
+        let title = format!("{} small {plural}", records.len() - shown.len());
         bands.push(Band { title, class: "rest".to_owned(), values: vec![0; samples.len()] });
     }
     for (column, sample) in samples.iter().enumerate() {
@@ -120,9 +128,10 @@ fn bands(samples: &[&Sample], records: &[(u64, String)], kind: Kind) -> (Vec<Ban
     (bands, classes)
 }
 
-/// The places of the greatest records, in their own order.
-fn greatest(records: &[(u64, String)], most: usize) -> Vec<usize> {
-    let mut places: Vec<usize> = (0..records.len()).collect();
+/// The places of the greatest records that are great enough to see, in their own order.
+fn greatest(records: &[(u64, String)], most: usize, visible: u64) -> Vec<usize> {
+    let mut places: Vec<usize> =
+        (0..records.len()).filter(|place| records[*place].0 >= visible).collect();
     places.sort_by_key(|place| std::cmp::Reverse(records[*place].0));
     places.truncate(most);
     places.sort_unstable();
@@ -138,7 +147,7 @@ mod tests {
     fn segments_lie_below_processes() {
         let stack = Stack::of(&two_halves());
         let titles: Vec<&str> = stack.bands.iter().map(|band| band.title.as_str()).collect();
-        assert_eq!(titles, ["memfd:column", "main 10", "worker <1>"]);
+        assert_eq!(titles, ["memfd:column (shared, once)", "main 10", "worker <1>"]);
         assert_eq!(stack.bands[0].values, [0, 0, 32 << 20, 1 << 20]);
         assert_eq!((stack.segment_class(0), stack.process_class(1)), ("s0", "p1"));
     }
@@ -149,11 +158,11 @@ mod tests {
         let charges = (0..20).map(|record| Charge { record, bytes: 1 }).collect();
         let sample =
             Sample { at: Duration::ZERO, total: 20, processes: charges, segments: Vec::new() };
-        let (bands, classes) = bands(&[&sample], &records, Kind::Process);
+        let (bands, classes) = bands(&[&sample], &records, 0, Kind::Process);
         assert_eq!(bands.len(), PROCESS_BANDS + 1);
         assert_eq!(bands.iter().map(|band| band.values[0]).sum::<u64>(), 20);
         assert_eq!(bands[0].title, "10");
-        assert_eq!(bands.last().unwrap().title, "10 other processes");
+        assert_eq!(bands.last().unwrap().title, "10 small processes");
         assert_eq!((classes[0].as_str(), classes[19].as_str()), ("rest", "p9"));
     }
 

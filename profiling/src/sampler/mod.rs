@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
+use crate::processor_time;
 use crate::snapshot::Snapshot;
 use crate::timeline::{Mark, Timeline};
 use pace::Pace;
@@ -27,8 +28,8 @@ pub struct SamplerBuilder {
 impl SamplerBuilder {
     /// The time between two quick samples; 5 ms by default.
     ///
-    /// Where a sample costs more than a tenth of it (hundreds of processes), the interval is
-    /// stretched, so that watching never takes more than about a tenth of one processor.
+    /// Where a sample costs more processor time than a tenth of it (hundreds of processes), the
+    /// interval is stretched, so that this takes no more than about a tenth of one processor.
     pub fn interval(mut self, interval: Duration) -> Self {
         self.interval = interval;
         self
@@ -146,7 +147,8 @@ impl Sampler {
         }
     }
 
-    /// Takes a full sample now, and returns when it is in the record.
+    /// Takes a full sample now, and returns when it is in the record. See [`Ledger`] for what it
+    /// costs: between two steps of a job, not inside one.
     pub fn sample_now(&self) {
         if !self.is_ours() {
             return;
@@ -268,8 +270,9 @@ impl Watch {
 
     fn sample(&mut self, full: bool) -> Snapshot {
         let began = Instant::now();
+        let before = processor_time::of_this_thread();
         let snapshot = if full { self.ledger.full() } else { self.ledger.quick() };
-        let cost = began.elapsed();
+        let cost = processor_time::of_this_thread().saturating_sub(before);
         self.pace.sampled(began, cost, full);
         let mut recorder = lock(&self.shared.recorder);
         recorder.record(began.saturating_duration_since(self.started), snapshot.clone());

@@ -32,7 +32,8 @@ impl Pace {
         now >= self.next_full
     }
 
-    /// Notes that a sample was taken. Samples that came too late are not made up for.
+    /// Notes that a sample was taken, and what processor time it cost. Samples that came too late
+    /// are not made up for.
     pub(super) fn sampled(&mut self, began: Instant, cost: Duration, full: bool) {
         if full {
             self.next_full = began + self.full_interval.max(cost.saturating_mul(FULL_SHARE));

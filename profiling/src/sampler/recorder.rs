@@ -76,7 +76,8 @@ impl Recorder {
         let bytes = memory.charged();
         if let Some(record) = records.get_mut(index as usize) {
             record.peak_charged = record.peak_charged.max(bytes);
-            if memory.state != ProcessState::Zombie {
+            if memory.high_water > 0 {
+                // A process that is ending has no memory any more, well before it is a zombie.
                 record.last_seen = at;
                 record.last.clone_from(memory);
             }

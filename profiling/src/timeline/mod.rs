@@ -138,9 +138,9 @@ pub struct Overhead {
     pub quick_samples: u64,
     /// Full samples taken.
     pub full_samples: u64,
-    /// Time spent in quick samples, all together.
+    /// Processor time spent in quick samples, all together.
     pub quick_time: Duration,
-    /// Time spent in full samples, all together.
+    /// Processor time spent in full samples, all together.
     pub full_time: Duration,
     /// Bytes of anonymous memory that the record took in the sampling process at the end (an
     /// estimate). If that process is part of the tree they are in its figures, and not taken off.

@@ -74,6 +74,35 @@ fn who_maps_a_segment_is_told_from_who_touched_it() {
 }
 
 #[test]
+fn who_touched_a_segment_is_seen_by_quick_samples_where_nothing_else_explains_it() {
+    let (mut root, children) = family(2);
+    let mut ledger = Ledger::of(root.pid()).unwrap();
+    ledger.full();
+    let path = root.tell("memfd one 8388608");
+    root.tell("touch 8388608");
+    root.tell(&format!("to 0 map {path}"));
+    root.tell(&format!("to 1 map {path}"));
+    root.tell("to 1 touch 4096");
+    let all = |snapshot: &Snapshot| {
+        snapshot.segments.first().is_some_and(|segment| segment.mapped_by.len() == 3)
+    };
+    let segment = &quick_until(&mut ledger, all).segments[0];
+    assert_eq!(segment.touched_by, [root.pid(), children[1]]);
+    // A second one, wholly resident too: pages in the first child may belong to either.
+    let other = root.tell("memfd other 8388608");
+    root.tell("touch 8388608");
+    root.tell(&format!("to 0 map {other}"));
+    root.tell("to 0 touch 4096");
+    let both = quick_until(&mut ledger, |snapshot| {
+        snapshot.segments.get(1).is_some_and(|segment| segment.mapped_by.len() == 2)
+    });
+    assert!(!both.segments.iter().any(|segment| segment.touched_by.contains(&children[0])));
+    let walked = ledger.full();
+    assert!(!walked.segments[0].touched_by.contains(&children[0]));
+    assert!(walked.segments[1].touched_by.contains(&children[0]));
+}
+
+#[test]
 fn a_segment_held_by_a_descriptor_only_still_counts_and_goes_when_closed() {
     let mut root = Load::start();
     let mut ledger = Ledger::of(root.pid()).unwrap();

@@ -12,7 +12,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use memmap2::MmapMut;
-use profiling::Ledger;
+use profiling::{Ledger, Sampler};
 
 const IS_CHILD: &str = "PROFILING_TEST_CHILD";
 const PAGE: usize = 4096;
@@ -125,6 +125,7 @@ impl Worker {
             ["fork"] => self.forked = Some(Forked::new(self.private.last_mut())),
             ["forked-writes"] => self.forked.as_mut().unwrap().write_all(),
             ["forked-ends"] => drop(self.forked.take()),
+            ["fork-sampling"] => return fork_while_sampling(),
             ["spawn-stuck", fifo] => spawn_stuck(fifo),
             ["segments"] => return own_segments(),
             other => panic!("no such command: {other:?}"),
@@ -181,6 +182,28 @@ fn own_segments() -> String {
     let words: Vec<String> =
         segments.map(|segment| format!("{}={}", segment.name, segment.resident)).collect();
     words.join(" ")
+}
+
+/// Forks while a sampler runs. The child marks, samples and stops what it inherited; says how many
+/// samples child and parent were given.
+fn fork_while_sampling() -> String {
+    let sampler = Sampler::builder(std::process::id()).start().unwrap();
+    // SAFETY: the child calls what is being tested, which takes no lock in it, and leaves by
+    // `_exit`.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0);
+    if pid == 0 {
+        sampler.mark("not ours");
+        sampler.sample_now();
+        let samples = sampler.stop().samples.len();
+        // SAFETY: ends the process at once; nothing of the parent's is torn down.
+        unsafe { libc::_exit(i32::try_from(samples).unwrap_or(99)) };
+    }
+    let mut status = 0;
+    // SAFETY: the pid is our own child's, and the status is writable.
+    unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    let timeline = sampler.stop();
+    format!("{status} {} {}", timeline.samples.len() >= 2, timeline.marks.len())
 }
 
 /// A child made by `fork` without `exec`, which shares all pages with us until it writes.

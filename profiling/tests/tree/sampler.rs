@@ -85,6 +85,12 @@ fn the_sampler_goes_on_when_the_whole_tree_is_killed() {
 }
 
 #[test]
+fn an_inherited_sampler_does_nothing_in_a_forked_child() {
+    // The child's status, whether the parent has samples, and the parent's marks.
+    assert_eq!(Load::start().tell("fork-sampling"), "0 true 0");
+}
+
+#[test]
 fn a_segment_that_is_gone_stays_in_the_record() {
     let mut root = Load::start();
     let sampler = by_hand(root.pid());
