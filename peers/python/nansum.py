@@ -7,7 +7,7 @@ value that is missing in every second one, and a label; `SharedMemoryManager` to
 own        make the shared memory, copy the data in, start the pool, four whole-column sums,
            collect, close everything
 shared     the data is shared already: start the pool, four whole-column sums (each worker
-           attaches inside the time), collect
+           attaches inside the time), collect, close the pool
 generated  make the shared memory, start the pool, each worker fills its quarter in place and sums
            it, collect, close everything
 copied     start the pool, send each worker a copy, four whole-column sums, collect, close
@@ -120,7 +120,7 @@ def shared(rows, workers):
         with pool(workers) as executor:
             futures = [executor.submit(sum_shared, shm.name, rows) for _ in range(workers)]
             sums = collect(futures)
-            seconds = time.perf_counter() - start
+        seconds = time.perf_counter() - start
     return seconds, sums
 
 

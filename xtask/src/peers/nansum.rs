@@ -39,7 +39,7 @@ const CASES: [Case; 5] = [
         name: "shared",
         ours: "shared",
         theirs: "shared",
-        inside: "the data is shared already: start the pool, four whole-column sums",
+        inside: "the data is shared already: start the pool, four whole-column sums, close the pool",
         target: Some(4.0),
     },
     Case {
