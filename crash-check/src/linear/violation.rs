@@ -2,7 +2,7 @@
 
 use super::chart::Chart;
 use super::checker::Budget;
-use super::condition::{Interval, intervals};
+use super::condition::{Interval, NEVER_TOO_LATE, intervals};
 use super::history::{Parsed, parse};
 use super::minimise::{minimise, restrict};
 use super::search::{Outcome, Purse, search};
@@ -19,6 +19,7 @@ pub struct Violation<Op, Ret> {
     prefix: Prefix,
     blocked: Blocked,
     minimal: History<Op, Ret>,
+    pending: Vec<String>,
     undrawn: usize,
     chart: Chart,
 }
@@ -100,6 +101,9 @@ impl<Op, Ret> fmt::Display for Violation<Op, Ret> {
         } else {
             writeln!(f, "Allowed there: {}", allowed.join(" or "))?;
         }
+        for pending in &self.pending {
+            writeln!(f, "{pending}")?;
+        }
         writeln!(f)?;
         f.write_str(&self.to_text())
     }
@@ -154,6 +158,7 @@ pub(super) fn explain<S: Specification>(
         key,
         prefix,
         blocked,
+        pending: drawn.iter().filter_map(|&index| bound(condition, &all[index])).collect(),
         undrawn: all.iter().filter(|interval| !interval.of_death).count()
             - drawn.iter().filter(|&&index| !all[index].of_death).count(),
         minimal: drawn_history(history, &parsed, &all, &drawn),
@@ -201,6 +206,20 @@ fn describe<Op: fmt::Debug, Ret: fmt::Debug>(interval: &Interval<Op, Ret>) -> St
         Some(ret) => format!("{process} {op:?} -> {ret:?}"),
         None => format!("{process} {op:?}"),
     }
+}
+
+/// Until when an operation that its crash interrupted may take effect, for the reader.
+fn bound<Op: fmt::Debug, Ret: fmt::Debug>(
+    condition: Condition,
+    interval: &Interval<Op, Ret>,
+) -> Option<String> {
+    interval.crashed.filter(|_| !interval.required)?;
+    let until = match condition {
+        Condition::Recoverable => "before any later operation of its process".to_owned(),
+        _ if interval.until == NEVER_TOO_LATE => "at any later time".to_owned(),
+        _ => format!("before event {}", interval.until),
+    };
+    Some(format!("{} was open at its crash: {until}, or never", describe(interval)))
 }
 
 /// Every prefix of a good history is good, so that bisection finds where it turns bad. A prefix

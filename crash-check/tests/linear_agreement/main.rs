@@ -1,6 +1,7 @@
 //! The checker against the definitions themselves, tried by brute force on small histories, and
 //! against runs whose linearization is known.
 #![cfg(feature = "linear")]
+#![allow(clippy::unwrap_used)]
 
 mod brute;
 mod simulate;
@@ -17,7 +18,7 @@ use simulate::{Simulation, script};
 const SMALL: usize = 6;
 
 fn items(code: u64) -> ItemOp {
-    if code % 2 == 0 { ItemOp::Push(code / 2 % 3) } else { ItemOp::Pop }
+    if code.is_multiple_of(2) { ItemOp::Push(code / 2 % 3) } else { ItemOp::Pop }
 }
 
 fn register(code: u64) -> RegisterOp {
@@ -29,7 +30,7 @@ fn register(code: u64) -> RegisterOp {
 }
 
 fn counter(code: u64) -> CounterOp {
-    if code % 3 == 0 { CounterOp::Get } else { CounterOp::Add(1) }
+    if code.is_multiple_of(3) { CounterOp::Get } else { CounterOp::Add(1) }
 }
 
 fn mutex(code: u64) -> MutexOp {
@@ -65,7 +66,7 @@ fn shuffle_returns<Op: Clone, Ret: Clone>(
     let pick = |event: &Event<Op, Ret>| match event {
         Event::Return(process, ret) => {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let swapped = (seed >> 33) % 3 == 0;
+            let swapped = (seed >> 33).is_multiple_of(3);
             let other = rets[(seed >> 40) as usize % rets.len()].clone();
             Event::Return(*process, if swapped { other } else { ret.clone() })
         }
