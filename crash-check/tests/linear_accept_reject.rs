@@ -19,21 +19,25 @@ impl Random {
     }
 }
 
-/// A run of `spec` by `processes`, `each` operations each, every push with an item of its own.
+/// A run of `spec` by `processes`, `each` operations each, every push with an item of its own; one
+/// step in `switches` another process goes on, so that operations overlap the less the more it is.
 /// Effects are applied one after another, at a random moment of each operation.
 fn run<S: Specification<Op = ItemOp, Ret = ItemRet>>(
     spec: &S,
     processes: usize,
     each: usize,
+    switches: usize,
     random: &mut Random,
 ) -> History<ItemOp, ItemRet> {
     let mut state = spec.init();
     let mut history = History::new();
     let mut open: Vec<Option<(ItemOp, Option<ItemRet>)>> = vec![None; processes];
     let mut left = vec![each; processes];
-    let mut item = 0;
+    let (mut item, mut process) = (0, 0);
     while open.iter().any(Option::is_some) || left.iter().any(|&left| left > 0) {
-        let process = random.below(processes);
+        if random.below(switches) == 0 || (open[process].is_none() && left[process] == 0) {
+            process = random.below(processes);
+        }
         let name = Process(process as u32);
         match open[process].take() {
             None if left[process] > 0 => {
@@ -115,7 +119,7 @@ where
     S: Specification<Op = ItemOp, Ret = ItemRet> + Clone,
 {
     let mut random = Random(seed);
-    let good = run(&spec, 3, 12, &mut random);
+    let good = run(&spec, 3, 12, 1, &mut random);
     let holds = |history: &History<ItemOp, ItemRet>| {
         Checker::new(spec.clone(), Condition::Linearizable).check(history).unwrap().holds()
     };
@@ -162,7 +166,7 @@ proptest! {
     #[test]
     fn a_lost_push_is_rejected_when_the_queue_was_drained(seed: u64) {
         let mut random = Random(seed);
-        let run = run(&Queue::unbounded(), 3, 12, &mut random);
+        let run = run(&Queue::unbounded(), 3, 12, 1, &mut random);
         let checker = Checker::new(Queue::unbounded(), Condition::Linearizable);
         let Verdict::Holds(witness) = checker.check(&run).unwrap() else {
             panic!("the run is good")
@@ -190,7 +194,7 @@ proptest! {
 /// Four processes, a thousand operations each. Printed, not asserted: machines differ.
 #[test]
 fn four_thousand_operations_on_a_queue_are_checked_and_a_fault_in_them_is_found() {
-    let good = run(&Queue::unbounded(), 4, 1000, &mut Random(42));
+    let good = run(&Queue::unbounded(), 4, 1000, 6, &mut Random(42));
     let checker = Checker::new(Queue::unbounded(), Condition::Linearizable);
     let start = Instant::now();
     assert!(checker.check(&good).unwrap().holds());

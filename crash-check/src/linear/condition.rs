@@ -1,7 +1,7 @@
 //! The conditions: until when the operation of a dead process may take effect.
 
 use super::history::{Call, Death, Parsed};
-use super::{Process, Specification};
+use super::{Process, Seen, Specification};
 use std::collections::BTreeSet;
 
 /// When the pending operation of a crashed process may take effect, if it does.
@@ -81,6 +81,18 @@ pub(super) struct Interval<Op, Ret> {
     pub crashed: Option<usize>,
     /// Whether it is what a death does, not what a process called.
     pub of_death: bool,
+}
+
+impl<Op, Ret> Interval<Op, Ret> {
+    pub fn seen(&self) -> Seen<'_, Op, Ret> {
+        Seen {
+            op: &self.op,
+            ret: self.ret.as_ref(),
+            invoked: self.invoked,
+            until: self.until,
+            required: self.required,
+        }
+    }
 }
 
 /// The intervals of one key, in the order of invocation.

@@ -19,5 +19,5 @@ pub use condition::Condition;
 pub use error::Error;
 pub use history::{Event, History, Process};
 pub use record::{Actor, Clock, Lane, Recorder, SharedLog, Wire};
-pub use specification::{Item, Specification};
+pub use specification::{Item, Seen, Specification};
 pub use violation::Violation;

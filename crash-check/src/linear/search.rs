@@ -5,13 +5,14 @@
 //! What may come next depends on the set alone:
 //!
 //! - an operation invoked before the earliest return among the required ones that are missing;
+//! - not before an operation that the responses imply to be earlier;
 //! - if it is optional: not when some operation was taken that was invoked after its bound, nor
 //!   when one was taken that it must not follow.
 
 use super::checker::Budget;
 use super::condition::Interval;
 use super::taken::Taken;
-use super::{Process, Specification};
+use super::{Process, Seen, Specification};
 use std::collections::HashSet;
 use std::vec::IntoIter;
 
@@ -74,6 +75,7 @@ pub(super) fn search<S: Specification>(
     Search {
         spec,
         intervals,
+        earlier: earlier(spec, intervals),
         taken: Taken::none_of(intervals),
         levels: Vec::new(),
         cache: HashSet::new(),
@@ -85,6 +87,8 @@ pub(super) fn search<S: Specification>(
 struct Search<'a, S: Specification> {
     spec: &'a S,
     intervals: &'a [Interval<S::Op, S::Ret>],
+    /// For each operation those that the responses imply to be earlier.
+    earlier: Vec<Vec<usize>>,
     taken: Taken,
     levels: Vec<Level<S::State>>,
     cache: HashSet<(Box<[u64]>, S::State)>,
@@ -188,7 +192,9 @@ impl<S: Specification> Search<'_, S> {
                 break;
             }
             limit = limit.min(interval.until);
-            candidates.push(index);
+            if self.follows(index) {
+                candidates.push(index);
+            }
         }
         let in_time = |index: &usize| {
             let interval = &self.intervals[*index];
@@ -196,11 +202,17 @@ impl<S: Specification> Search<'_, S> {
         };
         let allowed = |index: &usize| {
             !self.taken.contains(*index)
+                && self.follows(*index)
                 && !self.intervals[*index].not_after.iter().any(|later| self.taken.contains(*later))
         };
         let optional = self.taken.optional.iter().copied();
         candidates.extend(optional.filter(in_time).filter(allowed));
         candidates
+    }
+
+    /// Whether everything that must be earlier was taken.
+    fn follows(&self, index: usize) -> bool {
+        self.earlier[index].iter().all(|&earlier| self.taken.contains(earlier))
     }
 
     /// Gives the deepest level up, and remembers it if nothing came further.
@@ -219,6 +231,15 @@ impl<S: Specification> Search<'_, S> {
     fn order(&self) -> Vec<usize> {
         self.levels.iter().filter_map(|level| level.chosen).collect()
     }
+}
+
+fn earlier<S: Specification>(spec: &S, intervals: &[Interval<S::Op, S::Ret>]) -> Vec<Vec<usize>> {
+    let seen: Vec<Seen<'_, S::Op, S::Ret>> = intervals.iter().map(Interval::seen).collect();
+    let mut earlier = vec![Vec::new(); intervals.len()];
+    for (first, second) in spec.implied_order(&seen) {
+        earlier[second].push(first);
+    }
+    earlier
 }
 
 /// The distinct states that an operation of unknown response may lead to.

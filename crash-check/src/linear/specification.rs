@@ -73,12 +73,44 @@ pub trait Specification {
         None
     }
 
+    /// Orders that follow from the responses: pairs `(first, second)` of indices into `calls`
+    /// (which stand in the order of invocation), such that in every linearization in which the
+    /// second takes effect the first does so before. A wrong pair makes good histories fail; none
+    /// at all costs only time, where a wrong guess shows late: which of two overlapping pushes
+    /// came first shows when their items come out.
+    fn implied_order(&self, _calls: &[Seen<'_, Self::Op, Self::Ret>]) -> Vec<(usize, usize)> {
+        Vec::new()
+    }
+
     /// What a counterexample may leave out; see [`Item`]. By default only what provably does not
     /// matter, which costs a search of its own.
     fn item(&self, _op: &Self::Op, _ret: Option<&Self::Ret>) -> Item {
         Item::effect()
     }
 }
+
+/// An operation of a history, for [`Specification::implied_order`].
+#[derive(Debug)]
+pub struct Seen<'a, Op, Ret> {
+    /// The operation.
+    pub op: &'a Op,
+    /// Its response, if it is known.
+    pub ret: Option<&'a Ret>,
+    /// It takes effect after this event ...
+    pub invoked: usize,
+    /// ... and before this one, if it does (`usize::MAX`: at any later time).
+    pub until: usize,
+    /// Whether it must take effect.
+    pub required: bool,
+}
+
+impl<Op, Ret> Clone for Seen<'_, Op, Ret> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<Op, Ret> Copy for Seen<'_, Op, Ret> {}
 
 /// What the minimiser may drop without inventing a failure.
 ///

@@ -18,7 +18,7 @@ use simulate::{Simulation, script};
 const SMALL: usize = 6;
 
 fn items(code: u64) -> ItemOp {
-    if code.is_multiple_of(2) { ItemOp::Push(code / 2 % 3) } else { ItemOp::Pop }
+    if code.is_multiple_of(2) { ItemOp::Push(code / 2 % 5) } else { ItemOp::Pop }
 }
 
 fn register(code: u64) -> RegisterOp {

@@ -1,6 +1,7 @@
 //! Containers of items: FIFO queue, stack, and the bag that promises no order.
 
-use crate::linear::{Item, Process, Specification};
+use super::order;
+use crate::linear::{Item, Process, Seen, Specification};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Operations of [`Queue`], [`Stack`] and [`Bag`]. Give each item a number of its own: then
@@ -131,6 +132,10 @@ impl Specification for Queue {
         outcomes.filter_map(|(next, got)| (got == *ret).then_some(next)).collect()
     }
 
+    fn implied_order(&self, calls: &[Seen<'_, ItemOp, ItemRet>]) -> Vec<(usize, usize)> {
+        order::fifo(calls)
+    }
+
     fn item(&self, op: &ItemOp, ret: Option<&ItemRet>) -> Item {
         item(op, ret)
     }
@@ -156,6 +161,10 @@ impl Specification for Stack {
             ItemOp::Pop => next.pop().into(),
         };
         vec![(next, ret)]
+    }
+
+    fn implied_order(&self, calls: &[Seen<'_, ItemOp, ItemRet>]) -> Vec<(usize, usize)> {
+        order::lifo(calls)
     }
 
     fn item(&self, op: &ItemOp, ret: Option<&ItemRet>) -> Item {

@@ -1,6 +1,6 @@
 //! Many independent objects of one kind, checked one by one.
 
-use crate::linear::{Item, Process, Specification};
+use crate::linear::{Item, Process, Seen, Specification};
 use std::collections::BTreeMap;
 
 /// One object of kind `S` a key: an operation is a pair of key and operation. Registers by
@@ -42,6 +42,15 @@ impl<S: Specification> Specification for Keyed<S> {
 
     fn at_death(&self, process: Process, key: u64) -> Option<Self::Op> {
         self.0.at_death(process, key).map(|op| (key, op))
+    }
+
+    /// The calls are all of one key.
+    fn implied_order(&self, calls: &[Seen<'_, Self::Op, S::Ret>]) -> Vec<(usize, usize)> {
+        let mut parts = Vec::with_capacity(calls.len());
+        for &Seen { op: (_, op), ret, invoked, until, required } in calls {
+            parts.push(Seen { op, ret, invoked, until, required });
+        }
+        self.0.implied_order(&parts)
     }
 
     fn item(&self, (_, op): &Self::Op, ret: Option<&S::Ret>) -> Item {

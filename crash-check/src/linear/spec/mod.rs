@@ -4,6 +4,7 @@ mod container;
 mod counter;
 mod keyed;
 mod mutex;
+mod order;
 mod register;
 mod semaphore;
 
