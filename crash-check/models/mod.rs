@@ -1,0 +1,14 @@
+//! The project's own protocols as explicit-state models: the correct form of each, and its broken
+//! twins. One module a protocol; what is run and what must come out stands in its `cases`.
+
+pub mod case;
+pub mod participants;
+
+use case::Case;
+
+/// Every configuration of every protocol.
+pub fn all_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    cases.extend(participants::cases());
+    cases
+}
