@@ -2,6 +2,7 @@
 //! twins. One module a protocol; what is run and what must come out stands in its `cases`.
 
 pub mod case;
+pub mod doorbells;
 pub mod participants;
 
 use case::Case;
@@ -10,5 +11,6 @@ use case::Case;
 pub fn all_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(participants::cases());
+    cases.extend(doorbells::cases());
     cases
 }

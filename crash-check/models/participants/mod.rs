@@ -213,7 +213,7 @@ impl Participants {
                     n.queues.leave(p);
                     n.queues.wait(p, 1 << bell);
                 } else {
-                    n.queues.wake(p);
+                    n.queues.interrupt(p);
                 }
             }
         }
@@ -326,7 +326,7 @@ fn wake_one(s: &State, i: usize, out: &mut Successors<'_, State>) {
         nobody = false;
         out.step(waiter, "kernel wakes this one for the stamp", |n| {
             n.lines[i].wakes_one = false;
-            n.queues.wake(waiter);
+            n.queues.wake(waiter, i);
         });
     }
     if nobody {

@@ -3,9 +3,10 @@
 
 /// Wait queues of `T` threads over at most 32 words, numbered by the model.
 ///
-/// A thread may wait on several words at once (`futex_waitv`); a wake on one of them takes it out
-/// of all queues. Checking the values before sleeping is the model's to do, in the same step (the
-/// kernel checks and queues a word under one lock).
+/// A thread may wait on several words at once (`futex_waitv`). A wake on one of them takes it out of
+/// that queue only: until it runs and [leaves](Self::leave) the others, it can swallow wakes meant
+/// for somebody else there, as in the kernel. Checking the values before sleeping is the model's to
+/// do, in the same step (the kernel checks and queues a word under one lock).
 ///
 /// ```
 /// use crash_check::explore::WaitQueues;
@@ -16,8 +17,10 @@
 /// // One wake on word 1 may reach thread 1 only; one on word 0, either of them.
 /// assert_eq!(queues.waiting_on(1).collect::<Vec<_>>(), [1]);
 /// assert_eq!(queues.waiting_on(0).collect::<Vec<_>>(), [0, 1]);
-/// queues.wake(1);
+/// queues.wake(1, 1);
 /// assert!(queues.was_woken(1) && queues.waiting_on(1).next().is_none());
+/// // Still queued on word 0, where it may swallow a wake:
+/// assert!(queues.waiting_on(0).any(|thread| thread == 1));
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct WaitQueues<const T: usize> {
@@ -58,8 +61,15 @@ impl<const T: usize> WaitQueues<T> {
         self.words[thread] != 0
     }
 
-    /// Wakes `thread`: out of all queues, to return when it runs.
-    pub fn wake(&mut self, thread: usize) {
+    /// A wake on `word` reaches `thread`: it will return when it runs.
+    pub fn wake(&mut self, thread: usize, word: usize) {
+        self.words[thread] &= !(1 << word);
+        self.woken[thread] = true;
+    }
+
+    /// The wait of `thread` ends by other means than a futex: out of all queues, to return when it
+    /// runs.
+    pub fn interrupt(&mut self, thread: usize) {
         self.words[thread] = 0;
         self.woken[thread] = true;
     }
@@ -67,7 +77,7 @@ impl<const T: usize> WaitQueues<T> {
     /// Wakes everybody who waits on `word`.
     pub fn wake_all(&mut self, word: usize) {
         for thread in self.waiting_on(word) {
-            self.wake(thread);
+            self.wake(thread, word);
         }
     }
 

@@ -1,0 +1,85 @@
+//! What is explored, and what must come out.
+
+use super::{Broken, Config, Doorbells};
+use crate::models::case::{Case, Effort, Expect};
+
+const PROTOCOL: &str = "doorbells";
+
+/// Every configuration.
+pub fn cases() -> Vec<Case> {
+    let mut cases = correct();
+    cases.extend(broken());
+    cases
+}
+
+fn case(name: &str, config: Config, broken: &[Broken]) -> Case {
+    let model = Doorbells { config, broken: broken.to_vec() };
+    let case = Case::new(PROTOCOL, name, model);
+    match broken {
+        [] => case,
+        [rule] => case.without(rule),
+        rules => case.without(rules),
+    }
+}
+
+fn correct() -> Vec<Case> {
+    let holds = |name, config, effort| case(name, config, &[]).effort(effort);
+    let c = Config::new;
+    vec![
+        holds(
+            "1C 1P (2) d1 t1 s1 w",
+            c(1, 1, 0, 0).quota([2, 2, 0, 0]).deaths(1).wakes(1, 1).word_by_word(),
+            Effort::Small,
+        ),
+        holds("1C 2P (2+1) d2", c(1, 2, 0, 0).quota([2, 1, 1, 0]).deaths(2), Effort::Short),
+        holds(
+            "2C 1P (2) d1 w",
+            c(2, 1, 0, 0).quota([1, 1, 2, 0]).deaths(1).word_by_word(),
+            Effort::Short,
+        ),
+        holds("2C 1P (2) d2", c(2, 1, 0, 0).quota([1, 1, 2, 0]).deaths(2), Effort::Short),
+        holds(
+            "2C 1P (2) d2 t1 w",
+            c(2, 1, 0, 0).quota([1, 1, 2, 0]).deaths(2).wakes(1, 0).word_by_word(),
+            Effort::Long,
+        ),
+        holds("2C 2P d0 t1 w", c(2, 2, 0, 0).wakes(1, 0).word_by_word(), Effort::Long),
+        holds("2C 1N d2 w", c(2, 0, 0, 1).deaths(2).word_by_word(), Effort::Long),
+        holds("1C 2N d2", c(1, 0, 0, 2).deaths(2), Effort::Long),
+        holds("2C 1I 1N d2", c(2, 0, 1, 1).deaths(2), Effort::Long),
+        holds("3C 1I d2", c(3, 0, 1, 0).deaths(2), Effort::Long),
+        holds("2C 2P d1", c(2, 2, 0, 0).deaths(1), Effort::Long).expect(Expect::Cut),
+    ]
+}
+
+fn broken() -> Vec<Case> {
+    use Broken::*;
+    let c = Config::new;
+    let two_consumers = c(2, 1, 0, 0).quota([1, 1, 2, 0]).deaths(1);
+    let newcomer = c(2, 0, 0, 1).deaths(1);
+    let newcomers = c(1, 0, 0, 2).deaths(2);
+    let fails = |name, config, rule| case(name, config, &[rule]);
+    vec![
+        fails("1C 1P (2)", c(1, 1, 0, 0).quota([2, 2, 0, 0]), BellAfterMask),
+        fails("1C 1P", c(1, 1, 0, 0), NoHeavyBarrier),
+        fails("2C 2P", c(2, 2, 0, 0), NoBaton),
+        fails("2C 1P (2) d1", two_consumers, NoScanAfterWaking),
+        fails("2C 1P (2) d1", two_consumers, NobodyRung),
+        fails("2C 1P (2) d1", two_consumers, OnlySleepersRung),
+        fails("1C 2P d1", c(1, 2, 0, 0).quota([2, 1, 1, 0]).deaths(2), NotRingingItself),
+        fails("2C 1N d1", newcomer, NoRosterWake),
+        fails("2C 1N d1", newcomer, ArmBeforeRoster),
+        fails("1C 2N d2", newcomers, RosterWakeByRaiserOnly),
+        fails("1C 2N d2", newcomers, FreeBeforeSweep),
+        fails(
+            "2C 1I 1N (0) d1 (I)",
+            c(2, 0, 1, 1).quota([1, 1, 0, 0]).deaths(1).only([2, 2]),
+            ClaimBesideLifeWord,
+        ),
+        fails(
+            "2C 1I 1N (0) d2 (C, I)",
+            c(2, 0, 1, 1).quota([1, 1, 0, 0]).deaths(2).only([0, 2]),
+            ClaimWithoutGeneration,
+        ),
+    ]
+}
