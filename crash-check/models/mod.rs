@@ -3,6 +3,7 @@
 
 pub mod case;
 pub mod doorbells;
+pub mod ledger;
 pub mod participants;
 
 use case::Case;
@@ -12,5 +13,6 @@ pub fn all_cases() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(participants::cases());
     cases.extend(doorbells::cases());
+    cases.extend(ledger::cases());
     cases
 }
