@@ -5,6 +5,7 @@ pub mod case;
 pub mod doorbells;
 pub mod ledger;
 pub mod participants;
+pub mod slots;
 
 use case::Case;
 
@@ -14,5 +15,6 @@ pub fn all_cases() -> Vec<Case> {
     cases.extend(participants::cases());
     cases.extend(doorbells::cases());
     cases.extend(ledger::cases());
+    cases.extend(slots::cases());
     cases
 }

@@ -112,6 +112,31 @@ impl Config {
         self
     }
 
+    /// The first `dead` of those attached are dead, stamped and gone at the start.
+    pub fn dead(mut self, dead: usize) -> Self {
+        self.dead = dead;
+        self
+    }
+
+    /// Only these may be killed, and only the keepers of those may die alone.
+    pub fn only(mut self, kills: &[usize], keepers: &[usize]) -> Self {
+        self.may_die = std::array::from_fn(|p| kills.contains(&p));
+        self.keeper_may_die = std::array::from_fn(|p| keepers.contains(&p));
+        self
+    }
+
+    /// Only these may detach.
+    pub fn detach(mut self, who: &[usize]) -> Self {
+        self.may_detach = std::array::from_fn(|p| who.contains(&p));
+        self
+    }
+
+    /// Only these may claim the structure's cell.
+    pub fn cell(mut self, who: &[usize]) -> Self {
+        self.uses_cell = std::array::from_fn(|p| who.contains(&p));
+        self
+    }
+
     /// Everybody may detach.
     pub fn detaching(mut self) -> Self {
         self.may_detach = [true; P];
