@@ -5,6 +5,7 @@ pub mod case;
 pub mod doorbells;
 pub mod ledger;
 pub mod participants;
+pub mod records;
 pub mod slots;
 
 use case::Case;
@@ -16,5 +17,6 @@ pub fn all_cases() -> Vec<Case> {
     cases.extend(doorbells::cases());
     cases.extend(ledger::cases());
     cases.extend(slots::cases());
+    cases.extend(records::cases());
     cases
 }

@@ -51,3 +51,13 @@ fn every_protocol_has_a_correct_form_and_broken_twins() {
         assert!(of_this(false) && of_this(true), "{} lacks one of them", case.protocol);
     }
 }
+
+#[test]
+fn the_slot_owned_queue_delivers_what_was_committed_once_and_in_order() {
+    check("slots");
+}
+
+#[test]
+fn item_records_end_each_item_once_and_join_is_exact() {
+    check("records");
+}
