@@ -1,11 +1,14 @@
 //! The project's own protocols as explicit-state models: the correct form of each, and its broken
 //! twins. One module a protocol; what is run and what must come out stands in its `cases`.
 
+pub mod arc;
 pub mod case;
 pub mod doorbells;
+pub mod heap;
 pub mod ledger;
 pub mod participants;
 pub mod records;
+pub mod runs;
 pub mod slots;
 
 use case::Case;
@@ -18,5 +21,8 @@ pub fn all_cases() -> Vec<Case> {
     cases.extend(ledger::cases());
     cases.extend(slots::cases());
     cases.extend(records::cases());
+    cases.extend(heap::cases());
+    cases.extend(arc::cases());
+    cases.extend(runs::cases());
     cases
 }

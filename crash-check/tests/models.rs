@@ -61,3 +61,18 @@ fn the_slot_owned_queue_delivers_what_was_committed_once_and_in_order() {
 fn item_records_end_each_item_once_and_join_is_exact() {
     check("records");
 }
+
+#[test]
+fn the_heap_loses_no_block_and_frees_none_that_is_held() {
+    check("heap");
+}
+
+#[test]
+fn the_last_holder_of_an_arc_frees_it_and_nobody_before() {
+    check("arc");
+}
+
+#[test]
+fn large_runs_are_claimed_and_given_back_whole() {
+    check("runs");
+}
