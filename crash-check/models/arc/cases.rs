@@ -1,7 +1,7 @@
 //! What is explored, and what must come out.
 
+use super::super::case::{Case, Effort};
 use super::{Arc, Broken, P};
-use crate::models::case::{Case, Effort};
 
 const PROTOCOL: &str = "arc";
 

@@ -1,7 +1,7 @@
 //! What is explored, and what must come out.
 
+use super::super::case::{Case, Effort, Expect};
 use super::{Broken, Config, Participants};
-use crate::models::case::{Case, Effort, Expect};
 
 const PROTOCOL: &str = "participants";
 

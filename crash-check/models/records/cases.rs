@@ -1,8 +1,8 @@
 //! What is explored, and what must come out.
 
+use super::super::case::{Case, Effort};
 use super::Role::{Absent, Joiner, Submitter, Worker};
 use super::{Broken, Records, Role, T};
-use crate::models::case::{Case, Effort};
 
 const PROTOCOL: &str = "records";
 
