@@ -40,11 +40,12 @@ pub struct Case {
     pub effort: Effort,
     /// What must come out.
     pub expect: Expect,
-    run: Box<dyn Fn() -> Report + Send + Sync>,
+    budget: usize,
+    run: Box<dyn Fn(usize) -> Report + Send + Sync>,
 }
 
 impl Case {
-    /// `model`, explored up to ten million states.
+    /// `model`, explored up to twelve million states.
     pub fn new<M>(protocol: &'static str, configuration: impl Into<String>, model: M) -> Self
     where
         M: Model + Send + Sync + 'static,
@@ -55,7 +56,8 @@ impl Case {
             broken: String::new(),
             effort: Effort::Small,
             expect: Expect::Holds,
-            run: Box::new(move || Explorer::new().run(&model)),
+            budget: 12_000_000,
+            run: Box::new(move |budget| Explorer::new().budget(budget).run(&model)),
         }
     }
 
@@ -78,9 +80,15 @@ impl Case {
         self
     }
 
+    /// It is too large to be seen whole: stop after so many states.
+    pub fn cut_at(mut self, states: usize) -> Self {
+        self.budget = states;
+        self.expect(Expect::Cut).effort(Effort::Long)
+    }
+
     /// Explores it.
     pub fn explore(&self) -> Report {
-        (self.run)()
+        (self.run)(self.budget)
     }
 
     /// Explores it and compares with what must come out.

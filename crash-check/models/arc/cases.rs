@@ -24,9 +24,9 @@ pub fn cases() -> Vec<Case> {
         fails(small.clone(), BitBeforeEntry),
         fails(small.clone(), FlightClearedFirst),
         fails(longer.clone(), FlightWithoutCell),
-        fails(longer.clone(), EntriesBeforeCells),
-        fails(longer.clone(), BlindFree),
-        fails(longer, HomeBeforeMask),
+        fails(longer.clone(), EntriesBeforeCells).effort(Effort::Short),
+        fails(longer.clone(), BlindFree).effort(Effort::Short),
+        fails(longer, HomeBeforeMask).effort(Effort::Short),
     ]
 }
 

@@ -42,10 +42,15 @@ impl Doorbells {
                 (0..T).for_each(|other| drain(n, other));
             }
             n.roster_news[t] = false;
-            n.actors[t].mark = n.roster;
+            n.actors[t].mark = self.mark(n);
             n.actors[t].cursor = 0;
             n.actors[t].at = At::W5Scan;
         });
+    }
+
+    /// How far a scan goes.
+    fn mark(&self, s: &State) -> u8 {
+        if self.config.no_scans || self.drops(Broken::PeersNotWatched) { 0 } else { s.roster }
     }
 
     /// W5 before sleeping, W9 after.
@@ -94,18 +99,13 @@ impl Doorbells {
         let mut words = 0;
         let mut as_expected = true;
         while as_expected && place < 2 + a.mark {
-            let life = place.wrapping_sub(2);
-            match place {
-                0 => as_expected = !s.lines[me as usize].rung,
-                1 => as_expected = !s.roster_news[t],
-                _ if life == me => {}
-                _ => as_expected = s.lines[life as usize].life == a.expected[life as usize],
-            }
-            if as_expected && (place < 2 || life != me) {
+            let own_life = place == me + 2;
+            as_expected = own_life || self.as_expected(s, t, me, place);
+            if as_expected && !own_life {
                 words |= 1 << word_at(place, me);
             }
             place += 1;
-            if self.config.word_by_word && place - 2 != me {
+            if self.config.word_by_word && !own_life {
                 break;
             }
         }
@@ -127,6 +127,18 @@ impl Doorbells {
         }
     }
 
+    /// Does the word at `place` of the list have the value that thread `t` read?
+    fn as_expected(&self, s: &State, t: usize, me: u8, place: u8) -> bool {
+        match place {
+            0 => !s.lines[me as usize].rung,
+            1 => !s.roster_news[t],
+            place => {
+                let i = place as usize - 2;
+                s.lines[i].life == s.actors[t].expected[i]
+            }
+        }
+    }
+
     pub(super) fn w7_return(&self, s: &State, t: usize, out: &mut Successors<'_, State>) {
         if s.queues.was_woken(t) {
             out.step(t, "W7 returns from waitv", |n| wake_up(n, t));
@@ -143,7 +155,7 @@ impl Doorbells {
                 n.actors[t].mark = 0;
                 n.actors[t].at = At::W10Take;
             } else {
-                n.actors[t].mark = n.roster;
+                n.actors[t].mark = self.mark(n);
                 n.actors[t].at = At::W9Scan;
             }
         });

@@ -6,6 +6,8 @@ use crash_check::explore::WaitQueues;
 /// A rule of the protocol that is dropped; C1 to C11 as in the protocol's list of counterexamples.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Broken {
+    /// W5 and W7 leave out the life words.
+    PeersNotWatched,
     /// C1: W2 after W3.
     BellAfterMask,
     /// C2: W4 without the barrier.
@@ -66,6 +68,8 @@ pub struct Config {
     pub spurious: u8,
     /// The kernel queues the words of `waitv` one by one.
     pub word_by_word: bool,
+    /// Nobody dies and nobody looks: no life words in scans and in `waitv`.
+    pub no_scans: bool,
 }
 
 impl Config {
@@ -90,6 +94,7 @@ impl Config {
             timeouts: 0,
             spurious: 0,
             word_by_word: false,
+            no_scans: false,
         }
     }
 
@@ -115,6 +120,12 @@ impl Config {
     pub fn wakes(mut self, timeouts: u8, spurious: u8) -> Self {
         self.timeouts = timeouts;
         self.spurious = spurious;
+        self
+    }
+
+    /// See `no_scans`.
+    pub fn no_scans(mut self) -> Self {
+        self.no_scans = true;
         self
     }
 

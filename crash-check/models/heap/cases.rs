@@ -60,6 +60,7 @@ fn broken() -> Vec<Case> {
     let fails = |config: Config, rule| {
         Case::new(PROTOCOL, name(&config), Heap { config, broken: Some(rule) }).without(rule)
     };
+    let large = |config, rule| fails(config, rule).effort(Effort::Short);
     let small = c(3, 1, 1, [2, 2, 1], 2);
     let cells = c(3, 1, 2, [3, 3, 1], 2);
     vec![
@@ -71,14 +72,14 @@ fn broken() -> Vec<Case> {
         fails(small, DropClearsReservedFirst),
         fails(cells, SourceEmptyBeforeHome),
         fails(cells, EmptyBeforeFree),
-        fails(c(3, 1, 2, [2, 4, 1], 1).plan(), StampByCell),
+        large(c(3, 1, 2, [2, 4, 1], 1).plan(), StampByCell),
         fails(small, ReservedMeansUnpublished),
         fails(cells, FreeingIsNoCas),
         fails(small, FreeWithoutCheck),
-        fails(cells, HomeReadFirst),
-        fails(cells.classes(), EpochReadFirst),
-        fails(cells.classes(), NoEpoch),
-        fails(c(3, 1, 1, [3, 2, 2], 2).form(Form::ReservedBitmap), NoLease),
+        large(cells, HomeReadFirst),
+        large(cells.classes(), EpochReadFirst),
+        large(cells.classes(), NoEpoch),
+        large(c(3, 1, 1, [3, 2, 2], 2).form(Form::ReservedBitmap), NoLease),
         fails(small.form(Form::ReservedBitmap), RemovedBeforeCleared),
         fails(cells, OpenBeforeSourceEmpty).expect(Expect::NotCaught).effort(Effort::Long),
         fails(cells, IncomingFinishedFirst).expect(Expect::NotCaught).effort(Effort::Long),

@@ -27,7 +27,8 @@ pub fn cases() -> Vec<Case> {
         Case::new(PROTOCOL, "2 range(s) d1 2 rev Fail, one epoch", one_epoch).effort(Effort::Long),
         Case::new(PROTOCOL, "1 range(s) d0 1 rev Fail", blind).without(Broken::FinishIsNoCas),
         Case::new(PROTOCOL, "1 range(s) d1 2 rev Fail", anybody)
-            .without(Broken::NeitherOwnerNorEpoch),
+            .without(Broken::NeitherOwnerNorEpoch)
+            .effort(Effort::Short),
     ]
 }
 

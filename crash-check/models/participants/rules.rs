@@ -1,7 +1,7 @@
 //! Who takes part, which rules are dropped, and what must hold.
 
 use super::{Actor, At, I, Life, Line, P, Participants, State, absent, keeper};
-use crash_check::explore::{Process, WaitQueues};
+use crash_check::explore::{Exit, Process, WaitQueues};
 
 /// A rule of the protocol that is dropped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,6 +67,9 @@ pub struct Config {
     pub attached: usize,
     /// Of these, how many (the first ones) are dead, gone and stamped at the start.
     pub dead: usize,
+    /// Start in the middle: the keeper of T0 has died alone, and T1 is about to claim index 0 on a
+    /// proof that was T0's predecessor's there. Reachable when an index is re-used.
+    pub stale_proof: bool,
     /// Processes that come later, and how often each may attach.
     pub newcomers: usize,
     /// See `newcomers`.
@@ -93,6 +96,7 @@ impl Config {
         Self {
             attached,
             dead: 0,
+            stale_proof: false,
             newcomers,
             attaches: 1,
             indices,
@@ -115,6 +119,12 @@ impl Config {
     /// The first `dead` of those attached are dead, stamped and gone at the start.
     pub fn dead(mut self, dead: usize) -> Self {
         self.dead = dead;
+        self
+    }
+
+    /// See `stale_proof`.
+    pub fn stale_proof(mut self) -> Self {
+        self.stale_proof = true;
         self
     }
 
@@ -178,6 +188,13 @@ impl Config {
             } else {
                 state.actors[p].at = At::Ended;
             }
+        }
+        if self.stale_proof {
+            state.actors[0].process.happen(Exit::KeeperEnds);
+            state.lines[0].life = Life::Died;
+            state.actors[1].at = At::R4Claim;
+            state.actors[1].mark = self.attached as u8;
+            state.actors[1].seen = Life::Died;
         }
         state
     }

@@ -66,9 +66,10 @@ fn broken() -> Vec<Case> {
         fails(records(TWO_WORKERS, 1, 1, 1, 3), Broken::ClearWithoutIntent),
         fails(records(TWO_WORKERS, 1, 1, 1, 3), Broken::NackWithoutIntent),
         fails(records(TWO_WORKERS, 1, 1, 0, 3), Broken::SubmitWithoutIntent),
-        fails(records(THREE_WORKERS, 1, 2, 0, 4), Broken::RecoveryWithoutIntent),
-        fails(records(THREE_WORKERS, 1, 2, 0, 4), Broken::BitBeforeQueued),
+        fails(records(THREE_WORKERS, 1, 2, 0, 4), Broken::RecoveryWithoutIntent)
+            .effort(Effort::Short),
+        fails(records(THREE_WORKERS, 1, 2, 0, 4), Broken::BitBeforeQueued).effort(Effort::Short),
         fails(nested(ONE_WORKER, 0, 3), Broken::SingleCollect),
-        fails(records(WITH_JOINER, 1, 2, 0, 3), Broken::NobodyRung),
+        fails(records(WITH_JOINER, 1, 2, 0, 3), Broken::NobodyRung).effort(Effort::Short),
     ]
 }

@@ -22,7 +22,7 @@ pub fn cases() -> Vec<Case> {
         holds(runs(4, [1, 1, 1], 1), Effort::Small),
         holds(small.clone(), Effort::Short),
         holds(runs(5, [2, 2, 1], 2), Effort::Long),
-        fails(Broken::HeadFirst),
+        fails(Broken::HeadFirst).effort(Effort::Short),
         fails(Broken::TailsNotCompared),
         fails(Broken::LiveLeftStanding),
     ]

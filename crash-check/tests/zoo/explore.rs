@@ -73,8 +73,8 @@ fn publish_before_clear() {
     );
 }
 
-fn newcomers(broken: &[doorbells::Broken]) -> Result<(), String> {
-    let config = doorbells::Config::new(1, 0, 0, 2).deaths(1);
+fn newcomer(broken: &[doorbells::Broken]) -> Result<(), String> {
+    let config = doorbells::Config::new(1, 0, 0, 1).deaths(1);
     explore(&Doorbells { config, broken: broken.to_vec() })
 }
 
@@ -86,14 +86,14 @@ fn participant_index_reused() {
             name: "participant index reused",
             bug: "an index is free before the structures are swept: what the dead had claimed is \
               taken for the newcomer's",
-            broken: || newcomers(&[doorbells::Broken::FreeBeforeSweep]),
-            fixed: || newcomers(&[]),
+            broken: || newcomer(&[doorbells::Broken::FreeBeforeSweep]),
+            fixed: || newcomer(&[]),
         },
     );
 }
 
 fn two_pairs(broken: &[doorbells::Broken]) -> Result<(), String> {
-    let config = doorbells::Config::new(2, 2, 0, 0);
+    let config = doorbells::Config::new(2, 2, 0, 0).no_scans();
     explore(&Doorbells { config, broken: broken.to_vec() })
 }
 
@@ -111,8 +111,8 @@ fn lost_wake_up_with_no_death() {
     );
 }
 
-fn killed_ringer(broken: &[doorbells::Broken]) -> Result<(), String> {
-    let config = doorbells::Config::new(2, 1, 0, 0).quota([1, 1, 2, 0]).deaths(1);
+fn killed_waiter(broken: &[doorbells::Broken]) -> Result<(), String> {
+    let config = doorbells::Config::new(2, 1, 0, 0).deaths(1).only([0, 0]);
     explore(&Doorbells { config, broken: broken.to_vec() })
 }
 
@@ -122,10 +122,10 @@ fn wake_swallowed_by_a_killed_waiter() {
         "explore",
         &Specimen {
             name: "wake swallowed by a killed waiter",
-            bug: "a consumer is woken for an item and killed before it takes it, and nobody rings the \
-              others",
-            broken: || killed_ringer(&[doorbells::Broken::NobodyRung]),
-            fixed: || killed_ringer(&[]),
+            bug: "a consumer is rung and killed before it takes the item; nobody watches its life \
+              word, so neither its death nor what it was woken for is seen by anyone",
+            broken: || killed_waiter(&[doorbells::Broken::PeersNotWatched]),
+            fixed: || killed_waiter(&[]),
         },
     );
 }
