@@ -151,8 +151,7 @@ impl Heap {
         let a = s.actors[p];
         if self.drops(Broken::RemovedBeforeCleared) && !self.is_hand(a.cell as usize) {
             out.step(p, "removes b from the cell first", |n| {
-                let hand = self.hand(p);
-                self.into_hand(n, p, hand);
+                go_to_hand(n, p, self.hand(p));
                 n.actors[p].at = At::RemoveFirst;
             });
             return;
@@ -185,25 +184,24 @@ impl Heap {
         let same = cell.kind == Kind::Full && (cell.block, cell.stamp) == (a.block, a.stamp);
         if same {
             out.step(p, "CAS cell → EMPTY, into the hand", |n| {
-                let hand = self.hand(p);
-                self.into_hand(n, p, hand);
+                go_to_hand(n, p, self.hand(p));
                 n.actors[p].at = At::Use;
             });
         } else {
             out.step(p, "CAS cell lost", |n| rest(n, p));
         }
     }
+}
 
-    /// The block goes from its cell into the hand in one step, as the bitmap form has it.
-    fn into_hand(&self, n: &mut State, p: usize, hand: usize) {
-        let a = n.actors[p];
-        let b = a.block as usize;
-        n.cells[hand] = Cell { kind: Kind::Full, ..n.cells[a.cell as usize] };
-        n.cells[a.cell as usize] = EMPTY;
-        if n.blocks[b].holder == Holder::Cell(a.cell) {
-            n.blocks[b].holder = Holder::Cell(hand as u8);
-        }
-        n.blocks[b].home = Home::Cell(hand as u8);
-        n.actors[p].cell = hand as u8;
+/// The block goes from its cell into the hand in one step, as the bitmap form has it.
+fn go_to_hand(n: &mut State, p: usize, hand: usize) {
+    let a = n.actors[p];
+    let b = a.block as usize;
+    n.cells[hand] = Cell { kind: Kind::Full, ..n.cells[a.cell as usize] };
+    n.cells[a.cell as usize] = EMPTY;
+    if n.blocks[b].holder == Holder::Cell(a.cell) {
+        n.blocks[b].holder = Holder::Cell(hand as u8);
     }
+    n.blocks[b].home = Home::Cell(hand as u8);
+    n.actors[p].cell = hand as u8;
 }

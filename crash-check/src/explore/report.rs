@@ -54,7 +54,7 @@ pub struct Counterexample {
     pub flaw: Flaw,
     /// The way there; a shortest one if breadth-first search found it.
     pub trace: Vec<TraceStep>,
-    /// The state at the end, pretty-printed.
+    /// The state at the end, as `Debug` prints it.
     pub last: String,
 }
 

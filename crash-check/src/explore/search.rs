@@ -183,7 +183,7 @@ impl<'m, M: Model> Search<'m, M> {
             let who = self.model.name_of(who);
             trace.push(TraceStep { who, label, event: false, changes: Vec::new() });
         }
-        let last = format!("{last:#?}");
+        let last = format!("{last:?}");
         Verdict::Fails(Box::new(Counterexample { flaw: found.flaw, trace, last }))
     }
 

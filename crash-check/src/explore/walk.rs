@@ -163,7 +163,7 @@ impl<'m, M: Model> Trail<'m, M> {
                 told.state = next;
             }
         }
-        Counterexample { flaw, trace, last: format!("{:#?}", told.state) }
+        Counterexample { flaw, trace, last: format!("{:?}", told.state) }
     }
 }
 
