@@ -1,0 +1,188 @@
+//! One process, stepped, and the memory it leaves behind after each instruction.
+
+use std::time::Duration;
+
+use super::child::Ended;
+use super::error::StepError;
+use super::finding::{Change, Phase, Place, changes};
+use super::liveness::{Liveness, Mappings, Victim, victim};
+use super::region::{Arena, Region, View};
+use super::scenario::Job;
+use super::survivors::describe_end;
+use super::trace::{Stop, Tracee};
+
+/// What one step brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// An instruction was executed.
+    Moved,
+    /// The process sleeps in a system call.
+    Asleep,
+    /// The operation has returned.
+    Finished,
+    /// The process crashed or ended by itself.
+    Failed(String),
+}
+
+/// A traced process and the image that its death would leave now.
+#[derive(Debug)]
+pub(super) struct Walk<'a> {
+    tracee: Tracee,
+    view: &'a dyn View,
+    liveness: &'a dyn Liveness,
+    mappings: Mappings,
+    victim: Victim,
+    place: Place,
+    /// As survivors would see it: stamped.
+    image: Vec<u8>,
+    previous: Vec<u8>,
+    scratch: Vec<u8>,
+    changed_at: u64,
+    changed: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// Starts `job` on the region, or on `arena` in its place, and stops it before its first
+    /// instruction.
+    pub(super) fn start(
+        job: &Job,
+        region: &'a Region,
+        arena: Option<&'a Arena>,
+        dead: &[u32],
+        liveness: &'a dyn Liveness,
+        limit: Duration,
+    ) -> Result<Walk<'a>, StepError> {
+        let tracee = Tracee::start(job, region, arena, dead, limit)?;
+        let view: &dyn View = match arena {
+            Some(arena) => arena,
+            None => region,
+        };
+        let mut walk = Walk {
+            tracee,
+            view,
+            liveness,
+            mappings: Mappings::default(),
+            victim: Victim::default(),
+            place: Place { instruction: 0, address: 0, phase: Phase::Running },
+            image: Vec::new(),
+            previous: Vec::new(),
+            scratch: Vec::new(),
+            changed_at: 0,
+            changed: true,
+        };
+        walk.find_mappings()?;
+        walk.look();
+        walk.previous.clone_from(&walk.image);
+        walk.changed = true;
+        Ok(walk)
+    }
+
+    fn find_mappings(&mut self) -> Result<(), StepError> {
+        let identity = self.view.identity();
+        let identity = super::error::During::during(identity, "fstat")?;
+        self.mappings = Mappings::of(self.tracee.pid(), identity);
+        Ok(())
+    }
+
+    /// Executes one instruction and looks at the memory.
+    pub(super) fn advance(&mut self) -> Result<Progress, StepError> {
+        let address = self.tracee.registers().rip;
+        let stop = self.tracee.step()?;
+        self.take(stop, address)
+    }
+
+    fn take(&mut self, stop: Stop, address: u64) -> Result<Progress, StepError> {
+        match stop {
+            Stop::Stepped => {
+                self.place.instruction += 1;
+                self.place.address = address;
+                // The structure may have mapped the file once more.
+                if self.tracee.executed_syscall() == Some(libc::SYS_mmap.unsigned_abs()) {
+                    self.find_mappings()?;
+                }
+                self.look();
+                Ok(Progress::Moved)
+            }
+            Stop::Blocked => {
+                self.place.phase = Phase::Asleep;
+                self.look();
+                Ok(Progress::Asleep)
+            }
+            Stop::Finished => Ok(Progress::Finished),
+            Stop::Fault(signal) => {
+                self.place.address = address;
+                Ok(Progress::Failed(describe_end(&Ended::Killed(signal))))
+            }
+            Stop::Gone(ended) => {
+                self.place.address = address;
+                Ok(Progress::Failed(describe_end(&ended)))
+            }
+        }
+    }
+
+    /// After [`Progress::Asleep`], once somebody has rung: `None` when it goes on sleeping.
+    pub(super) fn wake_within(&mut self, limit: Duration) -> Result<Option<Progress>, StepError> {
+        let address = self.tracee.registers().rip;
+        let Some(stop) = self.tracee.wake_within(limit)? else { return Ok(None) };
+        self.place.phase = Phase::Woken;
+        self.take(stop, address).map(Some)
+    }
+
+    fn look(&mut self) {
+        self.view.image(&mut self.scratch);
+        self.victim = victim(self.tracee.pid(), &self.mappings);
+        self.liveness.stamp(&self.victim, &mut self.scratch);
+        self.changed = self.scratch != self.image;
+        if self.changed {
+            self.changed_at = self.place.address;
+            std::mem::swap(&mut self.previous, &mut self.image);
+            std::mem::swap(&mut self.image, &mut self.scratch);
+        }
+    }
+
+    /// Did the last step change what survivors would see?
+    pub(super) fn changed(&self) -> bool {
+        self.changed
+    }
+
+    /// What survivors would see if the process died now.
+    pub(super) fn image(&self) -> &[u8] {
+        &self.image
+    }
+
+    /// Where the process stands.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The process as the kernel would see it dying.
+    pub(super) fn victim(&self) -> &Victim {
+        &self.victim
+    }
+
+    /// The last instruction that changed the image, and the words it changed.
+    pub(super) fn last_change(&self) -> (u64, Vec<Change>) {
+        (self.changed_at, changes(&self.previous, &self.image))
+    }
+
+    /// Addresses of the last instructions.
+    pub(super) fn trail(&self) -> Vec<u64> {
+        self.tracee.trail()
+    }
+
+    /// Address of the next instruction.
+    pub(super) fn next_address(&self) -> u64 {
+        self.tracee.registers().rip
+    }
+
+    /// A real `SIGKILL`, waited for.
+    pub(super) fn kill(&mut self) -> Result<(), StepError> {
+        self.tracee.kill()
+    }
+
+    /// Lets a finished operation end by itself; its own error, if it has one.
+    pub(super) fn release(self, limit: Duration) -> Result<Option<String>, StepError> {
+        let ended = self.tracee.release(limit)?;
+        Ok((ended != Ended::Well).then(|| describe_end(&ended)))
+    }
+}
