@@ -156,13 +156,8 @@ impl Child {
             return Ok(());
         }
         sys::kill(self.pid, libc::SIGKILL);
-        loop {
-            match sys::wait(self.pid, true)? {
-                // A stop that was on its way when the kill came.
-                Status::Stopped(_) | Status::Nothing => {}
-                Status::Exited(_) | Status::Killed(_) => break,
-            }
-        }
+        // A stop that was on its way when the kill came may be reported first.
+        while let Status::Stopped(_) | Status::Nothing = sys::wait(self.pid, true)? {}
         self.reaped = true;
         Ok(())
     }

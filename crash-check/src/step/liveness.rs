@@ -122,7 +122,7 @@ fn stamp_live_word(word: &AtomicU32, tid: u32) {
     let stamped =
         word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| dead_word(word, tid));
     if stamped.is_ok_and(|before| before & FUTEX_WAITERS != 0) {
-        sys::futex_wake_all(word);
+        sys::futex_wake_one(word);
     }
 }
 

@@ -33,3 +33,4 @@ pub use liveness::{
 pub use region::Region;
 pub use report::{Failure, Report, Verdict};
 pub use scenario::{Outcome, Scenario};
+pub use session::is_permitted;

@@ -20,7 +20,7 @@ use std::time::Duration;
 use super::child::{self, Child, Ended};
 use super::engine::Engine;
 use super::error::{During, StepError};
-use super::finding::Outcome;
+use super::finding::{Outcome, Tally};
 use super::region::Region;
 use super::replay::Target;
 use super::report::Report;
@@ -85,7 +85,7 @@ fn session(
     let ready = handover.u32_at(READY);
     // Release: pairs with the Acquire load in `wait_ready`.
     ready.store(1, Ordering::Release);
-    sys::futex_wake_all(ready);
+    sys::futex_wake_one(ready);
     let outcome = catch_unwind(AssertUnwindSafe(|| work(region)))
         .unwrap_or_else(|_| Err(StepError::Session("panicked".to_owned())));
     let mut bytes = Vec::new();
@@ -127,4 +127,26 @@ pub(super) fn check_len(region: &Region) -> Result<(), StepError> {
         return Err(StepError::RegionTooSmall { file });
     }
     Ok(())
+}
+
+/// Finds out whether this process may trace a child of its own. Costs two forks.
+///
+/// # Errors
+///
+/// [`StepError::NotPermitted`] when it may not; a test then has nothing to say.
+///
+/// # Examples
+///
+/// ```
+/// if let Err(why) = crash_check::step::is_permitted() {
+///     println!("not run: {why}");
+/// }
+/// ```
+pub fn is_permitted() -> Result<(), StepError> {
+    let nothing = Scenario::new("is ptrace permitted").operation(|_| ()).real_kills(0);
+    drive(&nothing, |region| {
+        Engine::new(&nothing, region, None).start_operation()?;
+        Ok(Outcome { tally: Tally::default(), finding: None })
+    })
+    .map(drop)
 }

@@ -205,7 +205,7 @@ pub(super) fn is_asleep(pid: Pid) -> bool {
     matches!(state, Some('S' | 'D'))
 }
 
-/// Sleeps on, or wakes, a futex word shared between processes. Used by the hand-over at start.
+/// Sleeps on a futex word shared between processes, at most for `limit`.
 pub(super) fn futex_wait(word: &std::sync::atomic::AtomicU32, expected: u32, limit: Duration) {
     let time = libc::timespec {
         tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
@@ -218,8 +218,8 @@ pub(super) fn futex_wait(word: &std::sync::atomic::AtomicU32, expected: u32, lim
     };
 }
 
-/// Wakes everybody who sleeps on `word`.
-pub(super) fn futex_wake_all(word: &std::sync::atomic::AtomicU32) {
+/// Wakes one of those who sleep on `word`.
+pub(super) fn futex_wake_one(word: &std::sync::atomic::AtomicU32) {
     // SAFETY: `word` is live; the kernel uses only its address.
-    let _ = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+    let _ = unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1) };
 }
