@@ -3,7 +3,7 @@
 //! Only the memory survives a victim, so two points that leave equal memory are one case: each
 //! image is handed to survivors once, whichever path led to it.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::child::{Child, Ended};
@@ -19,6 +19,15 @@ use super::walk::{Progress, Walk};
 /// 128 bits of an image, and whether its victim slept where that matters.
 type Key = (u64, u64, Phase);
 
+/// An image whose recovery is still to be killed at every instruction.
+#[derive(Debug)]
+struct Left {
+    image: Vec<u8>,
+    /// The kill points that led to it, and the threads that died there.
+    path: Vec<Place>,
+    dead: Vec<u32>,
+}
+
 /// The state of one run, in the session process.
 #[derive(Debug)]
 pub(super) struct Engine<'a> {
@@ -33,6 +42,8 @@ pub(super) struct Engine<'a> {
     seen: HashSet<Key>,
     /// What `points` stand for: a recovery may have left the same image before.
     repeated: HashSet<Key>,
+    /// Breadth first: a hole in the operation is shown before one in its recovery.
+    left: VecDeque<Left>,
 }
 
 impl<'a> Engine<'a> {
@@ -50,12 +61,18 @@ impl<'a> Engine<'a> {
             points: Vec::new(),
             seen: HashSet::new(),
             repeated: HashSet::new(),
+            left: VecDeque::new(),
         }
     }
 
     pub(super) fn run(mut self) -> Result<Outcome, StepError> {
         self.initialise()?;
         let mut finding = self.walk_operation()?;
+        while finding.is_none()
+            && let Some(left) = self.left.pop_front()
+        {
+            finding = self.walk_recovery(&left)?;
+        }
         if finding.is_none() {
             finding = self.kill_for_real()?;
         }
@@ -167,7 +184,7 @@ impl<'a> Engine<'a> {
         }
         let deeper = path.len() < usize::try_from(self.scenario.depth).unwrap_or(usize::MAX);
         if deeper && target.is_none_or(|target| target.is_below(&path)) {
-            return self.walk_recovery(walk.image(), &path, &dead);
+            self.left.push_back(Left { image: walk.image().to_vec(), path, dead });
         }
         Ok(None)
     }
@@ -200,12 +217,8 @@ impl<'a> Engine<'a> {
     }
 
     /// Kill inside recovery: steps it on a copy of `image`, and looks at what it leaves.
-    fn walk_recovery(
-        &mut self,
-        image: &[u8],
-        path: &[Place],
-        dead: &[u32],
-    ) -> Result<Option<Finding>, StepError> {
+    fn walk_recovery(&mut self, left: &Left) -> Result<Option<Finding>, StepError> {
+        let Left { image, path, dead } = left;
         let Scenario { recovery: Some(recovery), liveness, watchdog, .. } = self.scenario else {
             return Ok(None);
         };
@@ -222,7 +235,7 @@ impl<'a> Engine<'a> {
                 // What sleeps or ends here was judged when it ran untraced.
                 Progress::Asleep | Progress::Finished => return Ok(None),
                 Progress::Failed(message) => {
-                    let path = [path, &[walk.place()]].concat();
+                    let path = [path.as_slice(), &[walk.place()]].concat();
                     let broken = (FailureKind::Recovery, format!("recovery {message}"));
                     return Ok(Some(finding(&walk, &path, broken, false)));
                 }
