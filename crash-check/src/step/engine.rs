@@ -147,9 +147,9 @@ impl<'a> Engine<'a> {
         }
     }
 
-    fn finish(&self, walk: Walk<'_>) -> Result<Option<Finding>, StepError> {
+    fn finish(&self, mut walk: Walk<'_>) -> Result<Option<Finding>, StepError> {
         let mut found = finding(&walk, &[], (FailureKind::Operation, String::new()), false);
-        Ok(walk.release(self.scenario.watchdog)?.map(|message| {
+        Ok(walk.let_go(self.scenario.watchdog)?.map(|message| {
             found.message = format!("operation {message}");
             found
         }))

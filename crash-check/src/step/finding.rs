@@ -183,6 +183,8 @@ pub(super) struct Tally {
     pub(super) schedules: u64,
     /// 1 when the operation was left asleep.
     pub(super) asleep: u64,
+    /// 1 when every schedule within the bound was run.
+    pub(super) exhausted: u64,
 }
 
 impl Wire for Tally {
@@ -193,6 +195,7 @@ impl Wire for Tally {
         self.real_kills.put(out);
         self.schedules.put(out);
         self.asleep.put(out);
+        self.exhausted.put(out);
     }
     fn take(from: &mut &[u8]) -> Option<Tally> {
         Some(Tally {
@@ -202,6 +205,7 @@ impl Wire for Tally {
             real_kills: u64::take(from)?,
             schedules: u64::take(from)?,
             asleep: u64::take(from)?,
+            exhausted: u64::take(from)?,
         })
     }
 }

@@ -10,6 +10,7 @@ mod child;
 mod engine;
 mod error;
 mod finding;
+mod interleave;
 mod liveness;
 mod locate;
 mod marker;
@@ -21,12 +22,14 @@ mod scenario;
 mod session;
 mod survivors;
 mod sys;
+mod touch;
 mod trace;
 mod walk;
 mod wire;
 
 pub use error::StepError;
 pub use finding::{Change, FailureKind, Phase, Place};
+pub use interleave::Interleaving;
 pub use liveness::{
     FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, LifeWords, Liveness, RobustList, Victim,
 };

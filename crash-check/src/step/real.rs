@@ -45,11 +45,13 @@ impl Engine<'_> {
 
     fn kill_at(&mut self, place: Place) -> Result<Option<Finding>, StepError> {
         self.region.copy_in(&self.initial);
+        self.region.forget_the_dead();
         let mut company = Company::default();
         let mut walk = self.start_operation()?;
         self.reach(&mut walk, place, &mut company)?;
         let tid = walk.victim().tid();
         walk.kill()?;
+        self.region.bury_for_all(tid);
         self.tally.real_kills += 1;
         self.scenario.liveness.after_sigkill(walk.victim(), self.region);
         if let Some(broken) = self.compare(&walk, &company) {

@@ -11,6 +11,8 @@ use super::sys;
 
 /// How many dead a process can be told of; a chain of kills is never that long.
 const DEAD_LIMIT: usize = 8;
+/// Bytes of the mapping that tells live processes of the really dead.
+const GRAVES_LEN: usize = DEAD_LIMIT * size_of::<AtomicU32>();
 
 /// Shared memory, mapped at one address in every process of a run, zeroed at the start.
 ///
@@ -37,6 +39,8 @@ pub struct Region {
     ///
     /// Relaxed throughout: filled in by the kit before the scenario's code runs, in one thread.
     dead: [AtomicU32; DEAD_LIMIT],
+    /// Shared by all processes of a run: the threads that were really killed in it.
+    graves: NonNull<u8>,
 }
 
 // SAFETY: the safe methods give out the base address and atomics only; whoever dereferences the
@@ -54,7 +58,8 @@ impl Region {
     pub fn new(len: usize) -> io::Result<Region> {
         let fd = sys::memfd(c"crash-check", len)?;
         let base = sys::map(fd.as_fd(), len)?;
-        Ok(Region { base, len, fd, dead: Default::default() })
+        let graves = sys::map(sys::memfd(c"crash-check dead", GRAVES_LEN)?.as_fd(), GRAVES_LEN)?;
+        Ok(Region { base, len, fd, dead: Default::default(), graves })
     }
 
     /// The first byte. The same address in every process of the run.
@@ -138,7 +143,15 @@ impl Region {
     /// alive; a structure whose proof of death is a function of its own plugs this in instead.
     #[must_use]
     pub fn is_dead(&self, tid: u32) -> bool {
-        tid != 0 && self.dead.iter().any(|dead| dead.load(Ordering::Relaxed) == tid)
+        // Acquire, for a live process: pairs with the Release in `bury_for_all`.
+        let is_grave = |dead: &AtomicU32| dead.load(Ordering::Acquire) == tid;
+        tid != 0 && (self.dead.iter().any(is_grave) || self.graves().iter().any(is_grave))
+    }
+
+    fn graves(&self) -> &[AtomicU32; DEAD_LIMIT] {
+        // SAFETY: mapped by `new` with this very length, page-aligned, for as long as `self`
+        // lives; every bit pattern is an AtomicU32.
+        unsafe { self.graves.cast().as_ref() }
     }
 
     /// Tells this process of a death.
@@ -148,19 +161,35 @@ impl Region {
         }
     }
 
+    /// Tells every process of a real death, once the victim is gone.
+    pub(super) fn bury_for_all(&self, tid: u32) {
+        if let Some(free) = self.graves().iter().find(|dead| dead.load(Ordering::Relaxed) == 0) {
+            // Release: all that the dead one did, which `waitpid` ordered before this, comes
+            // before what a survivor does once it sees the death in `is_dead`.
+            free.store(tid, Ordering::Release);
+        }
+    }
+
+    /// Before a new run on the same region.
+    pub(super) fn forget_the_dead(&self) {
+        // Relaxed: nobody else runs on the region now.
+        self.graves().iter().for_each(|dead| dead.store(0, Ordering::Relaxed));
+    }
+
     /// # Safety
     ///
     /// - Every bit pattern is a valid `T`, and `T` is only ever accessed atomically.
+    // Written with plain arithmetic: every instruction of an unoptimised build is stepped.
+    #[inline]
     unsafe fn atomic_at<T>(&self, offset: usize) -> &T {
         let size = size_of::<T>();
-        assert!(offset.is_multiple_of(size), "offset {offset} is not a multiple of {size}");
-        let inside = offset.checked_add(size).is_some_and(|end| end <= self.len);
-        assert!(inside, "offset {offset} is outside the region of {} bytes", self.len);
-        // SAFETY: in bounds, checked above.
-        let at = unsafe { self.base.add(offset) };
-        // SAFETY: mapped for as long as `self` lives, aligned (a mapping is page-aligned), and
-        // valid as `T` by the caller's promise.
-        unsafe { at.cast::<T>().as_ref() }
+        if offset % size != 0 || offset >= self.len || self.len - offset < size {
+            bad_offset(offset, size, self.len);
+        }
+        let at = (self.base.as_ptr() as usize + offset) as *const T;
+        // SAFETY: in bounds and aligned (a mapping is page-aligned), both checked above; mapped
+        // for as long as `self` lives; valid as `T` by the caller's promise.
+        unsafe { &*at }
     }
 
     /// Copies the whole region out. Only while nobody else runs on it.
@@ -183,10 +212,17 @@ impl Region {
     }
 }
 
+#[cold]
+fn bad_offset(offset: usize, size: usize, len: usize) -> ! {
+    panic!("{size} bytes at offset {offset}: not aligned, or outside the region of {len} bytes");
+}
+
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, and no borrow outlives `self`.
         unsafe { sys::unmap(self.base, self.len) };
+        // SAFETY: as above.
+        unsafe { sys::unmap(self.graves, GRAVES_LEN) };
     }
 }
 

@@ -39,6 +39,8 @@ pub struct Report {
     pub real_kills: u64,
     /// Schedules of two processes; 0 for a run of one.
     pub schedules: u64,
+    /// All schedules within the bound were run, not only as many as the budget allows.
+    pub exhausted: bool,
     /// The operation slept in a system call and nobody woke it: it was killed there, and what it
     /// would have done next was not seen.
     pub left_asleep: bool,
@@ -61,6 +63,7 @@ impl Report {
             recoveries: tally.recoveries,
             real_kills: tally.real_kills,
             schedules: tally.schedules,
+            exhausted: tally.exhausted != 0,
             left_asleep: tally.asleep != 0,
             verdict,
         }
@@ -133,6 +136,10 @@ impl Report {
 
     fn verdict_line(&self) -> String {
         match &self.verdict {
+            Verdict::Clean if self.schedules > 0 => {
+                let all = if self.exhausted { "all " } else { "" };
+                format!("clean ({all}{} schedules)", self.schedules)
+            }
             Verdict::Clean if self.left_asleep => "clean (left asleep)".to_owned(),
             Verdict::Clean => "clean".to_owned(),
             Verdict::Broken(failure) => failure.headline(),
@@ -185,6 +192,7 @@ pub struct Failure {
     pub replay: String,
     scenario: String,
     how: String,
+    is_pair: bool,
     long_listing: String,
 }
 
@@ -203,6 +211,7 @@ impl Failure {
             source,
             listing: locator.listing(recent, finding.next),
             long_listing: locator.listing(long, finding.next),
+            is_pair: finding.replay.starts_with(['i', 'k']),
             replay: replay_command(scenario, &finding.replay),
             message: finding.message,
             path: finding.path,
@@ -225,7 +234,11 @@ impl fmt::Display for Failure {
         for line in self.message.lines().skip(1) {
             writeln!(f, "    {line}")?;
         }
-        for (depth, place) in self.path.iter().enumerate() {
+        for (nth, place) in self.path.iter().enumerate().filter(|_| self.is_pair) {
+            let who = ["operation", "against"].get(nth).unwrap_or(&"");
+            writeln!(f, "  {who} stood after {} instructions", place.instruction)?;
+        }
+        for (depth, place) in self.path.iter().enumerate().filter(|_| !self.is_pair) {
             let who = if depth == 0 { "the operation" } else { "the recovery" };
             let phase = match place.phase {
                 Phase::Running => "",

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::error::StepError;
+use super::interleave::Interleaving;
 use super::liveness::{Liveness, RobustList};
 use super::marker::Edge;
 use super::region::Region;
@@ -279,6 +280,48 @@ impl Scenario {
             return Err(self.incomplete("validate"));
         }
         session::run(&self)
+    }
+
+    /// Runs the operation and [`against`](Scenario::against) in two processes, interleaved
+    /// instruction by instruction under many schedules.
+    ///
+    /// Registers and private memory belong to the state here, so that no two schedules are one
+    /// case: this is a search with a budget, not a proof. Processes are switched only before
+    /// instructions that touch the region or call the kernel, since nobody sees the others.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Scenario::run).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::atomic::Ordering::Relaxed;
+    /// use crash_check::step::{Interleaving, Region, Scenario};
+    ///
+    /// let add = |r: &Region| r.u32_at(0).store(r.u32_at(0).load(Relaxed) + 1, Relaxed);
+    /// let report = Scenario::new("two increments")
+    ///     .operation(add)
+    ///     .against(add)
+    ///     .validate(|r| match r.u32_at(0).load(Relaxed) {
+    ///         2 => Ok(()),
+    ///         _ => Err("an increment is lost"),
+    ///     })
+    ///     .interleave(Interleaving::bounded(1))?;
+    /// assert!(report.failure().is_some());
+    /// # Ok::<(), crash_check::step::StepError>(())
+    /// ```
+    pub fn interleave(self, how: Interleaving) -> Result<Report, StepError> {
+        for (part, is_there) in [
+            ("operation", self.operation.is_some()),
+            ("against", self.against.is_some()),
+            ("validate", self.validate.is_some()),
+        ] {
+            if !is_there {
+                return Err(self.incomplete(part));
+            }
+        }
+        session::run_pairs(&self, &how)
     }
 
     pub(super) fn incomplete(&self, part: &'static str) -> StepError {

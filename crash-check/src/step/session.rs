@@ -21,6 +21,7 @@ use super::child::{self, Child, Ended};
 use super::engine::Engine;
 use super::error::{During, StepError};
 use super::finding::{Outcome, Tally};
+use super::interleave::Interleaving;
 use super::region::Region;
 use super::replay::Target;
 use super::report::Report;
@@ -43,11 +44,25 @@ const BYTES: usize = 16;
 pub(super) fn run(scenario: &Scenario) -> Result<Report, StepError> {
     let target = Target::from_environment(&scenario.name);
     let outcome = drive(scenario, |region| Engine::new(scenario, region, target.as_ref()).run())?;
+    Ok(reported(scenario, outcome, target.is_some()))
+}
+
+/// Runs the two operations of a scenario under many schedules, in a session of its own.
+pub(super) fn run_pairs(scenario: &Scenario, how: &Interleaving) -> Result<Report, StepError> {
+    let target = Target::from_environment(&scenario.name);
+    let outcome = drive(scenario, |region| {
+        let engine = Engine::new(scenario, region, target.as_ref());
+        engine.run_schedules(how)
+    })?;
+    Ok(reported(scenario, outcome, target.is_some()))
+}
+
+fn reported(scenario: &Scenario, outcome: Outcome, replayed: bool) -> Report {
     let report = Report::new(scenario, outcome);
-    if target.is_some() {
+    if replayed {
         eprintln!("{}\n{}", Report::table_header(), report.verbose());
     }
-    Ok(report)
+    report
 }
 
 /// Forks the session, has it run `work` on a fresh region, and brings the outcome back.

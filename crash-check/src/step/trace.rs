@@ -166,6 +166,11 @@ impl Tracee {
         self.child.pid()
     }
 
+    /// Does it sleep in a system call?
+    pub(super) fn is_asleep(&self) -> bool {
+        sys::is_asleep(self.pid())
+    }
+
     /// The registers before the next instruction.
     pub(super) fn registers(&self) -> &Registers {
         &self.registers
@@ -284,7 +289,7 @@ impl Tracee {
     }
 
     /// Lets a finished operation go, untraced, and waits for its end.
-    pub(super) fn release(mut self, limit: Duration) -> Result<Ended, StepError> {
+    pub(super) fn release(&mut self, limit: Duration) -> Result<Ended, StepError> {
         // Past the marker, whose trap nobody would catch.
         self.registers.rip += 1;
         write_registers(self.pid(), &self.registers).during("ptrace(PTRACE_SETREGS)")?;

@@ -9,7 +9,8 @@ use super::liveness::{Liveness, Mappings, Victim, victim};
 use super::region::{Arena, Region, View};
 use super::scenario::Job;
 use super::survivors::describe_end;
-use super::trace::{Stop, Tracee};
+use super::touch::Touch;
+use super::trace::{Insn, Stop, Tracee};
 
 /// What one step brought.
 #[derive(Debug, PartialEq, Eq)]
@@ -128,6 +129,19 @@ impl<'a> Walk<'a> {
         self.take(stop, address).map(Some)
     }
 
+    /// After [`Progress::Asleep`]: has it been woken by now? The same answer each time the same
+    /// schedule is run: a wake-up makes the sleeper runnable before the waker's call returns.
+    pub(super) fn woken(&mut self) -> Result<Option<Progress>, StepError> {
+        loop {
+            let asleep = self.tracee.is_asleep();
+            let progress = self.wake_within(Duration::ZERO)?;
+            if asleep || progress.is_some() {
+                return Ok(progress);
+            }
+            std::thread::yield_now();
+        }
+    }
+
     fn look(&mut self) {
         self.view.image(&mut self.scratch);
         self.victim = victim(self.tracee.pid(), &self.mappings);
@@ -181,8 +195,22 @@ impl<'a> Walk<'a> {
     }
 
     /// Lets a finished operation end by itself; its own error, if it has one.
-    pub(super) fn release(self, limit: Duration) -> Result<Option<String>, StepError> {
+    pub(super) fn let_go(&mut self, limit: Duration) -> Result<Option<String>, StepError> {
         let ended = self.tracee.release(limit)?;
         Ok((ended != Ended::Well).then(|| describe_end(&ended)))
+    }
+
+    /// Could another process notice the next instruction?
+    pub(super) fn is_noticeable(&mut self, touch: &mut Touch) -> bool {
+        let pid = self.tracee.pid();
+        self.tracee.next() == Insn::Syscall
+            || touch.is_near(pid, self.tracee.registers(), &self.mappings)
+    }
+
+    /// Does it spin, or offer the processor to others, right now?
+    pub(super) fn gives_way(&mut self) -> bool {
+        let yields = self.tracee.next() == Insn::Syscall
+            && self.tracee.registers().rax == libc::SYS_sched_yield.unsigned_abs();
+        yields || self.tracee.next() == Insn::Pause
     }
 }

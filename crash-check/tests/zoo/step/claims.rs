@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use crash_check::step::{Region, Scenario};
+use crash_check::step::{Interleaving, Region, Scenario};
 
 use super::{judge, me, verdict};
 use crate::Specimen;
@@ -133,5 +133,52 @@ fn lock_that_stays_held_is_found() {
         bug: "a lock made of a semaphore does not know its holder: nobody may release it",
         broken: || held(with_semaphore),
         fixed: || held(with_owner),
+    });
+}
+
+/// Permits, and the dead holder of one more.
+const PERMITS: usize = 0;
+const DEAD_HOLDER: usize = 64;
+
+fn return_the_permit(claims_first: bool) -> impl Fn(&Region) {
+    move |r| {
+        // Acquire: pairs with the Release of a recoverer that was here before.
+        if r.u32_at(DEAD_HOLDER).load(Acquire) == 0 {
+            return;
+        }
+        // AcqRel: one recoverer a holder.
+        let mine = || r.u32_at(DEAD_HOLDER).swap(0, AcqRel) != 0;
+        if !claims_first || mine() {
+            r.u32_at(PERMITS).fetch_add(1, Release);
+        }
+        if !claims_first {
+            r.u32_at(DEAD_HOLDER).store(0, Release);
+        }
+    }
+}
+
+fn twice(claims_first: bool) -> Result<(), String> {
+    let report = Scenario::new("semaphore: two recoverers")
+        .state("one permit held by a dead process")
+        .init(|r| r.u32_at(DEAD_HOLDER).store(1, Relaxed))
+        .operation(return_the_permit(claims_first))
+        .against(return_the_permit(claims_first))
+        .validate(|r| match r.u32_at(PERMITS).load(Acquire) {
+            1 => Ok(()),
+            permits => Err(format!("{permits} permits of 1: two in the section")),
+        })
+        .interleave(Interleaving::bounded(2))
+        .map_err(|error| format!("no verdict: {error}"))?;
+    println!("{report}");
+    report.into_result()
+}
+
+#[test]
+fn double_recovery_is_found() {
+    judge(&Specimen {
+        name: "double recovery",
+        bug: "two survivors find the same dead holder, and both return its permit",
+        broken: || twice(false),
+        fixed: || twice(true),
     });
 }
