@@ -147,6 +147,7 @@ fn a_panic_of_the_operation_is_a_verdict_with_its_message() {
 fn seven_hundred_instructions_are_exhausted_in_seconds() {
     let start = Instant::now();
     let report = Scenario::new("count in 64 words")
+        .real_kills(2)
         .operation(|r| {
             for at in 0..64 {
                 r.u64_at(at * 8).fetch_add(1, Relaxed);

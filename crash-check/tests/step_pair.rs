@@ -105,7 +105,7 @@ fn two_locks_in_opposite_order_are_found_to_deadlock() {
             unlock(r, first);
         }
     };
-    let scenario = Scenario::new("two locks").max_instructions(20_000);
+    let scenario = Scenario::new("two locks").max_instructions(5_000);
     let scenario = scenario.operation(both(0, 64)).against(both(64, 0)).validate(|_| ());
     let report = scenario.interleave(Interleaving::bounded(1)).unwrap();
     let failure = report.failure().expect("each holds what the other wants");

@@ -73,9 +73,10 @@ impl<'a> Engine<'a> {
         {
             finding = self.walk_recovery(&left)?;
         }
-        if finding.is_none() {
-            finding = self.kill_for_real()?;
-        }
+        finding = match finding {
+            None => self.kill_for_real()?,
+            Some(found) => Some(self.confirm(found)?),
+        };
         if let (Some(target), 0) = (self.target, self.tally.recoveries) {
             return Err(StepError::NoSuchPoint(target.text.clone()));
         }

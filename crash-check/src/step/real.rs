@@ -29,6 +29,19 @@ impl Engine<'_> {
         Ok(None)
     }
 
+    /// What was found on a copy is tried once more with a real kill.
+    pub(super) fn confirm(&mut self, found: Finding) -> Result<Finding, StepError> {
+        let [place] = found.path.as_slice() else { return Ok(found) };
+        if found.kind == FailureKind::Operation || self.scenario.real_kills == 0 {
+            return Ok(found);
+        }
+        let how = match self.kill_at(*place)? {
+            Some(_) => "on a copy of the memory, and again by a real SIGKILL",
+            None => "on a copy of the memory; a real SIGKILL at this point did no harm",
+        };
+        Ok(Finding { how: how.to_owned(), ..found })
+    }
+
     fn chosen(&self) -> Vec<Place> {
         let all = &self.points;
         if let Some(target) = self.target {

@@ -1,5 +1,6 @@
 //! The shared memory under test: one mapping, at the same address in every process of a run.
 
+use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -84,6 +85,15 @@ impl Region {
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// The same file as an owned handle, for an `attach` that takes a [`File`].
+    ///
+    /// # Errors
+    ///
+    /// What `fcntl(F_DUPFD_CLOEXEC)` said.
+    pub fn file(&self) -> io::Result<File> {
+        self.fd.try_clone().map(File::from)
     }
 
     /// A path that opens the same file, valid in the calling process.

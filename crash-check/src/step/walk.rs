@@ -92,6 +92,19 @@ impl<'a> Walk<'a> {
         self.take(stop, address)
     }
 
+    /// Executes one instruction that is known not to touch the memory.
+    pub(super) fn advance_unseen(&mut self) -> Result<Progress, StepError> {
+        let address = self.tracee.registers().rip;
+        match self.tracee.step()? {
+            Stop::Stepped => {
+                self.place.instruction += 1;
+                self.place.address = address;
+                Ok(Progress::Moved)
+            }
+            other => self.take(other, address),
+        }
+    }
+
     fn take(&mut self, stop: Stop, address: u64) -> Result<Progress, StepError> {
         match stop {
             Stop::Stepped => {
@@ -142,7 +155,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn look(&mut self) {
+    /// Looks at the memory as survivors would see it now.
+    pub(super) fn look(&mut self) {
         self.view.image(&mut self.scratch);
         self.victim = victim(self.tracee.pid(), &self.mappings);
         self.liveness.stamp(&self.victim, &mut self.scratch);

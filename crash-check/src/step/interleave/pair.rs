@@ -189,7 +189,7 @@ impl<'a> Pair<'a> {
             {
                 return Ok(None);
             }
-            match walk.advance()? {
+            match walk.advance_unseen()? {
                 Progress::Moved => {}
                 other => return self.settle(who, other),
             }
@@ -231,6 +231,7 @@ impl<'a> Pair<'a> {
     }
 
     fn kill(&mut self) -> Result<(), StepError> {
+        self.walks[0].look();
         let victim = self.walks[0].victim().clone();
         self.walks[0].kill()?;
         self.scenario.liveness.after_sigkill(&victim, self.region);
