@@ -9,6 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::child::{Child, Ended};
 use super::error::{During, StepError};
 use super::finding::{FailureKind, Finding, Outcome, Phase, Place, Tally};
+use super::real::Company;
 use super::region::{Arena, Region};
 use super::replay::{self, Target};
 use super::scenario::{Job, Scenario};
@@ -115,7 +116,7 @@ impl<'a> Engine<'a> {
 
     fn walk_operation(&mut self) -> Result<Option<Finding>, StepError> {
         let mut walk = self.start_operation()?;
-        let mut peers = Vec::new();
+        let mut company = Company::default();
         loop {
             if let Some(finding) = self.visit(&walk, &[], &[])? {
                 return Ok(Some(finding));
@@ -126,7 +127,7 @@ impl<'a> Engine<'a> {
                 if let Some(finding) = self.visit(&walk, &[], &[])? {
                     return Ok(Some(finding));
                 }
-                let Some(woken) = self.wake(&mut walk, &mut peers)? else {
+                let Some(woken) = self.wake(&mut walk, &mut company)? else {
                     self.tally.asleep = 1;
                     return Ok(None);
                 };
@@ -171,8 +172,8 @@ impl<'a> Engine<'a> {
         if !new {
             return Ok(None);
         }
-        if !self.scenario.peers.is_empty() {
-            // A copy of the memory has no sleepers: see `kill_for_real`.
+        if !self.scenario.has_copies() {
+            // See `kill_for_real`.
             return Ok(None);
         }
         let path = [path, &[walk.place()]].concat();
@@ -190,13 +191,12 @@ impl<'a> Engine<'a> {
         Ok(None)
     }
 
-    fn is_new(&mut self, walk: &Walk<'_>, path: &[Place]) -> bool {
+    pub(super) fn is_new(&mut self, walk: &Walk<'_>, path: &[Place]) -> bool {
         if let Some(target) = self.target {
             let path = [path, &[walk.place()]].concat();
             return target.is(&path, false) || target.is(&path, true) || target.is_below(&path);
         }
-        let company = !self.scenario.peers.is_empty();
-        if !walk.changed() && !company && walk.place().instruction > 0 {
+        if !walk.changed() {
             return false;
         }
         let new = self.seen.insert(self.key(walk));

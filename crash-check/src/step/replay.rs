@@ -3,8 +3,8 @@
 //! `SCENARIO@POINT`, where the point is one of
 //! - `17`: killed after 17 instructions of the operation, survivors on a copy;
 //! - `17/5`: the same, and their recovery killed after 5 instructions;
-//! - `17!`: killed after 17 instructions by a real `SIGKILL`; `17~!` while it slept there, `17^!`
-//!   once it was woken;
+//! - `17!`, `17/5!`: the same by real `SIGKILL`s; `17~!` while it slept there, `17^!` once it was
+//!   woken;
 //! - `i...`: a schedule of two processes, see [`interleave`](super::interleave).
 
 use super::finding::{Phase, Place};
@@ -30,6 +30,11 @@ impl Target {
     /// Is `path` this very point, left by `real` kill or on a copy?
     pub(super) fn is(&self, path: &[Place], real: bool) -> bool {
         self.text == name(path, real)
+    }
+
+    /// Is it reached by real kills?
+    pub(super) fn is_real(&self) -> bool {
+        self.text.ends_with('!')
     }
 
     /// Does this point lie inside the recovery of `path`?

@@ -53,7 +53,9 @@ impl Report {
         let tally = outcome.tally;
         let verdict = match outcome.finding {
             None => Verdict::Clean,
-            Some(finding) => Verdict::Broken(Box::new(Failure::new(&scenario.name, finding))),
+            Some(finding) => {
+                Verdict::Broken(Box::new(Failure::new(&scenario.full_name(), finding)))
+            }
         };
         Report {
             operation: scenario.name.clone(),
@@ -267,21 +269,21 @@ impl fmt::Display for Failure {
     }
 }
 
-/// The test harness names a test's thread after it.
+/// The test harness names a test's thread after it; with one thread it does not, but then the
+/// scenario's name in the variable picks the run.
 fn replay_command(scenario: &str, point: &str) -> String {
     let value = format!("{scenario}@{point}").replace('\'', "'\\''");
+    let program = std::env::args().next().unwrap_or_default();
     let package = std::env::var("CARGO_PKG_NAME").map(|name| format!(" -p {name}"));
     let package = package.unwrap_or_default();
-    match std::thread::current().name() {
-        Some("main") | None => {
-            let program = std::env::args().next().unwrap_or_default();
-            let program = program.rsplit('/').next().unwrap_or("").to_owned();
-            format!("{VARIABLE}='{value}' {program}")
+    let command = match std::thread::current().name() {
+        Some(test) if test != "main" => {
+            format!("cargo test{package} {test} -- --exact --nocapture")
         }
-        Some(test) => {
-            format!("{VARIABLE}='{value}' cargo test{package} {test} -- --exact --nocapture")
-        }
-    }
+        _ if program.contains("/deps/") => format!("cargo test{package} -- --nocapture"),
+        _ => program.rsplit('/').next().unwrap_or("").to_owned(),
+    };
+    format!("{VARIABLE}='{value}' {command}")
 }
 
 fn json_string(text: &str) -> String {

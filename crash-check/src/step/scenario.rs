@@ -94,6 +94,7 @@ pub struct Scenario {
     pub(super) watchdog: Duration,
     pub(super) depth: u32,
     pub(super) real_kills: usize,
+    pub(super) copies: bool,
 }
 
 impl Scenario {
@@ -117,6 +118,7 @@ impl Scenario {
             watchdog: Duration::from_secs(3),
             depth: 2,
             real_kills: 4,
+            copies: true,
         }
     }
 
@@ -262,6 +264,15 @@ impl Scenario {
         self
     }
 
+    /// No copies: every distinct image, those inside the recovery too, is reached anew and left by
+    /// a real `SIGKILL`. For structures whose proof of death only a real death satisfies: a pidfd,
+    /// a record lock. Slower, since each kill walks the way from the start.
+    #[must_use]
+    pub fn only_real_kills(mut self) -> Scenario {
+        self.copies = false;
+        self
+    }
+
     /// Kills the operation at every instruction.
     ///
     /// The verdict is in the report: a structure that fails is not an error of the run. If the
@@ -322,6 +333,19 @@ impl Scenario {
             }
         }
         session::run_pairs(&self, &how)
+    }
+
+    /// Are images judged on copies? Live peers are part of the state, and can not be copied.
+    pub(super) fn has_copies(&self) -> bool {
+        self.copies && self.peers.is_empty()
+    }
+
+    /// Name and state, as failures and replays show them.
+    pub(super) fn full_name(&self) -> String {
+        match self.state.as_str() {
+            "" => self.name.clone(),
+            state => format!("{} ({state})", self.name),
+        }
     }
 
     pub(super) fn incomplete(&self, part: &'static str) -> StepError {

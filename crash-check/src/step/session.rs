@@ -42,14 +42,14 @@ const BYTES: usize = 16;
 
 /// Runs a scenario in a session of its own.
 pub(super) fn run(scenario: &Scenario) -> Result<Report, StepError> {
-    let target = Target::from_environment(&scenario.name);
+    let target = Target::from_environment(&scenario.full_name());
     let outcome = drive(scenario, |region| Engine::new(scenario, region, target.as_ref()).run())?;
     Ok(reported(scenario, outcome, target.is_some()))
 }
 
 /// Runs the two operations of a scenario under many schedules, in a session of its own.
 pub(super) fn run_pairs(scenario: &Scenario, how: &Interleaving) -> Result<Report, StepError> {
-    let target = Target::from_environment(&scenario.name);
+    let target = Target::from_environment(&scenario.full_name());
     let outcome = drive(scenario, |region| {
         let engine = Engine::new(scenario, region, target.as_ref());
         engine.run_schedules(how)

@@ -198,11 +198,12 @@ pub(super) fn cpu_time(pid: Pid) -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-/// Is the process `pid` asleep in a system call? One letter of `/proc/PID/stat` says so.
+/// Is the process `pid` asleep until somebody wakes it? One letter of `/proc/PID/stat` says so;
+/// the uninterruptible sleep (`D`) is short, and the kernel's own affair.
 pub(super) fn is_asleep(pid: Pid) -> bool {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
-    matches!(state, Some('S' | 'D'))
+    state == Some('S')
 }
 
 /// Sleeps on a futex word shared between processes, at most for `limit`.

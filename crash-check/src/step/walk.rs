@@ -40,6 +40,7 @@ pub(super) struct Walk<'a> {
     scratch: Vec<u8>,
     changed_at: u64,
     changed: bool,
+    phase_seen: Phase,
 }
 
 impl<'a> Walk<'a> {
@@ -70,6 +71,7 @@ impl<'a> Walk<'a> {
             scratch: Vec::new(),
             changed_at: 0,
             changed: true,
+            phase_seen: Phase::Running,
         };
         walk.find_mappings()?;
         walk.look();
@@ -137,9 +139,27 @@ impl<'a> Walk<'a> {
     /// After [`Progress::Asleep`], once somebody has rung: `None` when it goes on sleeping.
     pub(super) fn wake_within(&mut self, limit: Duration) -> Result<Option<Progress>, StepError> {
         let address = self.tracee.registers().rip;
+        let alone = self.sleeps_for_a_time();
         let Some(stop) = self.tracee.wake_within(limit)? else { return Ok(None) };
-        self.place.phase = Phase::Woken;
+        // A sleep that ends by itself owes nothing to anybody.
+        self.place.phase = if alone { Phase::Running } else { Phase::Woken };
         self.take(stop, address).map(Some)
+    }
+
+    /// Is it in a sleep that no other process can end?
+    pub(super) fn sleeps_for_a_time(&self) -> bool {
+        let call = self.tracee.executed_syscall().unwrap_or(0);
+        [libc::SYS_nanosleep, libc::SYS_clock_nanosleep].iter().any(|at| at.unsigned_abs() == call)
+    }
+
+    /// Is it in a sleep that only another process can end?
+    pub(super) fn sleeps_for_ever(&self) -> bool {
+        let call = self.tracee.executed_syscall().unwrap_or(0);
+        let waits = [libc::SYS_futex, libc::SYS_futex_waitv];
+        // Both take the address of their timeout as the fourth argument.
+        let no_timeout = self.tracee.registers().r10 == 0;
+        call == libc::SYS_pause.unsigned_abs()
+            || (no_timeout && waits.iter().any(|at| at.unsigned_abs() == call))
     }
 
     /// After [`Progress::Asleep`]: has it been woken by now? The same answer each time the same
@@ -160,15 +180,17 @@ impl<'a> Walk<'a> {
         self.view.image(&mut self.scratch);
         self.victim = victim(self.tracee.pid(), &self.mappings);
         self.liveness.stamp(&self.victim, &mut self.scratch);
-        self.changed = self.scratch != self.image;
-        if self.changed {
+        let moved = self.scratch != self.image;
+        self.changed = moved || self.place.phase != self.phase_seen;
+        self.phase_seen = self.place.phase;
+        if moved {
             self.changed_at = self.place.address;
             std::mem::swap(&mut self.previous, &mut self.image);
             std::mem::swap(&mut self.image, &mut self.scratch);
         }
     }
 
-    /// Did the last step change what survivors would see?
+    /// Did the last step change what survivors would see, or put the process to sleep?
     pub(super) fn changed(&self) -> bool {
         self.changed
     }
