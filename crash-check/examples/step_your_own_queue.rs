@@ -19,8 +19,9 @@ fn main() -> Result<(), StepError> {
             // SAFETY: runs once, before anybody joins.
             unsafe { Producer::<u64>::create(&r.file().map_err(Error::Io)?, r.len()) }.map(drop)
         })
-        .operation_with(join, |_, producer| {
-            assert!(producer.as_ref().unwrap().try_write(1).is_ok())
+        .operation_with(join, |_, producer| match producer {
+            Ok(producer) => producer.try_write(1).map_err(|_| "full".to_owned()),
+            Err(error) => Err(error.to_string()),
         })
         .validate(|_| ())
         .continuation(move |r| {

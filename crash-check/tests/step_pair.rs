@@ -1,5 +1,7 @@
 //! Two processes, one schedule.
 #![cfg(feature = "step")]
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! The stepper among processes: refused, killed itself, asked to replay, compared with the kernel.
 #![cfg(feature = "step")]
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
 
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};

@@ -5,6 +5,8 @@
 //! sentence are shown here: with another producer alive, a death wedges the queue; within the
 //! documented limits, the stepper finds nothing.
 #![cfg(feature = "step")]
+// Helpers of tests are tests.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

@@ -189,11 +189,12 @@ impl Region {
     /// # Safety
     ///
     /// - Every bit pattern is a valid `T`, and `T` is only ever accessed atomically.
-    // Written with plain arithmetic: every instruction of an unoptimised build is stepped.
+    // Plain arithmetic: every instruction of an unoptimised build is stepped. Sizes of atomics are
+    // powers of two.
     #[inline]
     unsafe fn atomic_at<T>(&self, offset: usize) -> &T {
         let size = size_of::<T>();
-        if offset % size != 0 || offset >= self.len || self.len - offset < size {
+        if offset & (size - 1) != 0 || offset >= self.len || self.len - offset < size {
             bad_offset(offset, size, self.len);
         }
         let at = (self.base.as_ptr() as usize + offset) as *const T;
