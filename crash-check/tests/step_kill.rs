@@ -245,3 +245,14 @@ fn a_report_is_a_table_row_and_a_json_object() {
     let header = Report::table_header().lines().next().unwrap();
     assert_eq!(columns(&report.to_string()), columns(header));
 }
+
+#[test]
+fn a_large_region_is_walked_through_the_same_images() {
+    let run = |bytes: usize| {
+        let scenario = pair("pair: add, large").region(bytes).recovery(complete).real_kills(2);
+        scenario.run().unwrap()
+    };
+    let (small, large) = (run(4096), run(1 << 20));
+    large.assert_clean();
+    assert_eq!((small.images, small.instructions), (large.images, large.instructions));
+}

@@ -4,11 +4,10 @@
 //! image is handed to survivors once, whichever path led to it.
 
 use std::collections::{HashSet, VecDeque};
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::child::{Child, Ended};
 use super::error::{During, StepError};
-use super::finding::{FailureKind, Finding, Outcome, Phase, Place, Tally};
+use super::finding::{Change, FailureKind, Finding, Outcome, Phase, Place, Tally, apply, changes};
 use super::real::Company;
 use super::region::{Arena, Region};
 use super::replay::{self, Target};
@@ -17,13 +16,14 @@ use super::session::check_len;
 use super::survivors::{self, Broken, Part, describe_end};
 use super::walk::{Progress, Walk};
 
-/// 128 bits of an image, and whether its victim slept where that matters.
-type Key = (u64, u64, Phase);
+/// An image as its difference from the first one, and whether its victim slept where that
+/// matters. Exact: two images with one key are one.
+type Key = (Vec<Change>, Phase);
 
 /// An image whose recovery is still to be killed at every instruction.
 #[derive(Debug)]
 struct Left {
-    image: Vec<u8>,
+    changes: Vec<Change>,
     /// The kill points that led to it, and the threads that died there.
     path: Vec<Place>,
     dead: Vec<u32>,
@@ -186,7 +186,8 @@ impl<'a> Engine<'a> {
         }
         let deeper = path.len() < usize::try_from(self.scenario.depth).unwrap_or(usize::MAX);
         if deeper && target.is_none_or(|target| target.is_below(&path)) {
-            self.left.push_back(Left { image: walk.image().to_vec(), path, dead });
+            let changes = changes(&self.initial, walk.image());
+            self.left.push_back(Left { changes, path, dead });
         }
         Ok(None)
     }
@@ -208,7 +209,7 @@ impl<'a> Engine<'a> {
     fn key(&self, walk: &Walk<'_>) -> Key {
         let company = !self.scenario.peers.is_empty();
         let phase = if company { walk.place().phase } else { Phase::Running };
-        key(walk.image(), phase)
+        (changes(&self.initial, walk.image()), phase)
     }
 
     fn judge_copy(&mut self, image: &[u8], dead: &[u32]) -> Result<Option<Broken>, StepError> {
@@ -217,13 +218,15 @@ impl<'a> Engine<'a> {
         survivors::judge(self.scenario, self.region, Some(&arena), dead, Part::Whole)
     }
 
-    /// Kill inside recovery: steps it on a copy of `image`, and looks at what it leaves.
+    /// Kill inside recovery: steps it on a copy of an image, and looks at what it leaves.
     fn walk_recovery(&mut self, left: &Left) -> Result<Option<Finding>, StepError> {
-        let Left { image, path, dead } = left;
+        let Left { changes, path, dead } = left;
         let Scenario { recovery: Some(recovery), liveness, watchdog, .. } = self.scenario else {
             return Ok(None);
         };
-        let arena = Arena::holding(image).during("memfd_create or mmap")?;
+        let mut image = self.initial.clone();
+        apply(changes, &mut image);
+        let arena = Arena::holding(&image).during("memfd_create or mmap")?;
         let region = self.region;
         let mut walk =
             Walk::start(recovery, region, Some(&arena), dead, liveness.as_ref(), *watchdog)?;
@@ -246,16 +249,6 @@ impl<'a> Engine<'a> {
             }
         }
     }
-}
-
-fn key(image: &[u8], phase: Phase) -> Key {
-    let half = |salt: u8| {
-        let mut hasher = DefaultHasher::new();
-        salt.hash(&mut hasher);
-        image.hash(&mut hasher);
-        hasher.finish()
-    };
-    (half(0), half(1), phase)
 }
 
 /// A failure at the place where `walk` stands; `path` includes that place.

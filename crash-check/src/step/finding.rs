@@ -90,8 +90,11 @@ impl Wire for Place {
     }
 }
 
+/// The unit in which images are compared first, in bytes.
+const PAGE: usize = 4096;
+
 /// One changed word of an image: 8 bytes, at an offset that is a multiple of 8.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Change {
     /// Offset in the region, in bytes.
     pub offset: u64,
@@ -113,13 +116,31 @@ impl Wire for Change {
     }
 }
 
-/// The words in which two images differ.
+/// The words in which two images of equal length differ, by rising offset.
 pub(super) fn changes(old: &[u8], new: &[u8]) -> Vec<Change> {
-    let words = old.chunks(8).zip(new.chunks(8)).enumerate();
-    let differing = words.filter(|(_, (old, new))| old != new);
-    differing
-        .map(|(at, (old, new))| Change { offset: at as u64 * 8, old: word(old), new: word(new) })
+    // By pages first: most are equal, and comparing whole slices is fast in any build.
+    let pages = old.chunks(PAGE).zip(new.chunks(PAGE)).enumerate();
+    pages
+        .filter(|(_, (old, new))| old != new)
+        .flat_map(|(page, (old, new))| {
+            let words = old.chunks(8).zip(new.chunks(8)).enumerate();
+            words.filter(|(_, (old, new))| old != new).map(move |(at, (old, new))| Change {
+                offset: (page * PAGE + at * 8) as u64,
+                old: word(old),
+                new: word(new),
+            })
+        })
         .collect()
+}
+
+/// Makes in `image` what [`changes`] found.
+pub(super) fn apply(changes: &[Change], image: &mut [u8]) {
+    for change in changes {
+        let rest = usize::try_from(change.offset).ok().and_then(|at| image.get_mut(at..));
+        for (byte, new) in rest.unwrap_or_default().iter_mut().zip(change.new.to_le_bytes()) {
+            *byte = new;
+        }
+    }
 }
 
 fn word(bytes: &[u8]) -> u64 {

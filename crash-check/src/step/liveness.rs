@@ -18,7 +18,7 @@ pub const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
 const ROBUST_LIST_LIMIT: usize = 2048;
 
 /// A process that stands still at a kill point, or was killed there.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Victim {
     pub(super) tid: u32,
     pub(super) robust: Vec<usize>,

@@ -9,7 +9,6 @@ use super::finding::{FailureKind, Finding, Phase, Place};
 use super::scenario::Scenario;
 use super::survivors::{self, Broken, Part, describe_end};
 use super::sys;
-use super::touch::Touch;
 use super::trace::back_off;
 use super::walk::{Progress, Walk};
 
@@ -152,10 +151,9 @@ impl<'a> Engine<'a> {
         let scene = self.stage(path)?;
         let mut walk = self.start_recovery(&scene.dead)?;
         let alone = self.scenario.peers.is_empty();
-        let mut touch = Touch::new();
         let mut found = Vec::new();
         while walk.place().instruction <= self.scenario.max_instructions {
-            let noticeable = !alone && walk.is_noticeable(&mut touch);
+            let noticeable = !alone && walk.is_noticeable();
             if walk.advance()? != Progress::Moved {
                 break;
             }

@@ -129,8 +129,8 @@ impl Scenario {
         self
     }
 
-    /// Length of the shared region in bytes; 4096 unless said. Every step compares all of it, so
-    /// keep it as small as the structure allows.
+    /// Length of the shared region in bytes; 4096 unless said. Up to 64 KiB every step compares all
+    /// of it; beyond, only those whose instruction touches it or calls the kernel.
     #[must_use]
     pub fn region(mut self, bytes: usize) -> Scenario {
         self.region_len = bytes;

@@ -12,6 +12,9 @@ use super::survivors::describe_end;
 use super::touch::Touch;
 use super::trace::{Insn, Stop, Tracee};
 
+/// Bytes of a region above which the memory is compared only behind instructions that touch it.
+const LARGE: usize = 64 * 1024;
+
 /// What one step brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Progress {
@@ -41,6 +44,7 @@ pub(super) struct Walk<'a> {
     changed_at: u64,
     changed: bool,
     phase_seen: Phase,
+    touch: Touch,
 }
 
 impl<'a> Walk<'a> {
@@ -72,6 +76,7 @@ impl<'a> Walk<'a> {
             changed_at: 0,
             changed: true,
             phase_seen: Phase::Running,
+            touch: Touch::new(),
         };
         walk.find_mappings()?;
         walk.look();
@@ -89,6 +94,11 @@ impl<'a> Walk<'a> {
 
     /// Executes one instruction and looks at the memory.
     pub(super) fn advance(&mut self) -> Result<Progress, StepError> {
+        if self.image.len() > LARGE && !self.is_noticeable() {
+            let progress = self.advance_unseen()?;
+            self.look_at_the_robust_list();
+            return Ok(progress);
+        }
         let address = self.tracee.registers().rip;
         let stop = self.tracee.step()?;
         self.take(stop, address)
@@ -113,7 +123,8 @@ impl<'a> Walk<'a> {
                 self.place.instruction += 1;
                 self.place.address = address;
                 // The structure may have mapped the file once more.
-                if self.tracee.executed_syscall() == Some(libc::SYS_mmap.unsigned_abs()) {
+                let maps = [libc::SYS_mmap, libc::SYS_mremap].map(i64::unsigned_abs);
+                if self.tracee.executed_syscall().is_some_and(|call| maps.contains(&call)) {
                     self.find_mappings()?;
                 }
                 self.look();
@@ -190,6 +201,15 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// After an instruction that did not touch the memory: what the kernel would stamp can have
+    /// changed all the same, since the list of it is private memory of the victim.
+    fn look_at_the_robust_list(&mut self) {
+        self.changed = false;
+        if victim(self.tracee.pid(), &self.mappings) != self.victim {
+            self.look();
+        }
+    }
+
     /// Did the last step change what survivors would see, or put the process to sleep?
     pub(super) fn changed(&self) -> bool {
         self.changed
@@ -237,10 +257,10 @@ impl<'a> Walk<'a> {
     }
 
     /// Could another process notice the next instruction?
-    pub(super) fn is_noticeable(&mut self, touch: &mut Touch) -> bool {
+    pub(super) fn is_noticeable(&mut self) -> bool {
         let pid = self.tracee.pid();
         self.tracee.next() == Insn::Syscall
-            || touch.is_near(pid, self.tracee.registers(), &self.mappings)
+            || self.touch.is_near(pid, self.tracee.registers(), &self.mappings)
     }
 
     /// Does it spin, or offer the processor to others, right now?

@@ -5,7 +5,6 @@ use super::super::error::StepError;
 use super::super::finding::{FailureKind, Finding};
 use super::super::region::Region;
 use super::super::scenario::Scenario;
-use super::super::touch::Touch;
 use super::super::walk::{Progress, Walk};
 use super::schedule::{Choice, Chooser};
 use std::fmt::Write as _;
@@ -46,7 +45,6 @@ pub(super) struct Pair<'a> {
     region: &'a Region,
     walks: [Walk<'a>; 2],
     states: [State; 2],
-    touch: Touch,
     /// Who executed last, and for how long without a switch.
     current: usize,
     in_a_row: u32,
@@ -72,7 +70,6 @@ impl<'a> Pair<'a> {
             region,
             walks: [first, second],
             states: [State::Ready; 2],
-            touch: Touch::new(),
             current: 0,
             in_a_row: 0,
             may_kill,
@@ -184,9 +181,7 @@ impl<'a> Pair<'a> {
             if walk.gives_way() {
                 self.states[who] = State::Waiting;
             }
-            if walk.is_noticeable(&mut self.touch)
-                || walk.place().instruction > self.scenario.max_instructions
-            {
+            if walk.is_noticeable() || walk.place().instruction > self.scenario.max_instructions {
                 return Ok(None);
             }
             match walk.advance_unseen()? {

@@ -100,17 +100,15 @@ const LIFE: [usize; 2] = [128, 132];
 #[derive(Debug)]
 struct OtherNamespace;
 
-fn word(image: &mut [u8], at: usize) -> &mut [u8; 4] {
-    image[at..].first_chunk_mut().unwrap()
-}
-
 impl Liveness for OtherNamespace {
     fn stamp(&self, _: &Victim, image: &mut [u8]) {
-        let pending = u32::from_ne_bytes(*word(image, PENDING)) == 1;
-        let dying = [(pending, LOCK), (true, LIFE[1])];
-        for at in dying.iter().filter_map(|(listed, at)| listed.then_some(*at)) {
-            if u32::from_ne_bytes(*word(image, at)) & FUTEX_TID_MASK == TID_OF_BOTH {
-                *word(image, at) = FUTEX_OWNER_DIED.to_ne_bytes();
+        let word = |image: &[u8], at: usize| {
+            image[at..].first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+        };
+        let pending = word(image, PENDING) == 1;
+        for (listed, at) in [(pending, LOCK), (true, LIFE[1])] {
+            if listed && word(image, at) & FUTEX_TID_MASK == TID_OF_BOTH {
+                image[at..at + 4].copy_from_slice(&FUTEX_OWNER_DIED.to_ne_bytes());
             }
         }
     }
