@@ -14,7 +14,7 @@ fn main() -> Result<(), StepError> {
     let join = |r: &Region| unsafe { Producer::<u64>::join(&r.file().map_err(Error::Io)?) };
     let report = Scenario::new("shaq mpmc: try_write")
         .region(4096)
-        .watchdog(Duration::from_secs(1))
+        .watchdog(Duration::from_millis(300))
         .init(|r| {
             // SAFETY: runs once, before anybody joins.
             unsafe { Producer::<u64>::create(&r.file().map_err(Error::Io)?, r.len()) }.map(drop)

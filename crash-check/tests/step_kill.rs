@@ -256,3 +256,32 @@ fn a_large_region_is_walked_through_the_same_images() {
     large.assert_clean();
     assert_eq!((small.images, small.instructions), (large.images, large.instructions));
 }
+
+#[test]
+fn a_structure_spread_over_two_files_is_seen_whole() {
+    // The flag lies in one file, the data in the other.
+    let write = |data_first: bool| {
+        move |r: &Region| {
+            let data = || r.other(0).u64_at(FIRST).store(7, Release);
+            if data_first {
+                data();
+            }
+            r.u32_at(0).store(1, Release);
+            if !data_first {
+                data();
+            }
+        }
+    };
+    let run = |data_first: bool| {
+        let scenario = Scenario::new("flag and data").another_file(4096);
+        let scenario = scenario.operation(write(data_first)).validate(|r| {
+            let flag = r.u32_at(0).load(Acquire) == 1;
+            let data = r.other(0).u64_at(FIRST).load(Acquire) == 7;
+            if flag && !data { Err("flag without data") } else { Ok(()) }
+        });
+        scenario.run().unwrap()
+    };
+    run(true).assert_clean();
+    assert_eq!(run(true).images, 3);
+    assert!(run(false).failure().is_some());
+}

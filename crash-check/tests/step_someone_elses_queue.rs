@@ -28,7 +28,7 @@ fn send() -> Scenario {
     Scenario::new("shaq 4.0.0 mpmc: try_write")
         .state("empty, of 4")
         .region(size)
-        .watchdog(Duration::from_secs(1))
+        .watchdog(Duration::from_millis(300))
         .init(move |r| {
             // SAFETY: runs once, before anybody joins.
             unsafe { Producer::<u64>::create(&r.file().unwrap(), size) }.map(drop).unwrap();

@@ -213,7 +213,7 @@ impl<'a> Engine<'a> {
     }
 
     fn judge_copy(&mut self, image: &[u8], dead: &[u32]) -> Result<Option<Broken>, StepError> {
-        let arena = Arena::holding(image).during("memfd_create or mmap")?;
+        let arena = Arena::holding(image, self.region).during("memfd_create or mmap")?;
         self.tally.recoveries += 1;
         survivors::judge(self.scenario, self.region, Some(&arena), dead, Part::Whole)
     }
@@ -226,7 +226,7 @@ impl<'a> Engine<'a> {
         };
         let mut image = self.initial.clone();
         apply(changes, &mut image);
-        let arena = Arena::holding(&image).during("memfd_create or mmap")?;
+        let arena = Arena::holding(&image, self.region).during("memfd_create or mmap")?;
         let region = self.region;
         let mut walk =
             Walk::start(recovery, region, Some(&arena), dead, liveness.as_ref(), *watchdog)?;

@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::region::Region;
+use super::region::{FileAt, Region};
 use super::sys::{self, Pid};
 use super::trace::read_memory;
 
@@ -31,7 +31,7 @@ impl Victim {
         self.tid
     }
 
-    /// Offsets in the region of the futexes on its robust list (`set_robust_list(2)`), a pending
+    /// Offsets in the image of the futexes on its robust list (`set_robust_list(2)`), a pending
     /// operation last.
     #[must_use]
     pub fn robust_words(&self) -> &[usize] {
@@ -78,7 +78,8 @@ impl Liveness for RobustList {
 pub struct LifeWords(Vec<usize>);
 
 impl LifeWords {
-    /// The life words at these byte offsets of the region, each a multiple of 4.
+    /// The life words at these byte offsets, each a multiple of 4; in a region of several files, of
+    /// its image, where the files follow one another.
     #[must_use]
     pub fn at(offsets: &[usize]) -> LifeWords {
         LifeWords(offsets.to_vec())
@@ -94,9 +95,8 @@ impl Liveness for LifeWords {
 
     fn after_sigkill(&self, victim: &Victim, region: &Region) {
         for &offset in &self.0 {
-            let inside = offset.checked_add(4).is_some_and(|end| end <= region.len());
-            if inside && offset.is_multiple_of(4) {
-                stamp_live_word(region.u32_at(offset), victim.tid);
+            if let Some(word) = region.word_in_image(offset) {
+                stamp_live_word(word, victim.tid);
             }
         }
     }
@@ -126,19 +126,18 @@ fn stamp_live_word(word: &AtomicU32, tid: u32) {
     }
 }
 
-/// Where the region is mapped in a process: `(first address, length, offset in the file)`.
+/// Where the region is mapped in a process: `(first address, length, offset in the image)`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Mappings(Vec<(u64, u64, u64)>);
 
 impl Mappings {
-    /// Every mapping of the file `(device, inode)` in `pid`, from `/proc/PID/maps`.
-    pub(super) fn of(pid: Pid, (device, inode): (u64, u64)) -> Mappings {
+    /// Every mapping of these files in `pid`, from `/proc/PID/maps`.
+    pub(super) fn of(pid: Pid, files: &[FileAt]) -> Mappings {
         let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
-        let device = format!("{:02x}:{:02x}", libc::major(device), libc::minor(device));
-        Mappings(maps.lines().filter_map(|line| mapping(line, &device, inode)).collect())
+        Mappings(maps.lines().filter_map(|line| mapping(line, files)).collect())
     }
 
-    /// The offset in the file of an address that lies in one of the mappings.
+    /// The offset in the image of an address that lies in one of the mappings.
     pub(super) fn offset(&self, address: u64) -> Option<usize> {
         self.0.iter().find_map(|&(first, len, skip)| {
             let into = address.checked_sub(first).filter(|into| *into < len)?;
@@ -148,16 +147,21 @@ impl Mappings {
 }
 
 /// One line of `/proc/PID/maps`: `first-end perms offset dev inode path`.
-fn mapping(line: &str, device: &str, inode: u64) -> Option<(u64, u64, u64)> {
+fn mapping(line: &str, files: &[FileAt]) -> Option<(u64, u64, u64)> {
     let mut fields = line.split_ascii_whitespace();
     let (first, end) = fields.next()?.split_once('-')?;
     let skip = fields.nth(1)?;
-    if fields.next()? != device || fields.next()?.parse() != Ok(inode) {
-        return None;
-    }
+    let (major, minor) = fields.next()?.split_once(':')?;
+    let device = libc::makedev(
+        libc::c_uint::from_str_radix(major, 16).ok()?,
+        libc::c_uint::from_str_radix(minor, 16).ok()?,
+    );
+    let file = (device, fields.next()?.parse().ok()?);
+    let start = files.iter().find_map(|(known, start)| (*known == file).then_some(*start))?;
     let first = u64::from_str_radix(first, 16).ok()?;
     let end = u64::from_str_radix(end, 16).ok()?;
-    Some((first, end.checked_sub(first)?, u64::from_str_radix(skip, 16).ok()?))
+    let skip = u64::from_str_radix(skip, 16).ok()?.checked_add(start as u64)?;
+    Some((first, end.checked_sub(first)?, skip))
 }
 
 /// The victim as the kernel would see it if it died now.

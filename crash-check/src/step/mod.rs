@@ -7,6 +7,7 @@ compile_error!(
 );
 
 mod child;
+mod deaths;
 mod engine;
 mod error;
 mod finding;
@@ -14,6 +15,7 @@ mod interleave;
 mod liveness;
 mod locate;
 mod marker;
+mod memory;
 mod real;
 mod region;
 mod replay;

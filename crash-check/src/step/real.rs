@@ -108,7 +108,7 @@ impl<'a> Engine<'a> {
     /// Runs and kills the operation, then the recoveries, at the places of `path`.
     fn stage(&self, path: &[Place]) -> Result<Scene<'a>, StepError> {
         self.region.copy_in(&self.initial);
-        self.region.forget_the_dead();
+        self.region.deaths().forget();
         let mut company = Company::default();
         let mut victim = self.start_operation()?;
         let (first, rest) = path.split_first().unwrap_or((&NOWHERE, &[]));
@@ -132,7 +132,7 @@ impl<'a> Engine<'a> {
         let tid = walk.victim().tid();
         walk.kill()?;
         self.scenario.liveness.after_sigkill(walk.victim(), self.region);
-        self.region.bury_for_all(tid);
+        self.region.deaths().bury(tid);
         Ok(tid)
     }
 

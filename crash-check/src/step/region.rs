@@ -1,26 +1,21 @@
-//! The shared memory under test: one mapping, at the same address in every process of a run.
+//! The shared memory under test: mapped at the same address in every process of a run.
 
 use std::fs::File;
 use std::io;
-use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 
-use super::sys;
-
-/// How many dead a process can be told of; a chain of kills is never that long.
-const DEAD_LIMIT: usize = 8;
-/// Bytes of the mapping that tells live processes of the really dead.
-const GRAVES_LEN: usize = DEAD_LIMIT * size_of::<AtomicU32>();
+use super::deaths::Deaths;
+use super::memory::Memory;
 
 /// Shared memory, mapped at one address in every process of a run, zeroed at the start.
 ///
 /// Reach it through [`as_ptr`](Region::as_ptr), through the atomic views
 /// ([`u32_at`](Region::u32_at) and its like), or, for a structure that maps files itself, through
-/// [`fd`](Region::fd) or [`path`](Region::path). In a process that recovers, all of these lead to
-/// the image left by the dead, never to the victim's own memory.
+/// [`file`](Region::file), [`fd`](Region::fd) or [`path`](Region::path). In a process that
+/// recovers, all of these lead to the image left by the dead, never to the victim's own memory.
 ///
 /// # Examples
 ///
@@ -33,22 +28,10 @@ const GRAVES_LEN: usize = DEAD_LIMIT * size_of::<AtomicU32>();
 /// ```
 #[derive(Debug)]
 pub struct Region {
-    base: NonNull<u8>,
-    len: usize,
-    fd: OwnedFd,
-    /// Private to each process: the threads that count as dead here; zero is an empty place.
-    ///
-    /// Relaxed throughout: filled in by the kit before the scenario's code runs, in one thread.
-    dead: [AtomicU32; DEAD_LIMIT],
-    /// Shared by all processes of a run: the threads that were really killed in it.
-    graves: NonNull<u8>,
+    memory: Memory,
+    others: Vec<Region>,
+    deaths: Arc<Deaths>,
 }
-
-// SAFETY: the safe methods give out the base address and atomics only; whoever dereferences the
-// raw pointer answers for races, in one process as in several.
-unsafe impl Send for Region {}
-// SAFETY: as above; nothing in `Region` changes through `&self` except atomics.
-unsafe impl Sync for Region {}
 
 impl Region {
     /// Maps a fresh anonymous file of `len` bytes, zeroed.
@@ -57,34 +40,45 @@ impl Region {
     ///
     /// What `memfd_create(2)` or `mmap(2)` said; `InvalidInput` when `len` is zero.
     pub fn new(len: usize) -> io::Result<Region> {
-        let fd = sys::memfd(c"crash-check", len)?;
-        let base = sys::map(fd.as_fd(), len)?;
-        let graves = sys::map(sys::memfd(c"crash-check dead", GRAVES_LEN)?.as_fd(), GRAVES_LEN)?;
-        Ok(Region { base, len, fd, dead: Default::default(), graves })
+        Region::with_others(len, &[])
+    }
+
+    /// One region of several files, each of its own length.
+    pub(super) fn with_others(len: usize, others: &[usize]) -> io::Result<Region> {
+        let deaths = Arc::new(Deaths::new()?);
+        let one = |len: usize, others| {
+            let deaths = deaths.clone();
+            Memory::new(len).map(|memory| Region { memory, others, deaths })
+        };
+        let others: io::Result<Vec<Region>> =
+            others.iter().map(|len| one(*len, Vec::new())).collect();
+        one(len, others?)
     }
 
     /// The first byte. The same address in every process of the run.
     #[must_use]
+    #[inline]
     pub fn as_ptr(&self) -> *mut u8 {
-        self.base.as_ptr()
+        self.memory.base().as_ptr()
     }
 
     /// Length in bytes.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        self.memory.len()
     }
 
     /// A region is never empty; this is here because `len` is.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// The file behind the memory, for structures that map files themselves.
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
+        self.memory.as_fd()
     }
 
     /// The same file as an owned handle, for an `attach` that takes a [`File`].
@@ -93,13 +87,24 @@ impl Region {
     ///
     /// What `fcntl(F_DUPFD_CLOEXEC)` said.
     pub fn file(&self) -> io::Result<File> {
-        self.fd.try_clone().map(File::from)
+        self.memory.fd().try_clone().map(File::from)
     }
 
     /// A path that opens the same file, valid in the calling process.
     #[must_use]
     pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
+        PathBuf::from(format!("/proc/self/fd/{}", self.fd().as_raw_fd()))
+    }
+
+    /// File number `nth` of those that [`Scenario::another_file`](super::Scenario::another_file)
+    /// added, from 0.
+    ///
+    /// # Panics
+    ///
+    /// If there are not so many.
+    #[must_use]
+    pub fn other(&self, nth: usize) -> &Region {
+        &self.others[nth]
     }
 
     /// The byte at `offset` as an atomic.
@@ -108,6 +113,7 @@ impl Region {
     ///
     /// If `offset` is outside the region.
     #[must_use]
+    #[inline]
     pub fn u8_at(&self, offset: usize) -> &AtomicU8 {
         // SAFETY: every bit pattern is an AtomicU8, and it has no invariants.
         unsafe { self.atomic_at(offset) }
@@ -119,6 +125,7 @@ impl Region {
     ///
     /// If `offset` is not a multiple of 2, or outside the region.
     #[must_use]
+    #[inline]
     pub fn u16_at(&self, offset: usize) -> &AtomicU16 {
         // SAFETY: every bit pattern is an AtomicU16, and it has no invariants.
         unsafe { self.atomic_at(offset) }
@@ -130,6 +137,7 @@ impl Region {
     ///
     /// If `offset` is not a multiple of 4, or outside the region.
     #[must_use]
+    #[inline]
     pub fn u32_at(&self, offset: usize) -> &AtomicU32 {
         // SAFETY: every bit pattern is an AtomicU32, and it has no invariants.
         unsafe { self.atomic_at(offset) }
@@ -141,6 +149,7 @@ impl Region {
     ///
     /// If `offset` is not a multiple of 8, or outside the region.
     #[must_use]
+    #[inline]
     pub fn u64_at(&self, offset: usize) -> &AtomicU64 {
         // SAFETY: every bit pattern is an AtomicU64, and it has no invariants.
         unsafe { self.atomic_at(offset) }
@@ -153,37 +162,7 @@ impl Region {
     /// alive; a structure whose proof of death is a function of its own plugs this in instead.
     #[must_use]
     pub fn is_dead(&self, tid: u32) -> bool {
-        // Acquire, for a live process: pairs with the Release in `bury_for_all`.
-        let is_grave = |dead: &AtomicU32| dead.load(Ordering::Acquire) == tid;
-        tid != 0 && (self.dead.iter().any(is_grave) || self.graves().iter().any(is_grave))
-    }
-
-    fn graves(&self) -> &[AtomicU32; DEAD_LIMIT] {
-        // SAFETY: mapped by `new` with this very length, page-aligned, for as long as `self`
-        // lives; every bit pattern is an AtomicU32.
-        unsafe { self.graves.cast().as_ref() }
-    }
-
-    /// Tells this process of a death.
-    pub(super) fn bury(&self, tid: u32) {
-        if let Some(free) = self.dead.iter().find(|dead| dead.load(Ordering::Relaxed) == 0) {
-            free.store(tid, Ordering::Relaxed);
-        }
-    }
-
-    /// Tells every process of a real death, once the victim is gone.
-    pub(super) fn bury_for_all(&self, tid: u32) {
-        if let Some(free) = self.graves().iter().find(|dead| dead.load(Ordering::Relaxed) == 0) {
-            // Release: all that the dead one did, which `waitpid` ordered before this, comes
-            // before what a survivor does once it sees the death in `is_dead`.
-            free.store(tid, Ordering::Release);
-        }
-    }
-
-    /// Before a new run on the same region.
-    pub(super) fn forget_the_dead(&self) {
-        // Relaxed: nobody else runs on the region now.
-        self.graves().iter().for_each(|dead| dead.store(0, Ordering::Relaxed));
+        self.deaths.contains(tid)
     }
 
     /// # Safety
@@ -193,33 +172,66 @@ impl Region {
     // powers of two.
     #[inline]
     unsafe fn atomic_at<T>(&self, offset: usize) -> &T {
-        let size = size_of::<T>();
-        if offset & (size - 1) != 0 || offset >= self.len || self.len - offset < size {
-            bad_offset(offset, size, self.len);
+        let (size, len) = (size_of::<T>(), self.len());
+        if offset & (size - 1) != 0 || offset >= len || len - offset < size {
+            bad_offset(offset, size, len);
         }
-        let at = (self.base.as_ptr() as usize + offset) as *const T;
+        let at = (self.as_ptr() as usize + offset) as *const T;
         // SAFETY: in bounds and aligned (a mapping is page-aligned), both checked above; mapped
         // for as long as `self` lives; valid as `T` by the caller's promise.
         unsafe { &*at }
     }
 
-    /// Copies the whole region out. Only while nobody else runs on it.
+    pub(super) fn deaths(&self) -> &Deaths {
+        &self.deaths
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Memory> {
+        std::iter::once(&self.memory).chain(self.others.iter().map(|other| &other.memory))
+    }
+
+    /// Copies all files out, one behind another. Only while nobody else runs on them.
     pub(super) fn copy_out(&self, into: &mut Vec<u8>) {
-        read_view(self.base, self.len, into);
+        into.clear();
+        self.files().for_each(|file| file.append_to(into));
     }
 
-    /// Puts `image` in place of what the region holds.
-    pub(super) fn copy_in(&self, image: &[u8]) {
-        write_view(self.base, self.len, image);
+    /// Puts `image` in place of what the files hold.
+    pub(super) fn copy_in(&self, mut image: &[u8]) {
+        for file in self.files() {
+            let (here, rest) = image.split_at(file.len().min(image.len()));
+            file.write(here);
+            image = rest;
+        }
     }
 
-    /// In a child that recovers: puts `arena` in the region's place, under the same address and
-    /// descriptor number.
+    /// The word at an offset of the image, where files follow one another.
+    pub(super) fn word_in_image(&self, mut offset: usize) -> Option<&AtomicU32> {
+        let mut regions = std::iter::once(self).chain(&self.others);
+        let region = regions.find(|region| {
+            let inside = offset < region.len();
+            offset -= if inside { 0 } else { region.len() };
+            inside
+        })?;
+        let fits = offset.is_multiple_of(4) && region.len() - offset >= 4;
+        fits.then(|| region.u32_at(offset))
+    }
+
+    /// The length of a file that outgrew its part of the region: what lies beyond is not seen.
+    pub(super) fn outgrown(&self) -> io::Result<Option<u64>> {
+        for file in self.files() {
+            let (now, ..) = file.file()?;
+            if now > file.len() as u64 {
+                return Ok(Some(now));
+            }
+        }
+        Ok(None)
+    }
+
+    /// In a child that recovers: puts `arena` in the region's place, under the same addresses and
+    /// descriptor numbers.
     pub(super) fn replace_with(&self, arena: &Arena) -> io::Result<()> {
-        sys::replace_fd(arena.fd.as_fd(), self.fd.as_raw_fd())?;
-        // SAFETY: the range is this region's own mapping; what is borrowed from it are atomics,
-        // whose values may change at any time.
-        unsafe { sys::map_over(self.base, self.fd.as_fd(), self.len) }.map(drop)
+        self.files().zip(&arena.0).try_for_each(|(file, copy)| file.replace_with(copy))
     }
 }
 
@@ -228,75 +240,60 @@ fn bad_offset(offset: usize, size: usize, len: usize) -> ! {
     panic!("{size} bytes at offset {offset}: not aligned, or outside the region of {len} bytes");
 }
 
-impl Drop for Region {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `new`, and no borrow outlives `self`.
-        unsafe { sys::unmap(self.base, self.len) };
-        // SAFETY: as above.
-        unsafe { sys::unmap(self.graves, GRAVES_LEN) };
-    }
-}
-
-/// A copy of an image in a file of its own, seen by the tracer at some other address.
+/// A copy of an image in files of its own, seen by the tracer at some other address.
 #[derive(Debug)]
-pub(super) struct Arena {
-    base: NonNull<u8>,
-    len: usize,
-    fd: OwnedFd,
-}
+pub(super) struct Arena(Vec<Memory>);
 
 impl Arena {
-    /// A fresh file that holds `image`.
-    pub(super) fn holding(image: &[u8]) -> io::Result<Arena> {
-        let fd = sys::memfd(c"crash-check copy", image.len())?;
-        let base = sys::map(fd.as_fd(), image.len())?;
-        write_view(base, image.len(), image);
-        Ok(Arena { base, len: image.len(), fd })
+    /// Fresh files, of the same lengths as those of `region`, that hold `image`.
+    pub(super) fn holding(mut image: &[u8], region: &Region) -> io::Result<Arena> {
+        let copy = |file: &Memory| {
+            let (here, rest) = image.split_at(file.len().min(image.len()));
+            image = rest;
+            Memory::holding(here)
+        };
+        region.files().map(copy).collect::<io::Result<Vec<Memory>>>().map(Arena)
     }
 }
 
-impl Drop for Arena {
-    fn drop(&mut self) {
-        // SAFETY: mapped by `holding`, and no borrow outlives `self`.
-        unsafe { sys::unmap(self.base, self.len) };
-    }
-}
+/// A file by device and inode, and where its bytes begin in the image.
+pub(super) type FileAt = ((u64, u64), usize);
 
 /// Memory that a stopped process shares with its tracer.
 pub(super) trait View: std::fmt::Debug {
     /// Copies the bytes out; the processes that write them are stopped or gone.
     fn image(&self, into: &mut Vec<u8>);
-    /// Device and inode of the file, to find its mappings in a process.
-    fn identity(&self) -> io::Result<(u64, u64)>;
+    /// The files, to find their mappings in a process.
+    fn files_at(&self) -> io::Result<Vec<FileAt>>;
 }
 
 impl View for Region {
     fn image(&self, into: &mut Vec<u8>) {
         self.copy_out(into);
     }
-    fn identity(&self) -> io::Result<(u64, u64)> {
-        sys::file_len(self.fd.as_fd()).map(|(_, device, inode)| (device, inode))
+    fn files_at(&self) -> io::Result<Vec<FileAt>> {
+        files_at(self.files())
     }
 }
 
 impl View for Arena {
     fn image(&self, into: &mut Vec<u8>) {
-        read_view(self.base, self.len, into);
+        into.clear();
+        self.0.iter().for_each(|file| file.append_to(into));
     }
-    fn identity(&self) -> io::Result<(u64, u64)> {
-        sys::file_len(self.fd.as_fd()).map(|(_, device, inode)| (device, inode))
+    fn files_at(&self) -> io::Result<Vec<FileAt>> {
+        files_at(self.0.iter())
     }
 }
 
-fn read_view(base: NonNull<u8>, len: usize, into: &mut Vec<u8>) {
-    into.resize(len, 0);
-    // SAFETY: both ranges hold `len` bytes and do not overlap; writers are stopped or gone, so
-    // the bytes do not change while they are copied.
-    unsafe { std::ptr::copy_nonoverlapping(base.as_ptr(), into.as_mut_ptr(), len) };
-}
-
-fn write_view(base: NonNull<u8>, len: usize, image: &[u8]) {
-    let len = len.min(image.len());
-    // SAFETY: both ranges hold at least `len` bytes and do not overlap; nobody else runs on it.
-    unsafe { std::ptr::copy_nonoverlapping(image.as_ptr(), base.as_ptr(), len) };
+fn files_at<'a>(files: impl Iterator<Item = &'a Memory>) -> io::Result<Vec<FileAt>> {
+    let mut start = 0;
+    files
+        .map(|file| {
+            let (_, device, inode) = file.file()?;
+            let file_at = ((device, inode), start);
+            start += file.len();
+            Ok(file_at)
+        })
+        .collect()
 }

@@ -81,6 +81,7 @@ pub struct Scenario {
     pub(super) name: String,
     pub(super) state: String,
     pub(super) region_len: usize,
+    pub(super) other_lens: Vec<usize>,
     pub(super) init: Option<Body>,
     pub(super) operation: Option<Job>,
     pub(super) against: Option<Job>,
@@ -105,6 +106,7 @@ impl Scenario {
             name: name.into(),
             state: String::new(),
             region_len: 4096,
+            other_lens: Vec::new(),
             init: None,
             operation: None,
             against: None,
@@ -134,6 +136,14 @@ impl Scenario {
     #[must_use]
     pub fn region(mut self, bytes: usize) -> Scenario {
         self.region_len = bytes;
+        self
+    }
+
+    /// One more file of shared memory, [`Region::other`], for structures that are spread over
+    /// several. In an image, and in a failure's changed words, the files follow one another.
+    #[must_use]
+    pub fn another_file(mut self, bytes: usize) -> Scenario {
+        self.other_lens.push(bytes);
         self
     }
 

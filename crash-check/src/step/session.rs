@@ -12,7 +12,6 @@
 //! and only then says that it is ready; the caller waits for that word and otherwise kills the
 //! session and forks again.
 
-use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -70,7 +69,8 @@ pub(super) fn drive(
     scenario: &Scenario,
     work: impl Fn(&Region) -> Result<Outcome, StepError>,
 ) -> Result<Outcome, StepError> {
-    let region = Region::new(scenario.region_len).during("memfd_create or mmap")?;
+    let region = Region::with_others(scenario.region_len, &scenario.other_lens)
+        .during("memfd_create or mmap")?;
     let handover = Region::new(BYTES + OUTCOME_LEN).during("memfd_create or mmap")?;
     for _ in 0..ATTEMPTS {
         let mut session = Child::spawn(|_| session(&handover, &region, &work)).during("fork")?;
@@ -135,13 +135,12 @@ fn received(handover: &Region, ended: &Ended) -> Result<Outcome, StepError> {
         .unwrap_or_else(|| Err(StepError::Session("sent back nothing readable".to_owned())))
 }
 
-/// The file behind the region must not have outgrown it: what lies beyond is not compared.
+/// No file of the region may have outgrown it: what lies beyond is not compared.
 pub(super) fn check_len(region: &Region) -> Result<(), StepError> {
-    let (file, ..) = sys::file_len(region.fd().as_fd()).during("fstat")?;
-    if file > region.len() as u64 {
-        return Err(StepError::RegionTooSmall { file });
+    match region.outgrown().during("fstat")? {
+        Some(file) => Err(StepError::RegionTooSmall { file }),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 /// Finds out whether this process may trace a child of its own. Costs two forks.

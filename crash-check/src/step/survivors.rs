@@ -37,7 +37,7 @@ pub(super) fn judge(
         if let Some(arena) = arena {
             region.replace_with(arena).map_err(|error| error.to_string())?;
         }
-        dead.iter().for_each(|tid| region.bury(*tid));
+        dead.iter().for_each(|tid| region.deaths().tell(*tid));
         survive(scenario, region, outbox, part)
     })
     .during("fork")?;

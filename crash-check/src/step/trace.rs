@@ -79,7 +79,7 @@ impl Tracee {
             if let Some(arena) = arena {
                 region.replace_with(arena).map_err(|error| error.to_string())?;
             }
-            dead.iter().for_each(|tid| region.bury(*tid));
+            dead.iter().for_each(|tid| region.deaths().tell(*tid));
             if ptrace_me().is_err() {
                 sys::exit_now(EXIT_UNTRACED);
             }

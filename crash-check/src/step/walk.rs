@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::child::Ended;
-use super::error::StepError;
+use super::error::{During, StepError};
 use super::finding::{Change, Phase, Place, changes};
 use super::liveness::{Liveness, Mappings, Victim, victim};
 use super::region::{Arena, Region, View};
@@ -86,9 +86,8 @@ impl<'a> Walk<'a> {
     }
 
     fn find_mappings(&mut self) -> Result<(), StepError> {
-        let identity = self.view.identity();
-        let identity = super::error::During::during(identity, "fstat")?;
-        self.mappings = Mappings::of(self.tracee.pid(), identity);
+        let files = self.view.files_at().during("fstat")?;
+        self.mappings = Mappings::of(self.tracee.pid(), &files);
         Ok(())
     }
 

@@ -114,7 +114,7 @@ impl Engine<'_> {
         name: &str,
     ) -> Result<Option<Finding>, StepError> {
         self.region.copy_in(&self.initial);
-        self.region.forget_the_dead();
+        self.region.deaths().forget();
         let mut pair = Pair::start(self.scenario, self.region, death)?;
         let end = pair.run(chooser)?;
         self.tally.instructions = self.tally.instructions.max(pair.instructions());

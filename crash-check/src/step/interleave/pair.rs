@@ -230,7 +230,7 @@ impl<'a> Pair<'a> {
         let victim = self.walks[0].victim().clone();
         self.walks[0].kill()?;
         self.scenario.liveness.after_sigkill(&victim, self.region);
-        self.region.bury_for_all(victim.tid());
+        self.region.deaths().bury(victim.tid());
         self.states[0] = State::Dead;
         self.current = 1;
         self.in_a_row = 0;
