@@ -54,6 +54,16 @@ fn an_atomic_increment_is_clean_under_every_schedule_of_two_preemptions() {
 }
 
 #[test]
+fn three_and_three_instructions_have_twenty_interleavings() {
+    let thrice = |r: &Region| (0..3).for_each(|_| fetch_add(r));
+    let scenario = Scenario::new("3 + 3").operation(thrice).against(thrice).validate(|_| ());
+    let report = scenario.interleave(Interleaving::bounded(9)).unwrap();
+    report.assert_clean();
+    // 6! / (3! 3!)
+    assert!(report.exhausted && report.schedules == 20, "{report:?}");
+}
+
+#[test]
 fn a_schedule_replays_exactly() {
     const NAME: &str = "a_schedule_replays_exactly";
     let run = || count_to_two("lost: again", load_and_store).interleave(Interleaving::random(7));

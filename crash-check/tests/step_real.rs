@@ -1,6 +1,7 @@
 //! Real kills only: proofs of death that a process which merely stands still does not satisfy.
 #![cfg(feature = "step")]
 
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
@@ -73,6 +74,81 @@ fn a_recovery_that_cannot_be_killed_is_found_by_real_kills_too() {
     assert_eq!(failure.path.len(), 2, "{failure}");
     assert!(failure.message.starts_with("torn"), "{failure}");
     assert!(failure.replay.contains("!'"), "{failure}");
+}
+
+/// A POSIX record lock on the first byte, or the question who has one.
+fn record_lock(r: &Region, command: i32, kind: i32) -> libc::flock {
+    let mut lock = libc::flock {
+        l_type: i16::try_from(kind).unwrap_or(0),
+        l_whence: 0,
+        l_start: 0,
+        l_len: 1,
+        l_pid: 0,
+    };
+    // SAFETY: the descriptor is open, and the kernel reads and writes the one live structure.
+    let done = unsafe { libc::fcntl(r.fd().as_raw_fd(), command, &raw mut lock) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    lock
+}
+
+#[test]
+fn a_record_lock_of_the_dead_is_free_on_copies_as_after_real_kills() {
+    let under_the_lock = |r: &Region| {
+        record_lock(r, libc::F_SETLK, libc::F_WRLCK);
+        r.u64_at(FIRST).fetch_add(1, Relaxed);
+        r.u64_at(SECOND).fetch_add(1, Relaxed);
+        record_lock(r, libc::F_SETLK, libc::F_UNLCK);
+    };
+    let repair = |r: &Region| {
+        let held = record_lock(r, libc::F_GETLK, libc::F_WRLCK);
+        if i32::from(held.l_type) != libc::F_UNLCK {
+            return Err(format!("process {} holds the lock", held.l_pid));
+        }
+        r.u64_at(SECOND).store(r.u64_at(FIRST).load(Relaxed), Relaxed);
+        Ok(())
+    };
+    let scenario = |name: &str| {
+        let scenario = Scenario::new(name).operation(under_the_lock).recovery(repair);
+        scenario.validate(both_are_equal)
+    };
+    scenario("record lock: copies").run().unwrap().assert_clean();
+    scenario("record lock: real").only_real_kills().run().unwrap().assert_clean();
+}
+
+static FLAG: std::sync::atomic::AtomicPtr<u8> =
+    std::sync::atomic::AtomicPtr::new(std::ptr::null_mut());
+
+extern "C" fn on_signal(_: i32) {
+    // Relaxed: set by this very thread before the signal.
+    let at = FLAG.load(Relaxed);
+    // SAFETY: `at` is the first byte of the region, mapped for the whole run.
+    unsafe { at.write_volatile(2) };
+}
+
+#[test]
+fn a_signal_handler_is_stepped_through() {
+    let report = Scenario::new("signal")
+        .operation(|r| {
+            FLAG.store(r.as_ptr(), Relaxed);
+            let handler = on_signal as extern "C" fn(i32) as libc::sighandler_t;
+            // SAFETY: the handler only stores one byte.
+            unsafe { libc::signal(libc::SIGUSR1, handler) };
+            // SAFETY: takes an integer.
+            unsafe { libc::raise(libc::SIGUSR1) };
+            r.u8_at(1).store(r.u8_at(0).load(Relaxed), Release);
+        })
+        .validate(|_| ())
+        .run()
+        .unwrap();
+    report.assert_clean();
+    assert_eq!(report.images, 3, "before, in the handler, behind it: {report}");
+}
+
+#[test]
+fn an_exit_in_the_middle_is_not_taken_for_success() {
+    let leave = |_: &Region| -> Result<(), String> { std::process::exit(0) };
+    let report = Scenario::new("exit").operation(|_| ()).validate(leave).run().unwrap();
+    assert!(report.failure().expect("validate left").message.contains("exit(0)"));
 }
 
 #[test]

@@ -102,7 +102,7 @@ impl Tracee {
     fn run_to_begin(&mut self, limit: Duration) -> Result<(), StepError> {
         match self.wait_stop("prepare", limit)? {
             Status::Stopped(libc::SIGSTOP) => {}
-            // 4: the child's own word for it; SIGSYS: a seccomp filter that kills.
+            // The child's own word for it; or a seccomp filter that kills.
             Status::Exited(EXIT_UNTRACED) | Status::Killed(libc::SIGSYS) => {
                 return Err(StepError::NotPermitted);
             }

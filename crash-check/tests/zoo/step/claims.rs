@@ -129,7 +129,7 @@ fn held(lock: fn(&Region) -> Result<(), String>) -> Result<(), String> {
 #[test]
 fn lock_that_stays_held_is_found() {
     judge(&Specimen {
-        name: "lock that stays held",
+        name: "lock like Python's that stays held",
         bug: "a lock made of a semaphore does not know its holder: nobody may release it",
         broken: || held(with_semaphore),
         fixed: || held(with_owner),

@@ -135,7 +135,7 @@ fn padded(with_intent: bool) -> Result<(), String> {
 #[test]
 fn lost_padding_header_is_found() {
     judge(&Specimen {
-        name: "lost padding header",
+        name: "ring like Aeron's that loses its padding header",
         bug: "killed between the tail's move and the padding header, the end of the lap is mute",
         broken: || padded(false),
         fixed: || padded(true),
