@@ -9,7 +9,9 @@ use std::time::Duration;
 use crash_check::step::{FailureKind, Interleaving, Region, Report, Scenario};
 
 fn load_and_store(r: &Region) {
-    r.u32_at(0).store(r.u32_at(0).load(Relaxed) + 1, Relaxed);
+    // The black box keeps an optimiser from making one unlocked `add` of it, which is one step.
+    let seen = std::hint::black_box(r.u32_at(0).load(Relaxed));
+    r.u32_at(0).store(seen + 1, Relaxed);
 }
 
 fn fetch_add(r: &Region) {

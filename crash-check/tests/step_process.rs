@@ -137,7 +137,7 @@ fn a_failure_is_replayed_by_the_command_that_it_prints() {
     let output = inner(NAME).env("CRASH_CHECK_REPLAY", point).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{printed}");
-    assert!(printed.contains("half") && printed.lines().count() > 30, "{printed}");
+    assert!(printed.contains("half") && printed.contains("executed last"), "{printed}");
 }
 
 #[test]

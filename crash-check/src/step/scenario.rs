@@ -320,7 +320,10 @@ impl Scenario {
     /// use std::sync::atomic::Ordering::Relaxed;
     /// use crash_check::step::{Interleaving, Region, Scenario};
     ///
-    /// let add = |r: &Region| r.u32_at(0).store(r.u32_at(0).load(Relaxed) + 1, Relaxed);
+    /// let add = |r: &Region| {
+    ///     let seen = std::hint::black_box(r.u32_at(0).load(Relaxed));
+    ///     r.u32_at(0).store(seen + 1, Relaxed);
+    /// };
     /// let report = Scenario::new("two increments")
     ///     .operation(add)
     ///     .against(add)
