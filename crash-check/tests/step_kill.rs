@@ -1,4 +1,7 @@
 //! Kill at every instruction: one victim, survivors that have not run.
+//!
+//! Orderings: in these small structures a Release store publishes what precedes it to the Acquire
+//! load of the same word; Relaxed words have one writer, or are guarded by another word.
 #![cfg(feature = "step")]
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};

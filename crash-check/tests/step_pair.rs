@@ -1,4 +1,7 @@
 //! Two processes, one schedule.
+//!
+//! Orderings: in these small structures a Release store publishes what precedes it to the Acquire
+//! load of the same word; Relaxed words have one writer, or are guarded by another word.
 #![cfg(feature = "step")]
 // Helpers of tests are tests.
 #![allow(clippy::unwrap_used)]

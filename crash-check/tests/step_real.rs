@@ -1,4 +1,7 @@
 //! Real kills only: proofs of death that a process which merely stands still does not satisfy.
+//!
+//! Orderings: in these small structures a Release store publishes what precedes it to the Acquire
+//! load of the same word; Relaxed words have one writer, or are guarded by another word.
 #![cfg(feature = "step")]
 
 use std::os::fd::AsRawFd;

@@ -39,6 +39,7 @@ impl Deaths {
 
     /// Tells this process of a death.
     pub(super) fn tell(&self, tid: u32) {
+        // Relaxed, both: private to this process, which has one thread now.
         if let Some(free) = self.told.iter().find(|dead| dead.load(Ordering::Relaxed) == 0) {
             free.store(tid, Ordering::Relaxed);
         }

@@ -159,6 +159,11 @@ fn loaded_objects() -> Vec<Object> {
 }
 
 /// Called by `dl_iterate_phdr` for each object.
+///
+/// # Safety
+///
+/// - `info` describes a loaded object, and is valid during the call.
+/// - `out` points to a `Vec<Object>` that nobody else uses during the call.
 unsafe extern "C" fn gather(
     info: *mut libc::dl_phdr_info,
     _size: libc::size_t,

@@ -1,4 +1,7 @@
 //! Claims that do not name their owner, and claims that two recoverers both undo.
+//!
+//! Orderings: in these small structures a Release store publishes what precedes it to the Acquire
+//! load of the same word; Relaxed words have one writer, or are guarded by another word.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 

@@ -1,4 +1,7 @@
 //! Deaths in which the kernel has a part: sleepers, and robust lists.
+//!
+//! Orderings: in these small structures a Release store publishes what precedes it to the Acquire
+//! load of the same word; Relaxed words have one writer, or are guarded by another word.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
