@@ -57,6 +57,10 @@ fn a_segment_mapped_by_nine_processes_counts_once() {
     assert!(snapshot.total() < 16 * MIB + 9 * SMALL, "{}", snapshot.total());
     assert!(snapshot.resident_sum() > 9 * 16 * MIB, "{}", snapshot.resident_sum());
     assert_eq!(ledger.quick().total() / MIB, snapshot.total() / MIB);
+    root.tell("kill 7");
+    let segment = &ledger.quick().segments[0];
+    assert_eq!((segment.mapped_by.len(), segment.resident), (8, 16 * MIB));
+    assert!(!segment.mapped_by.contains(&children[7]));
 }
 
 #[test]

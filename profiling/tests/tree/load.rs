@@ -204,6 +204,8 @@ fn fork_while_sampling() -> String {
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {
+        // SAFETY: has no preconditions; a child that hangs is to die, and the test to fail.
+        unsafe { libc::alarm(10) };
         sampler.mark("not ours");
         sampler.sample_now();
         let samples = sampler.stop().samples.len();
