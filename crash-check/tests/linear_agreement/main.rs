@@ -10,7 +10,9 @@ use crash_check::linear::spec::{
     Bag, Counter, CounterOp, ItemOp, ItemRet, Keyed, Mutex, MutexOp, Queue, Register, RegisterOp,
     Semaphore, SemaphoreOp, Stack,
 };
-use crash_check::linear::{Checker, Condition, Event, History, Process, Specification, Verdict};
+use crash_check::linear::{
+    Checker, Condition, Event, History, Item, Process, Specification, Verdict,
+};
 use proptest::prelude::*;
 use simulate::{Simulation, script};
 
