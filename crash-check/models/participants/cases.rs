@@ -42,6 +42,7 @@ fn correct() -> Vec<Case> {
 fn broken() -> Vec<Case> {
     let mut cases = attach_and_park();
     cases.extend(recovery());
+    cases.extend(reserve());
     cases.extend(kept_by_argument());
     cases
 }
@@ -129,6 +130,28 @@ fn recovery() -> Vec<Case> {
             Effort::Short,
         ),
         case("2a i2 k1", c(2, 0, 2).deaths(0, 1).cell(&[]), &[OwnerNotRung, NoPrivateWake]),
+    ]
+}
+
+/// A newcomer finds every index dead: without a reserve, and with one.
+fn reserve() -> Vec<Case> {
+    use Broken::*;
+    let all_die = Config::new(1, 1, 1).deaths(1, 0).only(&[0], &[]);
+    let detaching = Config::new(1, 1, 1).deaths(2, 1).reserve().detaching();
+    let two = Config::new(1, 2, 1).deaths(2, 0).reserve();
+    let three = Config::new(2, 2, 2).dead(1).deaths(2, 1).reserve().cell(&[]);
+    vec![
+        case("1a 1n i1 d1, no reserve", all_die, &[]).without("a reserve"),
+        case("1a 1n i1+1 d1", all_die.reserve(), &[]),
+        case("1a 1n i1+1 d2 k1 D", detaching, &[]).effort(Effort::Short),
+        case("1a 1n i1+1 d2 k1 D", detaching, &[ReserveWithoutTimeout]).effort(Effort::Short),
+        case("1a 2n i1+1 d2", two, &[]).effort(Effort::Short),
+        case("1a 2n i1+1 d2 k1", Config { keeper_deaths: 1, ..two }, &[]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d2 k1", three, &[]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d2 k1", three, &[ReserveTakenFromTheLiving]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d2 k1", three, &[ReserveWithoutGeneration])
+            .effort(Effort::Long)
+            .expect(Expect::NotCaught),
     ]
 }
 
