@@ -98,6 +98,8 @@ fn recovery() -> Vec<Case> {
     let c = Config::new;
     let fails = |name, config, rule, effort| case(name, config, &[rule]).effort(effort);
     let recoverer_dies = one_dead().deaths(1, 0).only(&[1], &[]);
+    let stale_newcomer =
+        Config { newcomers: 1, ..stale_proof().deaths(1, 0).only(&[0], &[]).detach(&[1]) };
     vec![
         fails("2a i2 d1 k1", c(2, 0, 2).deaths(1, 1), StampIsProof, Effort::Small),
         fails("stale proof", stale_proof(), NoSecondProof, Effort::Small),
@@ -108,6 +110,8 @@ fn recovery() -> Vec<Case> {
             ClaimLeftStanding,
             Effort::Short,
         ),
+        case("stale proof 1n d1 D1", stale_newcomer, &[]).effort(Effort::Long),
+        fails("stale proof 1n d1 D1", stale_newcomer, NoGenerationAtDetach, Effort::Short),
         fails(
             "1 dead 2a i3 k1",
             one_dead().deaths(0, 1).only(&[], &[1]),
@@ -175,10 +179,5 @@ fn kept_by_argument() -> Vec<Case> {
         kept("1 dead 2a i3 d1", recoverer_dies, GenerationAfterRing),
         kept("1 dead 2a 1n i3 d1 D3", reused, GenerationBeforeByte),
         kept("1 dead 2a 1n i3 d1 D3", reused, GenerationAfterRing),
-        kept(
-            "stale proof 1n d1 D1",
-            Config { newcomers: 1, ..stale_proof().deaths(1, 0).only(&[0], &[]).detach(&[1]) },
-            NoGenerationAtDetach,
-        ),
     ]
 }
