@@ -82,10 +82,12 @@ impl SegmentTable {
         }
         let pid = member.pid();
         member.mapped = maps::memory_backed(buffer, &self.tmpfs);
+        let mut unmapped = false;
         for segment in &mut self.segments {
             let still = member.mapped.segments.iter().any(|mapped| mapped.id == segment.memory.id);
-            if !still {
+            if !still && segment.memory.mapped_by.contains(&pid) {
                 segment.memory.mapped_by.retain(|other| *other != pid);
+                unmapped = true;
             }
         }
         let mut explained = 0u64;
@@ -103,6 +105,10 @@ impl SegmentTable {
         }
         member.unexplained = member.memory.shmem.saturating_sub(explained);
         member.maps_were_read();
+        if unmapped {
+            // The memory stays while a descriptor holds it, to be mapped again, say.
+            self.find_held(member);
+        }
     }
 
     /// Finds the segments a process holds by a descriptor, mapped or not.

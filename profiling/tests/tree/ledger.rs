@@ -125,6 +125,22 @@ fn a_segment_held_by_a_descriptor_only_still_counts_and_goes_when_closed() {
 }
 
 #[test]
+fn a_segment_between_two_mappings_is_not_lost_by_quick_samples() {
+    let mut root = Load::start();
+    let mut ledger = Ledger::of(root.pid()).unwrap();
+    ledger.full();
+    root.tell("memfd kept 4194304");
+    root.tell("touch 4194304");
+    quick_until(&mut ledger, |snapshot| snapshot.segments.len() == 1);
+    root.tell("unmap");
+    for _ in 0..20 {
+        let snapshot = ledger.quick();
+        assert_eq!(snapshot.segments.len(), 1, "lost while only a descriptor held it");
+        assert_eq!(snapshot.segments[0].resident, 4 * MIB);
+    }
+}
+
+#[test]
 fn a_new_segment_is_found_by_a_quick_sample() {
     let mut root = Load::start();
     let mut ledger = Ledger::of(root.pid()).unwrap();
