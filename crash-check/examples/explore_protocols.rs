@@ -1,0 +1,41 @@
+//! Explores the project's protocols and prints what came out as a table.
+//!
+//! `cargo run --release -p crash-check --example explore_protocols -- [--long] [--trace] [word…]`
+//! runs the cases whose name contains every word; with `--long` also those that take minutes.
+
+#[path = "../models/mod.rs"]
+mod models;
+
+use std::process::ExitCode;
+
+use models::case::Effort;
+
+fn main() -> ExitCode {
+    let (flags, words): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
+    let has = |flag: &str| flags.iter().any(|given| given == flag);
+    let effort = if has("--long") { Effort::Long } else { Effort::Short };
+    let mut failures = 0;
+    println!("| protocol | configuration | states | verdict | time |\n|---|---|---|---|---|");
+    for case in models::all_cases() {
+        let name = case.to_string();
+        if case.effort > effort || !words.iter().all(|word| name.contains(word.as_str())) {
+            continue;
+        }
+        match case.check() {
+            Ok(report) => {
+                println!("{}", case.row(&report));
+                if has("--trace")
+                    && let Some(found) = report.counterexample()
+                {
+                    println!("{found}");
+                }
+            }
+            Err(message) => {
+                failures += 1;
+                println!("UNEXPECTED {message}");
+            }
+        }
+    }
+    if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,163 @@
+//! One row of the table: a configuration of a protocol, and what its exploration must say.
+
+use std::fmt;
+
+use crash_check::explore::{Explorer, Model, Report, Verdict};
+
+/// When a case is run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Effort {
+    /// In every test run, unoptimized builds included: at most some ten thousand states.
+    Small,
+    /// In optimized test runs.
+    Short,
+    /// By the example `explore_protocols -- --long` only.
+    Long,
+}
+
+/// What a case must come out as.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Expect {
+    /// Every state seen, no failure.
+    Holds,
+    /// A counterexample: the rule that was dropped is needed.
+    Fails,
+    /// No counterexample, though a rule was dropped: the rule is kept by argument only.
+    NotCaught,
+    /// Too large to be seen whole: the budget is spent without a failure.
+    Cut,
+}
+
+/// A configuration of a protocol.
+pub struct Case {
+    /// The protocol.
+    pub protocol: &'static str,
+    /// Size and permissions, as the tables give them.
+    pub configuration: String,
+    /// The rules that were dropped: empty in the correct form.
+    pub broken: String,
+    /// When to run it.
+    pub effort: Effort,
+    /// What must come out.
+    pub expect: Expect,
+    budget: usize,
+    run: Box<dyn Fn(usize) -> Report + Send + Sync>,
+}
+
+impl Case {
+    /// `model`, explored up to twelve million states.
+    pub fn new<M>(protocol: &'static str, configuration: impl Into<String>, model: M) -> Self
+    where
+        M: Model + Send + Sync + 'static,
+    {
+        Self {
+            protocol,
+            configuration: configuration.into(),
+            broken: String::new(),
+            effort: Effort::Small,
+            expect: Expect::Holds,
+            budget: 12_000_000,
+            run: Box::new(move |budget| Explorer::new().budget(budget).run(&model)),
+        }
+    }
+
+    /// The rule that this twin drops, and that it must be caught for.
+    pub fn without(mut self, broken: impl fmt::Debug) -> Self {
+        self.broken = format!("{broken:?}");
+        self.expect = Expect::Fails;
+        self
+    }
+
+    /// Something else than the usual must come out.
+    pub fn expect(mut self, expect: Expect) -> Self {
+        self.expect = expect;
+        self
+    }
+
+    /// Not in every run.
+    pub fn effort(mut self, effort: Effort) -> Self {
+        self.effort = effort;
+        self
+    }
+
+    /// It is too large to be seen whole: stop after so many states.
+    pub fn cut_at(mut self, states: usize) -> Self {
+        self.budget = states;
+        self.expect(Expect::Cut).effort(Effort::Long)
+    }
+
+    /// Explores it.
+    pub fn explore(&self) -> Report {
+        (self.run)(self.budget)
+    }
+
+    /// Explores it and compares with what must come out.
+    ///
+    /// # Errors
+    /// The counterexample, or what is missing.
+    pub fn check(&self) -> Result<Report, String> {
+        let report = self.explore();
+        let as_expected = matches!(
+            (self.expect, &report.verdict),
+            (Expect::Holds | Expect::NotCaught, Verdict::Holds)
+                | (Expect::Fails, Verdict::Fails(_))
+                | (Expect::Cut, Verdict::Cut)
+        );
+        if as_expected {
+            Ok(report)
+        } else {
+            Err(format!("{self}: expected {:?}, but: {report}", self.expect))
+        }
+    }
+
+    /// The row of the table for `report`.
+    pub fn row(&self, report: &Report) -> String {
+        let verdict = match &report.verdict {
+            Verdict::Holds if self.broken.is_empty() => "holds".to_owned(),
+            Verdict::Holds => "not caught".to_owned(),
+            Verdict::Cut => "cut, no failure".to_owned(),
+            Verdict::Fails(found) => {
+                format!("{} steps: {}", found.trace.len(), found.flaw)
+            }
+        };
+        let broken = if self.broken.is_empty() { "" } else { " without " };
+        format!(
+            "| {} | {}{broken}{} | {} | {verdict} | {:.2} s |",
+            self.protocol,
+            self.configuration,
+            self.broken,
+            grouped(report.states),
+            report.elapsed.as_secs_f32(),
+        )
+    }
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.protocol, self.configuration)?;
+        if self.broken.is_empty() { Ok(()) } else { write!(f, " without {}", self.broken) }
+    }
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case")
+            .field("case", &self.to_string())
+            .field("effort", &self.effort)
+            .field("expect", &self.expect)
+            .finish_non_exhaustive()
+    }
+}
+
+/// `1234567` as `1,234,567`.
+fn grouped(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}

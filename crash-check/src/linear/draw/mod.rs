@@ -1,0 +1,4 @@
+//! The two formats of the picture.
+
+mod svg;
+mod text;

@@ -1,0 +1,78 @@
+//! The project's own protocols, explored: every correct form holds in all its states, and every
+//! broken twin is caught. The larger configurations are run by the example `explore_protocols`.
+#![cfg(feature = "explore")]
+
+#[path = "../models/mod.rs"]
+mod models;
+
+use models::case::{Case, Effort};
+
+/// Checks the cases of one protocol that fit a test run, and prints their rows.
+fn check(protocol: &str) {
+    let effort = if cfg!(debug_assertions) { Effort::Small } else { Effort::Short };
+    let cases = models::all_cases();
+    let fitting = cases.iter().filter(|case| case.protocol == protocol && case.effort <= effort);
+    let failures: Vec<String> = fitting.filter_map(unexpected).collect();
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn unexpected(case: &Case) -> Option<String> {
+    match case.check() {
+        Ok(report) => {
+            println!("{}", case.row(&report));
+            None
+        }
+        Err(message) => Some(message),
+    }
+}
+
+#[test]
+fn participants_recover_the_dead_once_and_no_death_is_lost() {
+    check("participants");
+}
+
+#[test]
+fn doorbells_lose_no_wake_and_no_death() {
+    check("doorbells");
+}
+
+#[test]
+fn the_ledger_surfaces_each_item_once() {
+    check("ledger");
+}
+
+#[test]
+fn every_protocol_has_a_correct_form_and_broken_twins() {
+    let cases = models::all_cases();
+    for case in &cases {
+        let of_this = |broken: bool| {
+            cases.iter().any(|c| c.protocol == case.protocol && c.broken.is_empty() != broken)
+        };
+        assert!(of_this(false) && of_this(true), "{} lacks one of them", case.protocol);
+    }
+}
+
+#[test]
+fn the_slot_owned_queue_delivers_what_was_committed_once_and_in_order() {
+    check("slots");
+}
+
+#[test]
+fn item_records_end_each_item_once_and_join_is_exact() {
+    check("records");
+}
+
+#[test]
+fn the_heap_loses_no_block_and_frees_none_that_is_held() {
+    check("heap");
+}
+
+#[test]
+fn the_last_holder_of_an_arc_frees_it_and_nobody_before() {
+    check("arc");
+}
+
+#[test]
+fn large_runs_are_claimed_and_given_back_whole() {
+    check("runs");
+}

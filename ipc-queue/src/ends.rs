@@ -1,0 +1,211 @@
+//! The two ends of a mapped ring, whatever its units are: role, positions, closing, and what a
+//! drop does. Typed rings and pipes are these plus copying.
+
+use std::ptr::NonNull;
+
+use shm_core::Segment;
+use shm_core::barrier;
+
+use crate::Error;
+use crate::bell::Doorbell;
+use crate::mapped::{Mapped, Unit};
+use crate::ring::{self, RecvSide, SendSide, Shared, Stop};
+use crate::role::{self, Holder, Side};
+use crate::spsc::slots::Slot;
+use crate::wait::{Deadline, SideStats};
+
+/// What both ends have.
+#[derive(Debug)]
+struct End {
+    mapped: Mapped,
+    side: Side,
+    mine: Holder,
+}
+
+impl End {
+    fn attach(
+        segment: &Segment,
+        offset: usize,
+        unit: Unit,
+        side: Side,
+        from: Option<Holder>,
+    ) -> Result<Self, Error> {
+        // Registers this process before its first publication (see `barrier`).
+        barrier::mode();
+        let mapped = Mapped::attach(segment, offset, unit)?;
+        let mine = role::claim(mapped.shared(), side, from)?;
+        Ok(End { mapped, side, mine })
+    }
+
+    /// A forked child inherits the value, not the role: there it must do nothing.
+    fn inherited_by_fork(&self) -> bool {
+        self.mine.pid() != std::process::id()
+    }
+
+    fn close(&self) {
+        if !self.inherited_by_fork() {
+            self.mapped.shared().end(match self.side {
+                Side::Producer => ring::PRODUCER_CLOSED,
+                Side::Consumer => ring::CONSUMER_CLOSED,
+            });
+        }
+    }
+
+    fn release(&self) {
+        if !self.inherited_by_fork() {
+            role::release(self.mapped.shared(), self.side, self.mine);
+        }
+    }
+}
+
+/// A failed attach gives the role back.
+fn corrupted(end: &End) -> Error {
+    end.release();
+    Error::Corrupted("the positions are further apart than the capacity")
+}
+
+/// The producing end.
+#[derive(Debug)]
+pub(crate) struct SendEnd {
+    end: End,
+    side: SendSide,
+    also: Option<Doorbell>,
+    open: bool,
+}
+
+/// The consuming end.
+#[derive(Debug)]
+pub(crate) struct RecvEnd {
+    end: End,
+    side: RecvSide,
+    also: Option<Doorbell>,
+    open: bool,
+}
+
+/// What the two ends share in form.
+macro_rules! both_ends {
+    ($name:ident, $half:ident, $side:expr, $dead:expr, $peer_dead:expr, $words:ident) => {
+        impl $name {
+            /// Claims the side: from nobody, or from a holder that the caller knows dead.
+            pub(crate) fn attach(
+                segment: &Segment,
+                offset: usize,
+                unit: Unit,
+                from: Option<Holder>,
+            ) -> Result<Self, Error> {
+                let end = End::attach(segment, offset, unit, $side, from)?;
+                if from.is_some() {
+                    end.mapped.shared().revive($dead);
+                }
+                match $half::resume(end.mapped.shared(), end.mapped.capacity()) {
+                    Err(_) => Err(corrupted(&end)),
+                    Ok(side) => Ok($name { end, side, also: None, open: true }),
+                }
+            }
+
+            #[inline(always)]
+            pub(crate) fn shared(&self) -> &Shared {
+                self.end.mapped.shared()
+            }
+
+            #[inline(always)]
+            pub(crate) fn units(&self) -> NonNull<u8> {
+                self.end.mapped.units()
+            }
+
+            #[inline(always)]
+            pub(crate) fn capacity(&self) -> u64 {
+                self.end.mapped.capacity()
+            }
+
+            #[inline(always)]
+            pub(crate) fn position(&self) -> u64 {
+                self.side.position()
+            }
+
+            /// What the functions on slots work with.
+            #[inline(always)]
+            pub(crate) fn parts<T>(&mut self) -> (&mut $half, &Shared, &[Slot<T>]) {
+                let mapped = &self.end.mapped;
+                (&mut self.side, mapped.shared(), mapped.slots())
+            }
+
+            pub(crate) fn len(&self) -> usize {
+                self.shared().len(self.capacity()) as usize
+            }
+
+            pub(crate) fn stats(&self) -> SideStats {
+                self.shared().$words.0.counters.read()
+            }
+
+            pub(crate) fn set_looks(&mut self, looks: u32) {
+                self.side.patience.limit(looks);
+            }
+
+            /// Rings `bell` too after every change of our position and when we close.
+            pub(crate) fn also_ring(&mut self, bell: Doorbell) {
+                self.also = Some(bell);
+            }
+
+            #[inline(always)]
+            pub(crate) fn ring_also(&self) {
+                if let Some(bell) = &self.also {
+                    bell.ring();
+                }
+            }
+
+            pub(crate) fn close(&mut self) {
+                self.end.close();
+                self.ring_also();
+            }
+
+            /// The caller has proof that the peer's process is dead.
+            pub(crate) fn disconnect_peer(&self) {
+                self.shared().end($peer_dead);
+            }
+
+            /// Gives the role back without closing.
+            pub(crate) fn detach(mut self) {
+                self.open = false;
+            }
+        }
+
+        impl Drop for $name {
+            fn drop(&mut self) {
+                if self.open {
+                    self.close();
+                }
+                self.end.release();
+            }
+        }
+    };
+}
+
+both_ends!(SendEnd, SendSide, Side::Producer, ring::PRODUCER_DEAD, ring::CONSUMER_DEAD, producer);
+both_ends!(RecvEnd, RecvSide, Side::Consumer, ring::CONSUMER_DEAD, ring::PRODUCER_DEAD, consumer);
+
+impl SendEnd {
+    #[inline(always)]
+    pub(crate) fn wait_room(&mut self, want: u64, deadline: Deadline) -> Result<u64, Stop> {
+        self.side.wait_room(self.end.mapped.shared(), want, deadline)
+    }
+
+    #[inline(always)]
+    pub(crate) fn publish(&mut self, count: u64) {
+        self.side.publish(self.end.mapped.shared(), count);
+        self.ring_also();
+    }
+}
+
+impl RecvEnd {
+    #[inline(always)]
+    pub(crate) fn wait_ready(&mut self, want: u64, deadline: Deadline) -> Result<u64, Stop> {
+        self.side.wait_ready(self.end.mapped.shared(), want, deadline)
+    }
+
+    #[inline(always)]
+    pub(crate) fn consume(&mut self, count: u64) {
+        self.side.consume(self.end.mapped.shared(), count);
+        self.ring_also();
+    }
+}

@@ -1,0 +1,223 @@
+//! What can go wrong: [`Error`] when a queue is made or attached, [`SendError`] and [`RecvError`]
+//! in its operations.
+
+use std::io;
+
+use crate::Side;
+use crate::ring::Stop;
+
+/// Why a queue could not be created, attached or taken over.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The segment could not be made.
+    #[error("no segment for the queue: {0}; free some shared memory or ask for a smaller capacity")]
+    Segment(String),
+    /// The queue does not fit where it was put.
+    #[error(
+        "{size} bytes at offset {offset} do not lie in a segment of {segment} bytes; \
+         make the segment larger (see `required_size`) or the capacity smaller"
+    )]
+    OutOfBounds {
+        /// Where, in bytes from the start of the segment's data.
+        offset: usize,
+        /// Bytes needed there.
+        size: usize,
+        /// Bytes that the segment has.
+        segment: usize,
+    },
+    /// The offset does not suit the structure.
+    #[error("offset {offset} is not aligned to {align} bytes; use a multiple of {align}")]
+    Misaligned {
+        /// Where, in bytes from the start of the segment's data.
+        offset: usize,
+        /// The alignment needed, in bytes.
+        align: usize,
+    },
+    /// A capacity of zero, or one that no memory could hold.
+    #[error("a capacity of {0} is not possible; ask for at least 1 and at most what memory holds")]
+    Capacity(usize),
+    /// The element's alignment is larger than the ring's.
+    #[error("an element alignment of {0} bytes is not supported; the largest is 128")]
+    ElementAlign(usize),
+    /// There is a queue already.
+    #[error("offset {0} holds a queue already; attach to it, or create at another offset")]
+    Exists(usize),
+    /// There is no queue, or it is not finished.
+    #[error("offset {0} holds no finished queue; create one there first, then attach")]
+    NotAQueue(usize),
+    /// Made by another version of this crate.
+    #[error(
+        "the queue has format {found}, this program speaks {expected}; build both from one version"
+    )]
+    Version {
+        /// What the queue says.
+        found: u32,
+        /// What this program expects.
+        expected: u32,
+    },
+    /// The queue is of another kind, for example a pipe and not a typed ring.
+    #[error("the queue is a {found}, not a {expected}; attach with the module that made it")]
+    Kind {
+        /// What the queue is.
+        found: &'static str,
+        /// What was asked for.
+        expected: &'static str,
+    },
+    /// The queue's elements are of another size or alignment.
+    #[error(
+        "the queue's elements have {found_size} bytes (alignment {found_align}), the type asked for \
+         has {size} ({align}); attach with the type that it was created with"
+    )]
+    ElementType {
+        /// Size in the queue, in bytes.
+        found_size: usize,
+        /// Alignment in the queue, in bytes.
+        found_align: usize,
+        /// Size of the type asked for, in bytes.
+        size: usize,
+        /// Alignment of the type asked for, in bytes.
+        align: usize,
+    },
+    /// Words in shared memory contradict each other.
+    #[error("the queue is corrupted: {0}; throw the segment away, nothing in it can be trusted")]
+    Corrupted(&'static str),
+    /// Somebody holds this side of the queue.
+    #[error(
+        "the {side} side is held by process {pid}; a ring has one producer and one consumer \
+         (take the role over only if that process is proven dead)"
+    )]
+    RoleTaken {
+        /// Which side.
+        side: Side,
+        /// Process id of the holder, in its own pid namespace.
+        pid: u32,
+    },
+    /// The side is not held by whom the caller says.
+    #[error(
+        "the {side} side is not held by the process that is to be replaced; look again who holds it"
+    )]
+    RoleChanged {
+        /// Which side.
+        side: Side,
+    },
+}
+
+/// Why a send did not happen. What could not be sent is given back: the value, or, for batches
+/// and bytes, how much of the input had been sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError<T> {
+    /// No room now; try later, or use a blocking form.
+    #[error("the ring is full; try again when the consumer has caught up")]
+    Full(T),
+    /// No room within the time given.
+    #[error("the ring stayed full for the time given; try again or give up on the consumer")]
+    Timeout(T),
+    /// The consumer or this producer closed the ring; no send will ever succeed.
+    #[error("the ring is closed; stop sending")]
+    Closed(T),
+    /// The consumer's process died; no send will succeed until somebody takes its role over.
+    #[error("the consumer's process died; attach a new consumer or give the ring up")]
+    PeerDead(T),
+    /// The consumer's index in shared memory is impossible.
+    #[error("the ring is corrupted; throw it away, nothing in it can be trusted")]
+    Corrupted(T),
+}
+
+impl<T> SendError<T> {
+    /// What could not be sent.
+    ///
+    /// ```
+    /// # use ipc_queue::SendError;
+    /// assert_eq!(SendError::Full(7).into_inner(), 7);
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            SendError::Full(value)
+            | SendError::Timeout(value)
+            | SendError::Closed(value)
+            | SendError::PeerDead(value)
+            | SendError::Corrupted(value) => value,
+        }
+    }
+
+    /// The ring's reason, with what is given back.
+    pub(crate) fn from_stop(stop: Stop, value: T) -> Self {
+        match stop {
+            Stop::NotYet => SendError::Full(value),
+            Stop::Timeout => SendError::Timeout(value),
+            Stop::Closed => SendError::Closed(value),
+            Stop::PeerDead => SendError::PeerDead(value),
+            Stop::Corrupted => SendError::Corrupted(value),
+        }
+    }
+
+    /// The same reason with another value.
+    pub(crate) fn map<U>(self, f: impl FnOnce(T) -> U) -> SendError<U> {
+        match self {
+            SendError::Full(value) => SendError::Full(f(value)),
+            SendError::Timeout(value) => SendError::Timeout(f(value)),
+            SendError::Closed(value) => SendError::Closed(f(value)),
+            SendError::PeerDead(value) => SendError::PeerDead(f(value)),
+            SendError::Corrupted(value) => SendError::Corrupted(f(value)),
+        }
+    }
+}
+
+/// Why nothing was received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecvError {
+    /// Nothing there now; try later, or use a blocking form.
+    #[error("the ring is empty; try again when the producer has sent something")]
+    Empty,
+    /// Nothing came within the time given.
+    #[error("nothing came in the time given; try again or give up on the producer")]
+    Timeout,
+    /// The ring is closed, and everything sent before has been received.
+    #[error("the ring is closed and drained; stop receiving")]
+    Closed,
+    /// The producer's process died, and everything it had sent has been received.
+    #[error("the producer's process died and what it had sent is drained; attach a new producer")]
+    PeerDead,
+    /// The producer's index in shared memory is impossible.
+    #[error("the ring is corrupted; throw it away, nothing in it can be trusted")]
+    Corrupted,
+}
+
+impl From<Stop> for RecvError {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::NotYet => RecvError::Empty,
+            Stop::Timeout => RecvError::Timeout,
+            Stop::Closed => RecvError::Closed,
+            Stop::PeerDead => RecvError::PeerDead,
+            Stop::Corrupted => RecvError::Corrupted,
+        }
+    }
+}
+
+impl From<SendError<()>> for io::Error {
+    fn from(error: SendError<()>) -> Self {
+        let kind = match error {
+            SendError::Full(()) => io::ErrorKind::WouldBlock,
+            SendError::Timeout(()) => io::ErrorKind::TimedOut,
+            SendError::Closed(()) => io::ErrorKind::BrokenPipe,
+            SendError::PeerDead(()) => io::ErrorKind::ConnectionReset,
+            SendError::Corrupted(()) => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<RecvError> for io::Error {
+    fn from(error: RecvError) -> Self {
+        let kind = match error {
+            RecvError::Empty => io::ErrorKind::WouldBlock,
+            RecvError::Timeout => io::ErrorKind::TimedOut,
+            RecvError::Closed => io::ErrorKind::UnexpectedEof,
+            RecvError::PeerDead => io::ErrorKind::ConnectionReset,
+            RecvError::Corrupted => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
+}

@@ -1,0 +1,346 @@
+//! The heart of every one-producer, one-consumer ring: two positions, each on its own cache line,
+//! each written by one side.
+//!
+//! Lamport's ring, with the peer's position cached (as in rtrb and in Rigtorp's queue): a side
+//! reads the other's line only when its cached copy says "full" or "empty". Positions count units
+//! (elements or bytes) since the ring was created and never wrap (2⁶⁴); a unit lies at its position
+//! modulo the capacity, a power of two, so that no position, however corrupted, leads outside.
+//!
+//! A side keeps its own position privately and only ever *stores* the shared one, last, with
+//! Release. What it reads from shared memory is the peer's position, and that is checked: the
+//! distance can never exceed the capacity.
+
+use shm_core::primitive::{AtomicU32, AtomicU64, Ordering};
+
+use crate::bell::Bell;
+use crate::wait::{Counters, Deadline, Patience};
+
+/// Bits of [`Control::ended`]: why a side will not go on. Set by `fetch_or`, cleared by a take-over.
+pub(crate) const PRODUCER_CLOSED: u32 = 1;
+pub(crate) const CONSUMER_CLOSED: u32 = 1 << 1;
+pub(crate) const PRODUCER_DEAD: u32 = 1 << 2;
+pub(crate) const CONSUMER_DEAD: u32 = 1 << 3;
+const CLOSED: u32 = PRODUCER_CLOSED | CONSUMER_CLOSED;
+
+/// Something alone on its cache lines (two of them: processors prefetch pairs).
+#[derive(Debug, Default)]
+#[repr(C, align(128))]
+pub(crate) struct Line<T>(pub(crate) T);
+
+/// The words of a ring, in shared memory.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Shared {
+    pub(crate) control: Line<Control>,
+    /// Written by the producer: units published since the ring was created.
+    pub(crate) producer: Line<SideWords>,
+    /// Written by the consumer: units consumed since the ring was created.
+    pub(crate) consumer: Line<SideWords>,
+}
+
+/// Read by both sides, written rarely.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Control {
+    pub(crate) ended: AtomicU32,
+    /// The consumer listens, the producer rings: there is something to consume.
+    pub(crate) data: Bell,
+    /// The producer listens, the consumer rings: there is room.
+    pub(crate) space: Bell,
+    /// Counts claims of roles, so that no two claims are equal.
+    pub(crate) claims: AtomicU32,
+    /// Who holds the sides: see `role`.
+    pub(crate) producer: AtomicU64,
+    pub(crate) consumer: AtomicU64,
+}
+
+/// One side's line: its position, and what its waits cost.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct SideWords {
+    pub(crate) position: AtomicU64,
+    pub(crate) counters: Counters,
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<Shared>() == 3 * 128 && align_of::<Shared>() == 128);
+
+/// Why an operation cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Full or empty.
+    NotYet,
+    Timeout,
+    Closed,
+    PeerDead,
+    Corrupted,
+}
+
+impl Shared {
+    /// Sets bits of `ended` and wakes both sides.
+    pub(crate) fn end(&self, bits: u32) {
+        // Release: what the closing side published comes before; pairs with the Acquire loads of
+        // `ended` in `SendSide::stop` and `RecvSide::stop`.
+        self.control.0.ended.fetch_or(bits, Ordering::Release);
+        self.control.0.data.ring();
+        self.control.0.space.ring();
+    }
+
+    /// Clears bits of `ended`: a successor has taken the dead side's role.
+    pub(crate) fn revive(&self, bits: u32) {
+        // Relaxed: the peer may notice late; the role word made the successor the only one.
+        self.control.0.ended.fetch_and(!bits, Ordering::Relaxed);
+    }
+
+    /// Units published and not yet consumed, as far as this instant can say.
+    pub(crate) fn len(&self, capacity: u64) -> u64 {
+        // Acquire, consumer first: the producer's position read later is never behind it.
+        let head = self.consumer.0.position.load(Ordering::Acquire);
+        // Relaxed: only a count is made of it.
+        let tail = self.producer.0.position.load(Ordering::Relaxed);
+        tail.wrapping_sub(head).min(capacity)
+    }
+
+    /// Units published since the ring was created.
+    pub(crate) fn sent(&self) -> u64 {
+        // Relaxed: only a count.
+        self.producer.0.position.load(Ordering::Relaxed)
+    }
+
+    /// Whether a side was closed in an orderly way.
+    pub(crate) fn is_closed(&self) -> bool {
+        // Acquire: pairs with the Release in `end`.
+        self.control.0.ended.load(Ordering::Acquire) & CLOSED != 0
+    }
+}
+
+/// The producer's private half of the protocol.
+#[derive(Debug)]
+pub(crate) struct SendSide {
+    tail: u64,
+    /// The consumer's position when last looked at.
+    head: u64,
+    capacity: u64,
+    pub(crate) patience: Patience,
+}
+
+impl SendSide {
+    /// Goes on where the shared positions stand. The caller holds the producer's role.
+    pub(crate) fn resume(shared: &Shared, capacity: u64) -> Result<Self, Stop> {
+        // Acquire: pairs with the Release in `publish` of the producer before us, if any.
+        let tail = shared.producer.0.position.load(Ordering::Acquire);
+        let mut side = SendSide { tail, head: tail, capacity, patience: Patience::default() };
+        match side.refresh(shared) {
+            Err(Stop::Corrupted) => Err(Stop::Corrupted),
+            _ => Ok(side),
+        }
+    }
+
+    /// The position of the next unit.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.tail
+    }
+
+    /// Room for at least one unit; looks at the consumer's line only if the cached copy shows
+    /// room for fewer than `want`.
+    #[inline(always)]
+    pub(crate) fn room(&mut self, shared: &Shared, want: u64) -> Result<u64, Stop> {
+        // Relaxed: noticing the end one send later is as good; `stop` looks again with Acquire.
+        if shared.control.0.ended.load(Ordering::Relaxed) != 0 {
+            self.stop(shared)?;
+        }
+        let room = self.capacity - (self.tail - self.head);
+        if room >= want { Ok(room) } else { self.refresh(shared) }
+    }
+
+    #[inline]
+    fn refresh(&mut self, shared: &Shared) -> Result<u64, Stop> {
+        // Acquire: pairs with the Release in `RecvSide::consume`: the consumer has finished with
+        // the units that we are about to overwrite.
+        let head = shared.consumer.0.position.load(Ordering::Acquire);
+        let used = self.tail.wrapping_sub(head);
+        if used > self.capacity {
+            return Err(Stop::Corrupted);
+        }
+        self.head = head;
+        if used == self.capacity { Err(Stop::NotYet) } else { Ok(self.capacity - used) }
+    }
+
+    /// Like [`room`](Self::room), but waits for it.
+    #[inline(always)]
+    pub(crate) fn wait_room(
+        &mut self,
+        shared: &Shared,
+        want: u64,
+        deadline: Deadline,
+    ) -> Result<u64, Stop> {
+        match self.room(shared, want) {
+            Err(Stop::NotYet) => self.wait_room_slow(shared, want, deadline),
+            done => done,
+        }
+    }
+
+    #[cold]
+    fn wait_room_slow(
+        &mut self,
+        shared: &Shared,
+        want: u64,
+        deadline: Deadline,
+    ) -> Result<u64, Stop> {
+        if let Deadline::Now = deadline {
+            return Err(Stop::NotYet);
+        }
+        let mut patience = self.patience;
+        let counters = &shared.producer.0.counters;
+        let found = patience.wait(&shared.control.0.space, counters, deadline, || {
+            match self.room(shared, want) {
+                Err(Stop::NotYet) => None,
+                done => Some(done),
+            }
+        });
+        self.patience = patience;
+        found.unwrap_or(Err(Stop::Timeout))
+    }
+
+    /// Hands `count` written units to the consumer. The linearization point of every send.
+    #[inline(always)]
+    pub(crate) fn publish(&mut self, shared: &Shared, count: u64) {
+        self.tail += count;
+        // Release: the units are written before; pairs with the Acquire in `RecvSide::refresh`.
+        shared.producer.0.position.store(self.tail, Ordering::Release);
+        if shared.control.0.data.ring() {
+            shared.producer.0.counters.count_wake();
+        }
+    }
+
+    #[cold]
+    fn stop(&self, shared: &Shared) -> Result<(), Stop> {
+        // Acquire: pairs with the Release in `Shared::end`.
+        let ended = shared.control.0.ended.load(Ordering::Acquire);
+        if ended & (CLOSED | PRODUCER_DEAD) != 0 {
+            Err(Stop::Closed)
+        } else if ended & CONSUMER_DEAD != 0 {
+            Err(Stop::PeerDead)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// The consumer's private half of the protocol.
+#[derive(Debug)]
+pub(crate) struct RecvSide {
+    head: u64,
+    /// The producer's position when last looked at.
+    tail: u64,
+    capacity: u64,
+    pub(crate) patience: Patience,
+}
+
+impl RecvSide {
+    /// Goes on where the shared positions stand. The caller holds the consumer's role.
+    pub(crate) fn resume(shared: &Shared, capacity: u64) -> Result<Self, Stop> {
+        // Acquire: pairs with the Release in `consume` of the consumer before us, if any.
+        let head = shared.consumer.0.position.load(Ordering::Acquire);
+        let mut side = RecvSide { head, tail: head, capacity, patience: Patience::default() };
+        side.refresh(shared)?;
+        Ok(side)
+    }
+
+    /// The position of the next unit.
+    #[inline(always)]
+    pub(crate) fn position(&self) -> u64 {
+        self.head
+    }
+
+    /// At least one unit to consume; looks at the producer's line only if the cached copy shows
+    /// fewer than `want`.
+    #[inline(always)]
+    pub(crate) fn ready(&mut self, shared: &Shared, want: u64) -> Result<u64, Stop> {
+        let ready = self.tail - self.head;
+        if ready >= want {
+            return Ok(ready);
+        }
+        match self.refresh(shared)? {
+            0 => self.stop(shared),
+            ready => Ok(ready),
+        }
+    }
+
+    #[inline]
+    fn refresh(&mut self, shared: &Shared) -> Result<u64, Stop> {
+        // Acquire: pairs with the Release in `SendSide::publish`: the units are written.
+        let tail = shared.producer.0.position.load(Ordering::Acquire);
+        let ready = tail.wrapping_sub(self.head);
+        if ready > self.capacity {
+            return Err(Stop::Corrupted);
+        }
+        self.tail = tail;
+        Ok(ready)
+    }
+
+    /// Like [`ready`](Self::ready), but waits.
+    #[inline(always)]
+    pub(crate) fn wait_ready(
+        &mut self,
+        shared: &Shared,
+        want: u64,
+        deadline: Deadline,
+    ) -> Result<u64, Stop> {
+        match self.ready(shared, want) {
+            Err(Stop::NotYet) => self.wait_ready_slow(shared, want, deadline),
+            done => done,
+        }
+    }
+
+    #[cold]
+    fn wait_ready_slow(
+        &mut self,
+        shared: &Shared,
+        want: u64,
+        deadline: Deadline,
+    ) -> Result<u64, Stop> {
+        if let Deadline::Now = deadline {
+            return Err(Stop::NotYet);
+        }
+        let mut patience = self.patience;
+        let counters = &shared.consumer.0.counters;
+        let found = patience.wait(&shared.control.0.data, counters, deadline, || {
+            match self.ready(shared, want) {
+                Err(Stop::NotYet) => None,
+                done => Some(done),
+            }
+        });
+        self.patience = patience;
+        found.unwrap_or(Err(Stop::Timeout))
+    }
+
+    /// Gives the room of `count` units back. The linearization point of every receive.
+    #[inline(always)]
+    pub(crate) fn consume(&mut self, shared: &Shared, count: u64) {
+        self.head += count;
+        // Release: we have finished reading the units; pairs with the Acquire in
+        // `SendSide::refresh`.
+        shared.consumer.0.position.store(self.head, Ordering::Release);
+        if shared.control.0.space.ring() {
+            shared.consumer.0.counters.count_wake();
+        }
+    }
+
+    /// The ring is empty: for now, or for good?
+    #[cold]
+    fn stop(&mut self, shared: &Shared) -> Result<u64, Stop> {
+        // Acquire: pairs with the Release in `Shared::end`: if the end is seen, so is everything
+        // that was published before it, by the second look below.
+        let ended = shared.control.0.ended.load(Ordering::Acquire);
+        if ended & (CLOSED | PRODUCER_DEAD) == 0 {
+            return Err(Stop::NotYet);
+        }
+        match self.refresh(shared)? {
+            0 if ended & CLOSED != 0 => Err(Stop::Closed),
+            0 => Err(Stop::PeerDead),
+            ready => Ok(ready),
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The slots of a typed ring, and the four functions that move elements through them. These are
+//! what the loom models run.
+
+use shm_core::primitive::UnsafeCell;
+
+use crate::ring::{RecvSide, SendSide, Shared, Stop};
+use crate::wait::Deadline;
+
+/// One slot. A slot belongs to the consumer while its position lies in `head..tail`, else to the
+/// producer; the stores of the positions hand it over.
+pub(crate) type Slot<T> = UnsafeCell<T>;
+
+/// The slot of a position.
+#[inline(always)]
+fn slot<T>(slots: &[Slot<T>], position: u64) -> &Slot<T> {
+    // The length is a power of two: a mask, and no bounds check survives it.
+    &slots[position as usize & (slots.len() - 1)]
+}
+
+/// Sends one element.
+#[inline(always)]
+pub(crate) fn send<T: Copy>(
+    side: &mut SendSide,
+    shared: &Shared,
+    slots: &[Slot<T>],
+    value: T,
+    deadline: Deadline,
+) -> Result<(), Stop> {
+    side.wait_room(shared, 1, deadline)?;
+    slot(slots, side.position()).with_mut(|at| {
+        // SAFETY: there is room, so the slot is the producer's, whose one thread we are.
+        unsafe { at.write(value) }
+    });
+    side.publish(shared, 1);
+    Ok(())
+}
+
+/// Receives one element.
+#[inline(always)]
+pub(crate) fn recv<T: Copy>(
+    side: &mut RecvSide,
+    shared: &Shared,
+    slots: &[Slot<T>],
+    deadline: Deadline,
+) -> Result<T, Stop> {
+    side.wait_ready(shared, 1, deadline)?;
+    let value = slot(slots, side.position()).with(|at| {
+        // SAFETY: the slot is published, so it is the consumer's, whose one thread we are, and
+        // holds an element that the producer finished before.
+        unsafe { at.read() }
+    });
+    side.consume(shared, 1);
+    Ok(value)
+}
+
+/// Sends from the front of `values` as many as fit, at least one, as one step; how many.
+#[inline]
+pub(crate) fn send_some<T: Copy>(
+    side: &mut SendSide,
+    shared: &Shared,
+    slots: &[Slot<T>],
+    values: &[T],
+    deadline: Deadline,
+) -> Result<usize, Stop> {
+    let room = side.wait_room(shared, values.len() as u64, deadline)?;
+    let count = values.len().min(room as usize);
+    for (index, value) in values[..count].iter().enumerate() {
+        slot(slots, side.position() + index as u64).with_mut(|at| {
+            // SAFETY: as in `send`: `count` slots are free from the position on.
+            unsafe { at.write(*value) }
+        });
+    }
+    side.publish(shared, count as u64);
+    Ok(count)
+}
+
+/// Receives as many as there are, at most `values.len()` and at least one, as one step.
+#[inline]
+pub(crate) fn recv_some<T: Copy>(
+    side: &mut RecvSide,
+    shared: &Shared,
+    slots: &[Slot<T>],
+    values: &mut [T],
+    deadline: Deadline,
+) -> Result<usize, Stop> {
+    let ready = side.wait_ready(shared, values.len() as u64, deadline)?;
+    let count = values.len().min(ready as usize);
+    for (index, value) in values[..count].iter_mut().enumerate() {
+        *value = slot(slots, side.position() + index as u64).with(|at| {
+            // SAFETY: as in `recv`: `count` slots are published from the position on.
+            unsafe { at.read() }
+        });
+    }
+    side.consume(shared, count as u64);
+    Ok(count)
+}

@@ -1,0 +1,232 @@
+//! Waiting for a peer: look again for a while, then sleep on a bell.
+//!
+//! A waiter looks again for at most about as long as a sleep and a wake-up take, and learns: where
+//! looking helped, the next wait may look twice as long; where a sleep followed, much shorter.
+//! Judging by the looking alone would be a trap, since two sides that sleep wake each other too
+//! late for short looks to meet; so after some short sleeps one wait looks for the whole time, and
+//! if that helps, both sides find back. With a single processor online nobody looks again: the
+//! peer cannot move while we do.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use shm_core::futex::Waited;
+use shm_core::primitive::{SPIN_LIMIT, one_processor, spin_loop, yield_now};
+
+use crate::bell::Bell;
+use crate::ring::Stop;
+
+/// How long an operation may wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Deadline {
+    /// Not at all.
+    Now,
+    /// Until this instant.
+    At(Instant),
+    /// For ever.
+    Never,
+}
+
+impl Deadline {
+    /// So long from now; for ever if the clock cannot show that instant.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Instant::now().checked_add(timeout).map_or(Deadline::Never, Deadline::At)
+    }
+
+    /// The time left: `Err` if it is over, `Ok(None)` if there is no end.
+    fn left(self) -> Result<Option<Duration>, ()> {
+        match self {
+            Deadline::Now => Err(()),
+            Deadline::Never => Ok(None),
+            Deadline::At(end) => {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() { Err(()) } else { Ok(Some(left)) }
+            }
+        }
+    }
+}
+
+/// What one side's waits cost. Lives in that side's line of the shared header.
+///
+/// Relaxed everywhere: each counter has one writer (the holder of the side), and it guards
+/// nothing. Not part of the protocol, so these are plain atomics and no model's business.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    spins: AtomicU64,
+    parks: AtomicU64,
+    wakes: AtomicU64,
+}
+
+/// What the waits of one side of a ring have cost since the ring was created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SideStats {
+    /// Waits that ended while looking again, without a sleep.
+    pub spins: u64,
+    /// Sleeps (each at least two system calls: membarrier and futex).
+    pub parks: u64,
+    /// Wakes of the peer (a system call each): it slept, or was about to.
+    pub wakes: u64,
+}
+
+impl Counters {
+    pub(crate) fn read(&self) -> SideStats {
+        SideStats {
+            spins: self.spins.load(Relaxed),
+            parks: self.parks.load(Relaxed),
+            wakes: self.wakes.load(Relaxed),
+        }
+    }
+
+    #[cold]
+    pub(crate) fn count_wake(&self) {
+        add_one(&self.wakes);
+    }
+}
+
+fn add_one(counter: &AtomicU64) {
+    // Relaxed, and a plain store: one writer.
+    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+}
+
+/// The least number of looks that an adaptive waiter makes before it sleeps.
+const FEWEST_LOOKS: u32 = 16;
+/// The most pauses before the first look. Nothing comes from another processor within one pause;
+/// and if a peer streams, a side that looks at once fetches what it does unit by unit, at a cache
+/// miss each. So a side that found several units at its first look pauses longer the next time, up
+/// to about a microsecond, and one that found a single one or none pauses shorter.
+const MOST_PAUSES: u32 = 16;
+/// After that, so many looks come without a pause: a pause can take as long as the message of a
+/// peer that is about to answer.
+const TIGHT_LOOKS: u32 = 100;
+/// A sleep shorter than this might have been better spent looking,
+const SHORT_SLEEP: Duration = Duration::from_micros(200);
+/// and after so many of them one wait tries.
+const SHORT_SLEEPS: u32 = 32;
+/// Looks made after giving the processor away, before sleeping: where more runnable threads than
+/// processors exist, the peer often only needs its turn.
+const YIELDS: u32 = 2;
+
+/// What a look finds: units to work on, or the end.
+pub(crate) type Found = Result<u64, Stop>;
+
+/// How one handle waits: private to it, learnt from its own waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// Looks before a sleep.
+    looks: u32,
+    short_sleeps: u32,
+    /// Pauses before the first look.
+    pauses: u32,
+    most: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        let most = if one_processor() { 0 } else { SPIN_LIMIT };
+        Patience { looks: most, short_sleeps: 0, pauses: 1, most }
+    }
+}
+
+impl Patience {
+    /// At most `looks` looks before a sleep; 0: sleep at once.
+    pub(crate) fn limit(&mut self, looks: u32) {
+        self.most = looks.min(SPIN_LIMIT);
+        self.looks = self.most;
+    }
+
+    /// Calls `check` until it gives something, sleeping on `bell` in between, or `None` when the
+    /// time is over. The caller is the bell's only listener.
+    #[cold]
+    pub(crate) fn wait(
+        &mut self,
+        bell: &Bell,
+        counters: &Counters,
+        deadline: Deadline,
+        mut check: impl FnMut() -> Option<Found>,
+    ) -> Option<Found> {
+        if deadline.left().is_err() {
+            return None;
+        }
+        if let Some(found) = self.look_again(&mut check) {
+            add_one(&counters.spins);
+            return Some(found);
+        }
+        loop {
+            let ticket = bell.listen();
+            if let Some(found) = check() {
+                bell.cancel(ticket);
+                self.look_longer();
+                return Some(found);
+            }
+            let Ok(left) = deadline.left() else {
+                bell.cancel(ticket);
+                return None;
+            };
+            add_one(&counters.parks);
+            let start = Instant::now();
+            let waited = bell.wait(ticket, left);
+            self.look_shorter(start.elapsed());
+            if let Some(found) = check() {
+                return Some(found);
+            }
+            if waited == Waited::TimedOut && deadline.left().is_err() {
+                return None;
+            }
+        }
+    }
+
+    /// Looking has helped.
+    fn look_longer(&mut self) {
+        self.looks = (self.looks * 2).min(self.most);
+    }
+
+    /// It has not, and a sleep followed.
+    fn look_shorter(&mut self, slept: Duration) {
+        self.looks = (self.looks / 8).max(FEWEST_LOOKS).min(self.most);
+        if slept < SHORT_SLEEP {
+            self.short_sleeps += 1;
+        }
+        if self.short_sleeps >= SHORT_SLEEPS {
+            self.short_sleeps = 0;
+            self.looks = self.most;
+        }
+    }
+
+    fn look_again(&mut self, check: &mut impl FnMut() -> Option<Found>) -> Option<Found> {
+        if self.most == 0 {
+            return None;
+        }
+        if let Some(found) = self.first_look(check) {
+            return Some(found);
+        }
+        for look in 1..self.looks {
+            if look >= TIGHT_LOOKS {
+                spin_loop();
+            }
+            if let Some(found) = check() {
+                self.look_longer();
+                return Some(found);
+            }
+        }
+        for _ in 0..YIELDS {
+            yield_now();
+            if let Some(found) = check() {
+                return Some(found);
+            }
+        }
+        None
+    }
+
+    /// Lets a burst gather, as long as bursts come.
+    fn first_look(&mut self, check: &mut impl FnMut() -> Option<Found>) -> Option<Found> {
+        for _ in 0..self.pauses {
+            spin_loop();
+        }
+        let found = check();
+        self.pauses = match found {
+            Some(Ok(units)) if units > 1 => (self.pauses * 2).min(MOST_PAUSES),
+            _ => (self.pauses / 2).max(1),
+        };
+        found
+    }
+}

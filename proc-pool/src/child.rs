@@ -1,0 +1,105 @@
+//! Worker processes: starting this program again, and proof of death.
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
+
+use crate::error::{Death, PoolError};
+use crate::protocol::ENV;
+
+/// How workers are started, besides the pool's own needs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Launch {
+    pub env: Vec<(OsString, OsString)>,
+}
+
+/// Arguments with which this program turns into a worker; none for an ordinary program.
+static ARGUMENTS: Mutex<Option<Vec<String>>> = Mutex::new(None);
+
+/// Inside a test harness a worker is the harness again, told to run the one test that called this.
+pub(crate) fn start_as_test(path: &str) {
+    let name = path.split_once("::").map_or(path, |(_crate_name, rest)| rest);
+    let arguments = ["--exact", name, "--nocapture"].map(str::to_owned).to_vec();
+    *ARGUMENTS.lock().unwrap_or_else(PoisonError::into_inner) = Some(arguments);
+}
+
+/// A child process of ours, not yet waited for.
+///
+/// The pidfd names exactly this process: no other can take its place, even when its number is
+/// used again. It becomes readable when the whole process is gone: the proof of death.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pid: Pid,
+    pidfd: OwnedFd,
+}
+
+impl Child {
+    /// Starts this program again, with `socket` as its standard input.
+    ///
+    /// By way of `posix_spawn`, which takes about a millisecond whatever the size of this process
+    /// (a fork takes 18 ms a GiB). `/proc/self/exe` is the program that runs, also when its file
+    /// was replaced or deleted meanwhile.
+    pub fn start(launch: &Launch, socket: OwnedFd) -> Result<Child, PoolError> {
+        let mut command = Command::new("/proc/self/exe");
+        if let Some(name) = std::env::args_os().next() {
+            command.arg0(name);
+        }
+        let arguments = ARGUMENTS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(arguments) = arguments {
+            // The harness would announce the test on standard output once for every worker.
+            command.args(arguments).stdout(Stdio::null());
+        }
+        command
+            .envs(launch.env.iter().map(|(key, value)| (key, value)))
+            .env(ENV, std::process::id().to_string())
+            .stdin(Stdio::from(socket))
+            // A group of its own: Ctrl-C on the terminal reaches the parent alone.
+            .process_group(0);
+        let child = command.spawn().map_err(PoolError::system("posix_spawn"))?;
+        // Dropping std's `Child` neither waits nor kills; waiting is ours, through the pidfd.
+        let pid = Pid::from_child(&child);
+        // The child cannot be reaped by anyone before we wait for it, so the number is still its.
+        let pidfd =
+            pidfd_open(pid, PidfdFlags::empty()).map_err(PoolError::system("pidfd_open"))?;
+        Ok(Child { pid, pidfd })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw_nonzero().get().unsigned_abs()
+    }
+
+    pub fn kill(&self) {
+        // Fails only when the process is gone already.
+        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+    }
+
+    /// Waits for the end of the process and lets the kernel forget it.
+    pub fn reap(&self) -> Death {
+        loop {
+            match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+                Ok(Some(status)) => {
+                    return match (status.terminating_signal(), status.exit_status()) {
+                        (Some(signal), _) => Death::Signal(signal),
+                        (None, code) => Death::Exit(code.unwrap_or(0)),
+                    };
+                }
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                // Somebody else reaped it (`SIGCHLD` ignored, or `wait` for any child).
+                Err(_) => return Death::Exit(-1),
+            }
+        }
+    }
+}
+
+/// Readable once the process is gone.
+impl AsFd for Child {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}

@@ -1,0 +1,142 @@
+//! From values to bytes and back: postcard, with large plain data and files beside it.
+//!
+//! An encoded value has three parts: the postcard bytes; *blobs*, which are written to the
+//! transport straight from where they lie and read straight to where they will lie (see
+//! [`Copied`](crate::Copied)); and *files*, shared memory that handles in the bytes name.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shm_core::handle::{self, Reachable};
+
+use crate::task::Task;
+
+/// A value ready for the transport.
+#[derive(Default)]
+pub struct Encoded {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) blobs: Vec<Arc<dyn Blob>>,
+    pub(crate) files: Vec<Reachable>,
+}
+
+impl Encoded {
+    /// Bytes of all blobs.
+    pub(crate) fn blob_len(&self) -> u64 {
+        self.blobs.iter().map(|blob| blob.bytes().len() as u64).sum()
+    }
+}
+
+impl fmt::Debug for Encoded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Encoded")
+            .field("bytes", &self.bytes.len())
+            .field("blob_bytes", &self.blob_len())
+            .field("files", &self.files.len())
+            .finish()
+    }
+}
+
+/// Plain data that travels beside the postcard bytes.
+pub(crate) trait Blob: Send + Sync {
+    fn bytes(&self) -> &[u8];
+}
+
+/// Where the blobs of an arriving value come from, in order.
+pub trait BlobSource {
+    /// Fills `target` with the next bytes; `false` when there are no more.
+    fn fill(&mut self, target: &mut [u8]) -> bool;
+}
+
+/// Why a task that arrived gives no value.
+#[derive(Debug)]
+pub enum Failure {
+    /// The input does not deserialise.
+    Input(String),
+    /// The result does not serialise.
+    Output(String),
+}
+
+thread_local! {
+    /// Blobs of the value that this thread serialises just now.
+    static OUTGOING: RefCell<Option<Vec<Arc<dyn Blob>>>> = const { RefCell::new(None) };
+    /// Source for the value that this thread deserialises just now. The pointer is valid while
+    /// [`decode`] runs, which sets and clears it.
+    static INCOMING: RefCell<Option<*mut dyn BlobSource>> = const { RefCell::new(None) };
+}
+
+/// Serialises a value.
+pub(crate) fn encode<V: Serialize>(value: &V) -> Result<Encoded, String> {
+    OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
+    let (bytes, files) = handle::collect(|| postcard::to_stdvec(value));
+    let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
+    match bytes {
+        Ok(bytes) => Ok(Encoded { bytes, blobs, files }),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Adds a blob to the value being serialised; `false` outside of [`encode`].
+pub(crate) fn attach_blob(blob: Arc<dyn Blob>) -> bool {
+    OUTGOING.with(|cell| match cell.borrow_mut().as_mut() {
+        Some(blobs) => {
+            blobs.push(blob);
+            true
+        }
+        None => false,
+    })
+}
+
+/// Deserialises a value whose blobs come from `source`.
+pub(crate) fn decode<V: DeserializeOwned>(
+    bytes: &[u8],
+    source: &mut dyn BlobSource,
+) -> Result<V, String> {
+    /// Clears the pointer even when a `Deserialize` panics.
+    struct Clear;
+    impl Drop for Clear {
+        fn drop(&mut self) {
+            INCOMING.with(|cell| *cell.borrow_mut() = None);
+        }
+    }
+    let pointer: *mut (dyn BlobSource + '_) = source;
+    // SAFETY: only the lifetime changes; `Clear` removes the pointer before `source` ends, and
+    // nobody but `fill_blob` on this thread reads it.
+    let pointer: *mut (dyn BlobSource + 'static) = unsafe { std::mem::transmute(pointer) };
+    INCOMING.with(|cell| *cell.borrow_mut() = Some(pointer));
+    let _clear = Clear;
+    postcard::from_bytes(bytes).map_err(|error| error.to_string())
+}
+
+/// Fills `target` from the value being deserialised; `false` outside of [`decode`].
+pub(crate) fn fill_blob(target: &mut [u8]) -> bool {
+    INCOMING.with(|cell| match *cell.borrow() {
+        // SAFETY: set by `decode`, which still runs: it clears the pointer when it ends. No other
+        // reference to the source exists meanwhile, since `decode` holds the only one.
+        Some(source) => unsafe { &mut *source }.fill(target),
+        None => false,
+    })
+}
+
+/// Deserialises the input, calls the task, serialises the result: what a worker does.
+pub(crate) fn run<T: Task>(bytes: &[u8], source: &mut dyn BlobSource) -> Result<Encoded, Failure> {
+    let input = decode::<T::Input>(bytes, source).map_err(Failure::Input)?;
+    let output = T::call(input);
+    encode(&output).map_err(Failure::Output)
+}
+
+/// Blobs that already arrived whole.
+pub(crate) struct Arrived<'a> {
+    pub rest: &'a [u8],
+}
+
+impl BlobSource for Arrived<'_> {
+    fn fill(&mut self, target: &mut [u8]) -> bool {
+        let Some((head, rest)) = self.rest.split_at_checked(target.len()) else { return false };
+        target.copy_from_slice(head);
+        self.rest = rest;
+        true
+    }
+}

@@ -1,0 +1,132 @@
+//! The pool's keeper: one thread that starts workers, notices their death, and reaps them.
+//!
+//! It lives as long as the pool, because the kernel ends a worker with the *thread* that started
+//! it. Death is noticed through a pidfd, which becomes readable when the whole process is gone.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::PoolError;
+use crate::child::{Child, Launch};
+use crate::link;
+use crate::shared::Shared;
+
+/// How long workers may take to end by themselves once the pool is closed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the keeper owns.
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    launch: Launch,
+    children: Vec<Option<Child>>,
+    /// Readable when somebody wants the keeper's attention.
+    calls: OwnedFd,
+}
+
+impl Keeper {
+    pub fn new(shared: Arc<Shared>, launch: Launch, workers: usize, calls: OwnedFd) -> Keeper {
+        Keeper { shared, launch, children: (0..workers).map(|_| None).collect(), calls }
+    }
+
+    /// Starts all workers; the first failure is the pool's.
+    pub fn start_all(&mut self) -> Result<(), PoolError> {
+        (0..self.children.len()).try_for_each(|number| self.start(number))
+    }
+
+    fn start(&mut self, number: usize) -> Result<(), PoolError> {
+        let shared = &self.shared;
+        let (link, socket) = link::connect(&shared.segment, &shared.bell, shared.spin)?;
+        let child = Child::start(&self.launch, socket)?;
+        shared.pids[number].set(child.pid());
+        self.children[number] = Some(child);
+        shared.lock().worker_started(number, link);
+        Ok(())
+    }
+
+    /// Watches until the pool ends; leaves no process behind.
+    pub fn run(mut self) {
+        while !self.shared.is_ending() {
+            self.wait(None);
+            self.bury(true);
+            self.kill_broken();
+        }
+        self.finish();
+    }
+
+    /// Waits until a worker is gone, somebody calls, or the time is over.
+    fn wait(&self, limit: Option<Duration>) {
+        let living: Vec<&Child> = self.children.iter().flatten().collect();
+        let mut fds: Vec<PollFd<'_>> = living
+            .iter()
+            .map(|child| PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN))
+            .collect();
+        fds.push(PollFd::new(&self.calls, PollFlags::IN));
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: limit.as_secs() as i64,
+            tv_nsec: i64::from(limit.subsec_nanos()),
+        });
+        // Interrupted or failed: the caller looks at everything anyway.
+        let _ = poll(&mut fds, limit.as_ref());
+        let mut calls = [0; 64];
+        let _ = rustix::io::read(&self.calls, &mut calls);
+    }
+
+    /// Reaps the dead, gives their tasks back, and starts others in their place.
+    fn bury(&mut self, replace: bool) {
+        for number in 0..self.children.len() {
+            let gone = self.children[number].as_ref().is_some_and(is_gone);
+            if !gone {
+                continue;
+            }
+            let Some(child) = self.children[number].take() else { continue };
+            let death = child.reap();
+            self.shared.pids[number].set(0);
+            let again = self.shared.lock().worker_died(number, death);
+            if replace
+                && again
+                && let Err(error) = self.start(number)
+            {
+                self.cannot_start(&error);
+            }
+            self.shared.bell.ring();
+        }
+    }
+
+    /// The pool goes on with the workers it has; without any it ends.
+    fn cannot_start(&self, error: &PoolError) {
+        if self.children.iter().all(Option::is_none) {
+            self.shared.lock().end(format!("no worker is left, and none can be started: {error}"));
+        }
+    }
+
+    fn kill_broken(&self) {
+        for number in self.shared.take_broken() {
+            if let Some(Some(child)) = self.children.get(number) {
+                child.kill();
+            }
+        }
+    }
+
+    /// Every worker was told to end: waits a while, then kills.
+    fn finish(&mut self) {
+        let deadline = Instant::now() + self.shared.grace(GRACE);
+        while self.children.iter().any(Option::is_some) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                self.children.iter().flatten().for_each(Child::kill);
+                self.wait(None);
+            } else {
+                self.wait(Some(left));
+            }
+            self.bury(false);
+        }
+    }
+}
+
+fn is_gone(child: &Child) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+}

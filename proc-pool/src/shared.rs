@@ -1,0 +1,201 @@
+//! What a pool's threads share inside the parent, and how a thread that waits moves things along.
+//!
+//! There is no dispatcher that everybody waits for: **whoever waits for a result drives the pool**
+//! itself, taking answers and handing out tasks, so that a result needs one wake-up and not two.
+//! A thread of the pool's own drives only while nobody else does.
+
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use ipc_queue::bell::Doorbell;
+use shm_core::Segment;
+
+use crate::state::State;
+
+/// Shared by the pool, its handles, its keeper and its driver.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Holds the bell; every worker maps it.
+    pub segment: Segment,
+    /// Rung by workers whenever they took or gave something.
+    pub bell: Doorbell,
+    /// Looks before a waiting thread or worker sleeps; 0 where there are too few processors.
+    pub spin: u32,
+    /// Process id of each worker; 0 while there is none.
+    pub pids: Vec<PidCell>,
+    state: Mutex<State>,
+    broken: Mutex<Vec<usize>>,
+    ending: AtomicBool,
+    /// Limit of the grace that workers get, in milliseconds.
+    grace: AtomicU64,
+    /// Threads that wait for results, and so drive.
+    drivers: AtomicUsize,
+    driver: OnceLock<Thread>,
+    /// Wakes the keeper.
+    call: OwnedFd,
+}
+
+/// A worker's process id, for people and for signals in tests.
+#[derive(Debug, Default)]
+pub(crate) struct PidCell(AtomicU32);
+
+impl PidCell {
+    // Relaxed throughout: a number to show; the keeper alone decides who is alive.
+    pub fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, pid: u32) {
+        self.0.store(pid, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    pub fn new(
+        segment: Segment,
+        bell: Doorbell,
+        state: State,
+        workers: usize,
+        spin: u32,
+        call: OwnedFd,
+    ) -> Shared {
+        Shared {
+            segment,
+            bell,
+            spin,
+            pids: (0..workers).map(|_| PidCell::default()).collect(),
+            state: Mutex::new(state),
+            broken: Mutex::new(Vec::new()),
+            ending: AtomicBool::new(false),
+            grace: AtomicU64::new(u64::MAX),
+            drivers: AtomicUsize::new(0),
+            driver: OnceLock::new(),
+            call,
+        }
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under this lock is a bug here; going on serves the other tasks best.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn set_driver(&self, thread: Thread) {
+        let _ = self.driver.set(thread);
+    }
+
+    /// Ends the pool's threads; workers that have not ended after `grace` are killed.
+    pub fn end_threads(&self, grace: Duration) {
+        // Relaxed: read by the keeper after it saw `ending`.
+        self.grace.store(grace.as_millis() as u64, Ordering::Relaxed);
+        // Release: pairs with the Acquire load in `is_ending`, so that the grace is seen.
+        self.ending.store(true, Ordering::Release);
+        self.call_keeper();
+        self.wake_driver();
+    }
+
+    pub fn is_ending(&self) -> bool {
+        // Acquire: pairs with the Release store in `end_threads`.
+        self.ending.load(Ordering::Acquire)
+    }
+
+    pub fn grace(&self, most: Duration) -> Duration {
+        // Relaxed: ordered by `ending`.
+        most.min(Duration::from_millis(self.grace.load(Ordering::Relaxed)))
+    }
+
+    pub fn take_broken(&self) -> Vec<usize> {
+        std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn call_keeper(&self) {
+        // A full pipe wakes as well.
+        let _ = rustix::io::write(&self.call, &[1]);
+    }
+
+    /// Makes sure that somebody drives now that there is work.
+    pub fn wake_driver(&self) {
+        if let Some(thread) = self.driver.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Takes answers and hands out tasks, without waiting. Whether there was anything.
+    fn pump(&self) -> bool {
+        let mut broken = Vec::new();
+        let progress = self.lock().pump(&mut broken);
+        if !broken.is_empty() {
+            self.broken.lock().unwrap_or_else(PoisonError::into_inner).extend(broken);
+            self.call_keeper();
+        }
+        // Relaxed: a hint. A driver that is about to sleep has announced itself to the bell and
+        // looks at its result once more after that.
+        if progress && self.drivers.load(Ordering::Relaxed) > 1 {
+            self.bell.ring();
+        }
+        progress
+    }
+
+    /// Drives until `done`; `false` when `deadline` came first.
+    pub fn drive(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        if done() {
+            return true;
+        }
+        // Relaxed: see `pump`; the driver thread looks again after it is unparked below.
+        self.drivers.fetch_add(1, Ordering::Relaxed);
+        let in_time = self.drive_until(deadline, &mut done);
+        // Relaxed: as above.
+        if self.drivers.fetch_sub(1, Ordering::Relaxed) == 1 && self.lock().pending() > 0 {
+            self.wake_driver();
+        }
+        in_time
+    }
+
+    fn drive_until(&self, deadline: Option<Instant>, done: &mut impl FnMut() -> bool) -> bool {
+        let mut looks = self.spin;
+        loop {
+            if self.pump() {
+                looks = self.spin;
+            }
+            if done() {
+                return true;
+            }
+            if looks > 0 {
+                looks -= 1;
+                std::hint::spin_loop();
+                continue;
+            }
+            let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return false;
+            }
+            let ticket = self.bell.listen();
+            // Whatever happened before `listen` is found by this look; what happens after it
+            // rings.
+            if !self.pump() && !done() {
+                self.bell.wait(ticket, left);
+            }
+        }
+    }
+
+    /// The pool's own driver: at work only while nobody waits for results.
+    pub fn drive_alone(&self) {
+        while !self.is_ending() {
+            // Relaxed: whoever stops driving unparks this thread after it has counted itself out.
+            let others = self.drivers.load(Ordering::Relaxed) > 0;
+            if others || self.lock().pending() == 0 {
+                std::thread::park();
+                continue;
+            }
+            if self.pump() {
+                continue;
+            }
+            let ticket = self.bell.listen();
+            if !self.pump() && !self.is_ending() {
+                self.bell.wait(ticket, None);
+            }
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! Tasks: functions with a name that parent and worker agree on.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::PoolError;
+use crate::codec::{self, Failure};
+
+/// A task's identity: 128 bits of hash over crate, version, path and signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId(pub(crate) u128);
+
+impl TaskId {
+    /// 128-bit FNV-1a of the task's full description; what `#[task]` calls.
+    #[must_use]
+    pub const fn of(description: &str) -> TaskId {
+        let bytes = description.as_bytes();
+        let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
+        let mut i = 0;
+        while i < bytes.len() {
+            hash =
+                (hash ^ bytes[i] as u128).wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b);
+            i += 1;
+        }
+        TaskId(hash)
+    }
+}
+
+/// A function that can run in another process. Implemented by `#[task]`.
+///
+/// Several parameters become one tuple as [`Input`](Task::Input).
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task",
+    label = "only a function with `#[proc_pool::task]` can cross to another process",
+    note = "a closure or plain function is an address in this process; move the code into a function with `#[proc_pool::task]` and pass what it captures as arguments"
+)]
+pub trait Task: Copy + Send + 'static {
+    /// The parameters: `()`, the one parameter's type, or a tuple.
+    type Input: Serialize + DeserializeOwned;
+    /// The result.
+    type Output: Serialize + DeserializeOwned;
+    /// Path of the function, for people.
+    const NAME: &'static str;
+    /// Identity, for machines.
+    const ID: TaskId;
+    /// Whether it may run again when its worker dies: `#[task(pure)]`.
+    const PURE: bool;
+
+    /// Calls the function, here.
+    fn call(input: Self::Input) -> Self::Output;
+}
+
+/// What the registry knows of a task, its types erased.
+#[derive(Clone, Copy, Debug)]
+pub struct TaskEntry {
+    pub(crate) name: &'static str,
+    pub(crate) id: TaskId,
+    pub(crate) run: fn(&[u8], &mut dyn codec::BlobSource) -> Result<codec::Encoded, Failure>,
+}
+
+impl TaskEntry {
+    /// The entry of a task; what `#[task]` puts into the registry.
+    #[must_use]
+    pub const fn of<T: Task>() -> TaskEntry {
+        TaskEntry { name: T::NAME, id: T::ID, run: codec::run::<T> }
+    }
+}
+
+/// Filled by the linker from every `#[task]` of the program.
+#[linkme::distributed_slice]
+pub static LINKED: [TaskEntry];
+
+/// Filled by [`register`].
+static EXPLICIT: Mutex<Vec<TaskEntry>> = Mutex::new(Vec::new());
+
+/// Registers a task by hand.
+///
+/// `#[task]` registers by itself through the linker, which drops entries in rare set-ups (a
+/// library linked only for its tasks, say). Registering a task twice is harmless. Call it before
+/// [`init`](crate::init), so that parent and workers know the same tasks.
+///
+/// ```
+/// #[proc_pool::task]
+/// fn double(x: u32) -> u32 {
+///     2 * x
+/// }
+///
+/// proc_pool::register(double);
+/// ```
+pub fn register<T: Task>(_task: T) {
+    let mut entries = EXPLICIT.lock().unwrap_or_else(PoisonError::into_inner);
+    entries.push(TaskEntry::of::<T>());
+}
+
+/// The tasks of this program, by identity.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    tasks: BTreeMap<TaskId, TaskEntry>,
+}
+
+impl Registry {
+    /// Collects all tasks; two different ones with the same identity are an error.
+    pub fn collect() -> Result<Registry, PoolError> {
+        let explicit = EXPLICIT.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tasks = BTreeMap::new();
+        let mut linked = std::collections::BTreeSet::new();
+        for entry in LINKED {
+            if !linked.insert(entry.id) {
+                return Err(PoolError::DuplicateTask { name: entry.name });
+            }
+        }
+        for entry in LINKED.iter().chain(explicit.iter()) {
+            tasks.insert(entry.id, *entry);
+        }
+        Ok(Registry { tasks })
+    }
+
+    pub fn get(&self, id: TaskId) -> Option<&TaskEntry> {
+        self.tasks.get(&id)
+    }
+
+    /// Differs between programs that were built from other tasks.
+    pub fn fingerprint(&self) -> u64 {
+        self.tasks.keys().fold(self.tasks.len() as u64, |sum, id| {
+            sum.rotate_left(7) ^ (id.0 as u64) ^ ((id.0 >> 64) as u64)
+        })
+    }
+}

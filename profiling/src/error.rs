@@ -1,0 +1,47 @@
+//! What can go wrong, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Everything this crate can fail with.
+///
+/// A process that comes or goes while it is being looked at is *not* an error anywhere: it is
+/// left out of that sample, and its last state stays in the record.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The process at the root of the tree does not exist (any more).
+    #[error("no process {pid}: pass the id of a process that is still running")]
+    NoSuchProcess {
+        /// The id that was asked for.
+        pid: u32,
+    },
+    /// `/proc` could not be read at all.
+    #[error("cannot read {path}: mount procfs on /proc, and run as the user who owns the process")]
+    ProcUnreadable {
+        /// The file that was refused.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The sampling interval is zero.
+    #[error("a sampling interval of zero would never let the processor go: use 1 ms or more")]
+    ZeroInterval,
+    /// The sampling thread could not be started.
+    #[error("cannot start the sampling thread: raise the limit of threads, or sample by hand")]
+    Thread {
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The report could not be written.
+    #[error("cannot write the report to {path}: choose a writable folder with room for it")]
+    WriteReport {
+        /// Where the report was to go.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+}
+
+/// The result of an operation of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

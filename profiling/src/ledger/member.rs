@@ -1,0 +1,168 @@
+//! One process of the tree, with the handle on its folder in `/proc`.
+
+use crate::proc_files::maps::MemoryMaps;
+use crate::proc_files::smaps::Rollup;
+use crate::proc_files::stat::Stat;
+use crate::proc_files::status::Status;
+use crate::proc_files::{ProcessDirectory, ReadError};
+use crate::process::{ProcessDetail, ProcessMemory, ProcessState};
+
+/// A process of the tree.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) memory: ProcessMemory,
+    pub(super) directory: ProcessDirectory,
+    /// Has not run `exec` since its fork.
+    pub(super) forked: bool,
+    /// Whether its counters were ever read.
+    known: bool,
+    virtual_size: u64,
+    virtual_high_water: u64,
+    /// What it had mapped when `maps` was last read.
+    pub(super) mapped: MemoryMaps,
+    /// `VmSize` at that moment; `None` when `maps` must be read again.
+    mapped_at_size: Option<u64>,
+    /// Resident pages in memory files that no segment explains: program text kept on tmpfs.
+    pub(super) unexplained: u64,
+    /// `RssShmem` when `smaps` was last read.
+    pub(super) walked_at_shmem: u64,
+}
+
+impl Member {
+    pub(super) fn new(pid: u32, directory: ProcessDirectory, stat: Stat) -> Self {
+        let memory = ProcessMemory {
+            pid,
+            parent: stat.parent,
+            start_ticks: stat.start_ticks,
+            name: String::new(),
+            state: ProcessState::from_letter(b'?'),
+            anonymous: 0,
+            file: 0,
+            shmem: 0,
+            swap: 0,
+            page_tables: 0,
+            high_water: 0,
+            copy_on_write: 0,
+            borrows_parent: false,
+            detail: None,
+        };
+        Self {
+            memory,
+            directory,
+            forked: stat.forked,
+            known: false,
+            virtual_size: 0,
+            virtual_high_water: 0,
+            mapped: MemoryMaps::default(),
+            mapped_at_size: None,
+            unexplained: 0,
+            walked_at_shmem: 0,
+        }
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.memory.pid
+    }
+
+    /// Reads the counters. An error means that the process is gone.
+    pub(super) fn refresh(&mut self, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
+        match self.directory.read(c"status", buffer) {
+            Ok(()) => self.take(Status::parse(buffer)),
+            Err(ReadError::Refused) => return Ok(()), // hidden from us: keep what we know
+            Err(ReadError::Gone) => return Err(ReadError::Gone),
+        }
+        if self.forked {
+            self.look_for_exec(buffer);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, status: Status) {
+        let replaced = status.high_water < self.memory.high_water;
+        self.virtual_size = status.virtual_size;
+        self.virtual_high_water = status.virtual_high_water;
+        let memory = &mut self.memory;
+        memory.name = status.name;
+        memory.state = ProcessState::from_letter(status.state);
+        memory.parent = status.parent;
+        memory.anonymous = status.anonymous;
+        memory.file = status.file;
+        memory.shmem = status.shmem;
+        memory.swap = status.swap;
+        memory.page_tables = status.page_tables;
+        memory.high_water = status.high_water;
+        if replaced {
+            self.start_afresh(); // only another program (exec) or death lowers the mark
+        } else if self.forked && !self.known {
+            memory.copy_on_write = memory.anonymous; // a fork begins with nothing of its own
+        }
+        self.known = true;
+    }
+
+    /// After `exec` nothing is shared with the parent any more.
+    fn look_for_exec(&mut self, buffer: &mut Vec<u8>) {
+        if self.directory.read(c"stat", buffer).is_err() {
+            return; // dying: the next refresh will say so
+        }
+        if let Some(stat) = Stat::parse(buffer).filter(|stat| !stat.forked) {
+            self.forked = stat.forked;
+            self.start_afresh();
+        }
+    }
+
+    fn start_afresh(&mut self) {
+        self.memory.copy_on_write = 0;
+        self.memory.borrows_parent = false;
+        self.memory.detail = None;
+        self.mapped_at_size = None;
+    }
+
+    /// Whether this process runs in the very memory of `parent`: the kernel's marks, which differ
+    /// from the moment of a real fork (it copies no pages of files), are all the same.
+    pub(super) fn has_the_memory_of(&self, parent: &Self) -> bool {
+        self.virtual_size != 0
+            && self.virtual_size == parent.virtual_size
+            && self.virtual_high_water == parent.virtual_high_water
+            && self.memory.high_water == parent.memory.high_water
+            && self.memory.page_tables == parent.memory.page_tables
+    }
+
+    /// Has the kernel walk the page tables.
+    pub(super) fn read_detail(&mut self, buffer: &mut Vec<u8>) {
+        if self.memory.borrows_parent || self.memory.state == ProcessState::Zombie {
+            return;
+        }
+        if self.directory.read(c"smaps_rollup", buffer).is_err() || buffer.is_empty() {
+            return; // not allowed, or dying
+        }
+        let rollup = Rollup::parse(buffer);
+        let shared = rollup.anonymous.saturating_sub(rollup.proportional_anonymous);
+        self.memory.copy_on_write = shared;
+        self.memory.detail = Some(ProcessDetail {
+            private: rollup.private,
+            shared: rollup.shared,
+            proportional: rollup.proportional,
+            proportional_anonymous: rollup.proportional_anonymous,
+            proportional_file: rollup.proportional_file,
+            proportional_shmem: rollup.proportional_shmem,
+            proportional_swap: rollup.proportional_swap,
+        });
+    }
+
+    /// Whether its mappings may have changed since `maps` was read, given how many bytes of memory
+    /// files the known segments explain.
+    pub(super) fn maps_are_stale(&self, explained: u64) -> bool {
+        self.mapped_at_size != Some(self.virtual_size)
+            || self.memory.shmem.saturating_sub(explained) > self.unexplained
+    }
+
+    /// Asks for `maps` to be read again.
+    pub(super) fn distrust_maps(&mut self) {
+        self.mapped_at_size = None;
+    }
+
+    /// Notes that `maps` was read.
+    pub(super) fn maps_were_read(&mut self) {
+        self.mapped_at_size = Some(self.virtual_size);
+    }
+}

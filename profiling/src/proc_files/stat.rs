@@ -1,0 +1,54 @@
+//! `/proc/PID/stat`: parent, start time, and whether the process has run `exec` since its fork.
+
+use super::leading_number;
+
+/// The kernel's `PF_FORKNOEXEC`: forked, and has not run `exec` since.
+const FORKED_WITHOUT_EXEC: u64 = 0x40;
+
+/// What the ledger takes from `stat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) parent: u32,
+    /// Clock ticks since boot; with the pid it names a process for as long as the machine is up.
+    pub(crate) start_ticks: u64,
+    /// Still the image of its parent, with pages perhaps shared by copy-on-write.
+    pub(crate) forked: bool,
+}
+
+impl Stat {
+    /// `None` for a file that was cut short.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        // The name stands in parentheses and may hold anything, even a parenthesis.
+        let after_name = text.iter().rposition(|byte| *byte == b')')? + 1;
+        let fields: Vec<&[u8]> = text[after_name..]
+            .split(|byte| byte.is_ascii_whitespace())
+            .filter(|field| !field.is_empty())
+            .collect();
+        // proc(5) counts from 1 with pid and name: `state` is field 3 and our index 0.
+        let field = |number: usize| fields.get(number - 3).map(|text| leading_number(text));
+        Some(Self {
+            parent: u32::try_from(field(4)?).unwrap_or(0),
+            forked: field(9)? & FORKED_WITHOUT_EXEC != 0,
+            start_ticks: field(22)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "71 (a) (b) S 42 71 71 0 -1 4194368 110 0 0 0 0 0 0 0 20 0 1 0 8888 3133440 441 \
+        18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0";
+
+    #[test]
+    fn a_name_with_parentheses_does_not_shift_the_fields() {
+        let stat = Stat::parse(LINE.as_bytes()).unwrap();
+        assert_eq!(stat, Stat { parent: 42, start_ticks: 8888, forked: true });
+    }
+
+    #[test]
+    fn a_file_cut_short_is_no_stat() {
+        assert_eq!(Stat::parse(&LINE.as_bytes()[..30]), None);
+    }
+}

@@ -1,0 +1,156 @@
+//! The file behind a segment: an anonymous memfd, or a named file.
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::Arc;
+
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::{MemfdFlags, SealFlags, Stat};
+
+use crate::header::{DATA_OFFSET, Header, MAX_SIZE};
+use crate::name::NamedFile;
+use crate::{Error, budget};
+
+/// A file that outlives its mapping.
+#[derive(Debug)]
+pub(crate) enum Backing {
+    /// Freed by the kernel with its last user, whatever happens.
+    Memfd(File),
+    /// Has a name in the file system, taken away by its last user.
+    Named(Arc<NamedFile>),
+}
+
+impl Backing {
+    /// The file, for mapping it. Not for callers: see [`NamedFile::file`].
+    pub fn file(&self) -> BorrowedFd<'_> {
+        match self {
+            Backing::Memfd(file) => file.as_fd(),
+            Backing::Named(named) => named.file().as_fd(),
+        }
+    }
+}
+
+/// What callers may have: the memfd, or the place of a named file.
+impl AsFd for Backing {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Backing::Memfd(file) => file.as_fd(),
+            Backing::Named(named) => named.place(),
+        }
+    }
+}
+
+/// A new memfd with this header; its data reads as zeros. It can no longer shrink.
+pub(crate) fn memfd(header: &Header) -> Result<File, Error> {
+    budget::check(header.size)?;
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let fd = rustix::fs::memfd_create("shm-core", flags).map_err(Error::system("memfd_create"))?;
+    let file = File::from(fd);
+    rustix::fs::ftruncate(&file, header.file_size()).map_err(Error::system("ftruncate"))?;
+    header.write(&file)?;
+    // A peer that shrank the file would make our reads beyond its end fatal.
+    seal(&file, SealFlags::SHRINK)?;
+    Ok(file)
+}
+
+pub(crate) fn seal(fd: impl AsFd, seals: SealFlags) -> Result<(), Error> {
+    match rustix::fs::fcntl_add_seals(fd, seals) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::BUSY) => Err(Error::StillWritable),
+        Err(errno) => Err(Error::system("fcntl(F_ADD_SEALS)")(errno)),
+    }
+}
+
+/// The file's seals; none for a file of a kind that has no seals.
+pub(crate) fn seals(fd: impl AsFd) -> SealFlags {
+    rustix::fs::fcntl_get_seals(fd).unwrap_or(SealFlags::empty())
+}
+
+/// The header of a file that came from outside and that nobody can shrink any more.
+///
+/// The seal is looked up before the size is: the other way round the file could be shrunk, and
+/// only then sealed, between the two.
+pub(crate) fn read_sealed(fd: BorrowedFd<'_>) -> Result<Header, Error> {
+    let seals = seals(fd);
+    let header = Header::read(fd)?;
+    if !seals.contains(SealFlags::SHRINK) {
+        return Err(Error::NotASegment { what: "its file can be shrunk by another process" });
+    }
+    Ok(header)
+}
+
+/// Maps the data of the file (not its header), shared, for reading and writing.
+pub(crate) fn map_writable(fd: BorrowedFd<'_>, header: &Header) -> Result<MmapRaw, Error> {
+    options(header)?.map_raw(&fd).map_err(Error::system("mmap"))
+}
+
+/// Maps the whole file, header included, shared, for reading and writing.
+pub(crate) fn map_whole(fd: BorrowedFd<'_>, header: &Header) -> Result<MmapRaw, Error> {
+    let len = length(header)? + DATA_OFFSET as usize;
+    MmapOptions::new().len(len).map_raw(&fd).map_err(Error::system("mmap"))
+}
+
+/// Maps the data of the file, shared, for reading. Where all of it is in memory already, the page
+/// table is filled at once: cheaper than faulting for data that will be read whole. Holes are left
+/// alone: filling those of a file that claims a terabyte would take the machine's memory.
+pub(crate) fn map_read_only(
+    fd: BorrowedFd<'_>,
+    header: &Header,
+    stat: &Stat,
+) -> Result<MmapRaw, Error> {
+    let in_memory = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+    let mut options = options(header)?;
+    if in_memory >= header.size {
+        options.populate();
+    }
+    match options.map_raw_read_only(&fd) {
+        // Before Linux 6.7 a sealed file could be mapped through a read-only descriptor alone.
+        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
+            options.map_raw_read_only(&reopen_read_only(fd)?)
+        }
+        mapped => mapped,
+    }
+    .map_err(Error::system("mmap"))
+}
+
+fn reopen_read_only(fd: BorrowedFd<'_>) -> Result<File, Error> {
+    File::open(format!("/proc/self/fd/{}", fd.as_raw_fd())).map_err(Error::system("open"))
+}
+
+fn options(header: &Header) -> Result<MmapOptions, Error> {
+    let mut options = MmapOptions::new();
+    options.offset(DATA_OFFSET).len(length(header)?);
+    Ok(options)
+}
+
+fn length(header: &Header) -> Result<usize, Error> {
+    usize::try_from(header.size)
+        .ok()
+        .filter(|_| header.size > 0 && header.size <= MAX_SIZE)
+        .ok_or(Error::BadSize { size: header.size, max: MAX_SIZE })
+}
+
+/// The size in bytes of `len` elements of `element` bytes, if it can be mapped at all.
+pub(crate) fn array_size(len: usize, element: usize) -> Result<u64, Error> {
+    let size = (len as u64).saturating_mul(element as u64);
+    if size == 0 || size > MAX_SIZE {
+        return Err(Error::BadSize { size, max: MAX_SIZE });
+    }
+    Ok(size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ShmSafe;
+
+    #[test]
+    fn sealed_data_can_be_mapped_through_a_read_only_descriptor() {
+        let header = Header::array(8, &u64::LAYOUT).unwrap();
+        let file = memfd(&header).unwrap();
+        seal(&file, SealFlags::WRITE | SealFlags::GROW | SealFlags::SEAL).unwrap();
+        let reopened = reopen_read_only(file.as_fd()).unwrap();
+        assert!(rustix::io::write(&reopened, b"x").is_err());
+        options(&header).unwrap().map_raw_read_only(&reopened).unwrap();
+    }
+}

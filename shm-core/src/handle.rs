@@ -1,0 +1,333 @@
+//! Handles: how a [`Frozen`](crate::Frozen) array, a [`Column`](crate::Column) or a
+//! [`Part`](crate::Part) travels to another process.
+//!
+//! A handle is `(segment id, place within it)`: bytes cannot carry a file. The one rule: **the file
+//! is pushed to the receiver before the handle is sent**, over a Unix socket that both inherited.
+//! A pool does this by itself; for other transports the pieces are here:
+//!
+//! 1. the sender serialises inside [`collect`], which also gives the files that the value names;
+//! 2. it sends those that the receiver has not got yet ([`Reachable::as_fd`], `SCM_RIGHTS`);
+//! 3. the receiver gives each to [`offer`]; then the value deserialises;
+//! 4. when the sender no longer needs a file there, the receiver calls [`forget`].
+//!
+//! A handle whose file has not arrived is [`Error::NotReachable`], never a wait. The handle of a view
+//! can be redeemed as often as one likes, that of a `Part` once. Named data has no handle
+//! ([`Error::TravelsByName`]): its file cannot be pushed, and the receiver can open the name.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+
+use crate::array::Writable;
+use crate::frozen::FrozenData;
+use crate::{Error, SegmentId};
+
+/// What this process can redeem handles with.
+#[derive(Default)]
+struct Table {
+    frozen: HashMap<SegmentId, Weak<FrozenData>>,
+    writable: HashMap<SegmentId, Weak<Writable>>,
+    /// Files that arrived, kept until the sender says that they are needed no longer.
+    arrived: HashMap<SegmentId, OwnedFd>,
+}
+
+static TABLE: Mutex<Option<Table>> = Mutex::new(None);
+
+/// Asked when a handle names a file that has not been offered: it may be waiting in a socket.
+static ON_MISSING: RwLock<Option<fn()>> = RwLock::new(None);
+
+thread_local! {
+    /// The files named by what this thread serialises, while it is inside [`collect`].
+    static COLLECTED: RefCell<Option<Vec<Reachable>>> = const { RefCell::new(None) };
+}
+
+fn with_table<R>(f: impl FnOnce(&mut Table) -> R) -> R {
+    // A panic under this lock leaves the maps whole: single inserts and removals only.
+    let mut guard: MutexGuard<'_, Option<Table>> =
+        TABLE.lock().unwrap_or_else(PoisonError::into_inner);
+    f(guard.get_or_insert_default())
+}
+
+/// A file that a serialised value names.
+#[derive(Clone, Debug)]
+pub struct Reachable {
+    kind: ReachableKind,
+}
+
+#[derive(Clone, Debug)]
+enum ReachableKind {
+    Frozen(Arc<FrozenData>),
+    Writable { memory: Arc<Writable>, part: usize, turn: u64 },
+}
+
+impl Reachable {
+    /// The identity that handles name it by.
+    #[must_use]
+    pub fn id(&self) -> SegmentId {
+        match &self.kind {
+            ReachableKind::Frozen(data) => data.id(),
+            ReachableKind::Writable { memory, .. } => memory.id(),
+        }
+    }
+
+    /// Makes the handle good again after its receiver died: a [`Part`](crate::Part) that the dead
+    /// process had redeemed can be redeemed by another. Nothing happens for frozen data.
+    ///
+    /// # Safety
+    ///
+    /// - Every process that may have received the handle is proven dead: a pidfd is readable.
+    /// - No handle that such a process made of the part will be redeemed.
+    pub unsafe fn recall(&self) {
+        if let ReachableKind::Writable { memory, part, turn } = &self.kind {
+            memory.turns().recall(*part, *turn);
+        }
+    }
+
+    /// Something that tells, later, whether anybody in this process still uses the memory.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakReachable {
+        WeakReachable {
+            id: self.id(),
+            kind: match &self.kind {
+                ReachableKind::Frozen(data) => WeakKind::Frozen(Arc::downgrade(data)),
+                ReachableKind::Writable { memory, .. } => {
+                    WeakKind::Writable(Arc::downgrade(memory))
+                }
+            },
+        }
+    }
+}
+
+/// The file to send.
+impl AsFd for Reachable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            ReachableKind::Frozen(data) => data.as_fd(),
+            ReachableKind::Writable { memory, .. } => memory.as_fd(),
+        }
+    }
+}
+
+/// Watches whether a [`Reachable`]'s memory is still in use in this process.
+#[derive(Clone, Debug)]
+pub struct WeakReachable {
+    id: SegmentId,
+    kind: WeakKind,
+}
+
+#[derive(Clone, Debug)]
+enum WeakKind {
+    Frozen(Weak<FrozenData>),
+    Writable(Weak<Writable>),
+}
+
+impl WeakReachable {
+    /// The identity that handles name it by.
+    #[must_use]
+    pub fn id(&self) -> SegmentId {
+        self.id
+    }
+
+    /// Whether nobody in this process holds the memory any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        match &self.kind {
+            WeakKind::Frozen(data) => data.strong_count() == 0,
+            WeakKind::Writable(memory) => memory.strong_count() == 0,
+        }
+    }
+}
+
+/// Runs `serialise` and gives, besides its result, the files that the values it serialised name.
+///
+/// Calls may nest; the inner one takes what it sees for itself.
+pub fn collect<R>(serialise: impl FnOnce() -> R) -> (R, Vec<Reachable>) {
+    let outer = COLLECTED.with(|cell| cell.replace(Some(Vec::new())));
+    // Restores the outer collection even when `serialise` panics.
+    struct Restore(Option<Vec<Reachable>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let outer = self.0.take();
+            COLLECTED.with(|cell| *cell.borrow_mut() = outer);
+        }
+    }
+    let restore = Restore(outer);
+    let result = serialise();
+    let files = COLLECTED.with(|cell| cell.take()).unwrap_or_default();
+    drop(restore);
+    (result, files)
+}
+
+/// Takes in a file that another process pushed; gives the identity that handles name it by.
+///
+/// The file is kept open, unmapped, until [`forget`].
+///
+/// # Errors
+///
+/// As [`Segment::attach`](crate::Segment::attach): the header is checked now, the seals when a
+/// handle is redeemed.
+pub fn offer(fd: OwnedFd) -> Result<SegmentId, Error> {
+    let id = crate::header::Header::read(fd.as_fd())?.id;
+    with_table(|table| table.arrived.insert(id, fd));
+    Ok(id)
+}
+
+/// Closes a file that was offered. Values already made from it live on.
+pub fn forget(id: SegmentId) {
+    with_table(|table| {
+        table.arrived.remove(&id);
+        table.frozen.retain(|_, data| data.strong_count() > 0);
+        table.writable.retain(|_, memory| memory.strong_count() > 0);
+    });
+}
+
+/// Whether the file of this identity was offered and not yet forgotten: whoever sent it has it, so
+/// it need not be sent back.
+#[must_use]
+pub fn was_offered(id: SegmentId) -> bool {
+    with_table(|table| table.arrived.contains_key(&id))
+}
+
+/// Sets what to call when a handle names a file that is not here: it should take in what waits in
+/// the process's socket ([`offer`]) and return at once. One for the whole process; the last wins.
+pub fn on_missing(receive: fn()) {
+    *ON_MISSING.write().unwrap_or_else(PoisonError::into_inner) = Some(receive);
+}
+
+/// Makes an array's handles redeemable in the process that made it.
+pub(crate) fn register(data: &Arc<FrozenData>) {
+    with_table(|table| {
+        table.frozen.retain(|_, data| data.strong_count() > 0);
+        table.frozen.insert(data.id(), Arc::downgrade(data))
+    });
+}
+
+pub(crate) fn register_writable(memory: &Arc<Writable>) {
+    with_table(|table| {
+        table.writable.retain(|_, memory| memory.strong_count() > 0);
+        table.writable.insert(memory.id(), Arc::downgrade(memory))
+    });
+}
+
+mod wire {
+    //! What a handle looks like as a serde value.
+
+    use super::*;
+    use crate::ShmSafe;
+    use crate::frozen::Frozen;
+    use crate::part::Part;
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    /// A view of frozen data: `start` in bytes, `len` in elements.
+    #[derive(Serialize, Deserialize)]
+    struct View {
+        id: SegmentId,
+        start: u64,
+        len: u64,
+    }
+
+    /// A part of an array: which one, and in which turn it was sent.
+    #[derive(Serialize, Deserialize)]
+    struct PartOf {
+        id: SegmentId,
+        index: u64,
+        turn: u64,
+    }
+
+    fn note(kind: ReachableKind) {
+        COLLECTED.with(|cell| {
+            if let Some(files) = cell.borrow_mut().as_mut() {
+                files.push(Reachable { kind });
+            }
+        });
+    }
+
+    /// Looks a handle's memory up; asks for what waits in the socket once if it is not there.
+    fn find<R>(id: SegmentId, look: impl Fn(&mut Table) -> Option<R>) -> Result<R, Error> {
+        if let Some(found) = with_table(&look) {
+            return Ok(found);
+        }
+        let receive = *ON_MISSING.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(receive) = receive {
+            receive();
+        }
+        with_table(look).ok_or(Error::NotReachable { id })
+    }
+
+    /// An id already in use here, or the file to map it from.
+    enum Found<M> {
+        Mapped(Arc<M>),
+        File(OwnedFd),
+    }
+
+    /// A number from a handle; one that no address can be lies outside of everything.
+    fn place(number: u64) -> usize {
+        usize::try_from(number).unwrap_or(usize::MAX)
+    }
+
+    fn file_of(table: &Table, id: SegmentId) -> Option<OwnedFd> {
+        table.arrived.get(&id).and_then(|fd| fd.try_clone().ok())
+    }
+
+    impl<T: ShmSafe + Copy> Serialize for Frozen<T> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if self.is_named() {
+                return Err(S::Error::custom(crate::Error::TravelsByName));
+            }
+            note(ReachableKind::Frozen(Arc::clone(self.data())));
+            View { id: self.id(), start: self.start() as u64, len: self.len() as u64 }
+                .serialize(serializer)
+        }
+    }
+
+    impl<'de, T: ShmSafe + Copy> Deserialize<'de> for Frozen<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let View { id, start, len } = View::deserialize(deserializer)?;
+            let found = find(id, |table| {
+                let mapped = table.frozen.get(&id).and_then(Weak::upgrade);
+                mapped.map(Found::Mapped).or_else(|| file_of(table, id).map(Found::File))
+            });
+            let data = match found.map_err(D::Error::custom)? {
+                Found::Mapped(data) => data,
+                Found::File(fd) => {
+                    let data = FrozenData::attach(fd).map_err(D::Error::custom)?;
+                    register(&data);
+                    data
+                }
+            };
+            Frozen::from_parts(data, place(start), place(len)).map_err(D::Error::custom)
+        }
+    }
+
+    impl<T: ShmSafe + Copy> Serialize for Part<T> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let turn = self.hand_over().map_err(S::Error::custom)?;
+            let (memory, part) = (Arc::clone(self.memory()), self.index());
+            note(ReachableKind::Writable { memory, part, turn });
+            PartOf { id: self.memory().id(), index: self.index() as u64, turn }
+                .serialize(serializer)
+        }
+    }
+
+    impl<'de, T: ShmSafe + Copy> Deserialize<'de> for Part<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let PartOf { id, index, turn } = PartOf::deserialize(deserializer)?;
+            let found = find(id, |table| {
+                let mapped = table.writable.get(&id).and_then(Weak::upgrade);
+                mapped.map(Found::Mapped).or_else(|| file_of(table, id).map(Found::File))
+            });
+            let memory = match found.map_err(D::Error::custom)? {
+                Found::Mapped(memory) => memory,
+                Found::File(fd) => {
+                    let memory = Writable::attach(fd).map_err(D::Error::custom)?;
+                    register_writable(&memory);
+                    memory
+                }
+            };
+            Part::redeem(&memory, place(index), turn).map_err(D::Error::custom)
+        }
+    }
+}

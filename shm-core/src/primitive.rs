@@ -1,0 +1,209 @@
+//! The shim between the algorithms and the machine: atomics, cells, spinning, and the two kernel
+//! services they lean on (futex queues and membarrier).
+//!
+//! This is the only file that knows of the model checker: under `cfg(loom)` the same names are
+//! loom's, the futex queue is a modelled one, and membarrier is "refused", so that both sides of
+//! an asymmetric barrier become sequentially consistent fences. Algorithms import from here and
+//! never mention either. It is public for the sibling crates only and no part of the stable API.
+
+pub use imp::*;
+
+#[cfg(not(loom))]
+mod imp {
+    pub use std::hint::spin_loop;
+    pub use std::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, compiler_fence, fence,
+    };
+    pub use std::thread::yield_now;
+
+    use std::sync::OnceLock;
+    use std::time::Duration;
+
+    use rustix::io::Errno;
+    use rustix::thread::futex::{self, Timespec};
+    use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
+
+    /// How often a waiter may look again before it parks, at most. A pause takes some tens of
+    /// nanoseconds, so that the whole is about what parking and being woken costs.
+    pub const SPIN_LIMIT: u32 = 1024;
+
+    /// Plain data that several threads or processes reach, one at a time by some protocol.
+    ///
+    /// Like [`std::cell::UnsafeCell`] (and of the same layout), but reached through closures, so
+    /// that a model checker sees every access.
+    #[repr(transparent)]
+    #[derive(Debug, Default)]
+    pub struct UnsafeCell<T: ?Sized>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        /// A cell holding `value`.
+        pub const fn new(value: T) -> Self {
+            UnsafeCell(std::cell::UnsafeCell::new(value))
+        }
+    }
+
+    impl<T: ?Sized> UnsafeCell<T> {
+        /// Lends the data for reading.
+        #[inline(always)]
+        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            f(self.0.get())
+        }
+
+        /// Lends the data for writing.
+        #[inline(always)]
+        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            f(self.0.get())
+        }
+    }
+
+    /// The kernel's queue of sleepers behind a futex word: nothing in user memory.
+    #[derive(Debug, Default)]
+    pub struct WaitQueue;
+
+    impl WaitQueue {
+        /// The queue of a new word.
+        pub const fn new() -> Self {
+            WaitQueue
+        }
+
+        /// `FUTEX_WAIT` (shared, so that it works across processes).
+        pub fn wait(
+            &self,
+            word: &AtomicU32,
+            expected: u32,
+            timeout: Option<Duration>,
+        ) -> Result<(), Errno> {
+            let timeout = timeout.map(|limit| Timespec {
+                tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: limit.subsec_nanos().into(),
+            });
+            futex::wait(word, futex::Flags::empty(), expected, timeout.as_ref())
+        }
+
+        /// `FUTEX_WAKE`; how many were woken.
+        pub fn wake(&self, word: &AtomicU32, count: u32) -> usize {
+            // An error would mean an address that is not mapped: then nobody sleeps there.
+            futex::wake(word, futex::Flags::empty(), count).unwrap_or(0)
+        }
+    }
+
+    /// Whether the machine has a single processor online, so that looking again is in vain. Not
+    /// what this thread may use: a peer may be kept on another processor.
+    pub fn one_processor() -> bool {
+        static ONE: OnceLock<bool> = OnceLock::new();
+        *ONE.get_or_init(|| {
+            // SAFETY: `sysconf` only reads a number.
+            unsafe { libc::sysconf(libc::_SC_NPROCESSORS_ONLN) == 1 }
+        })
+    }
+
+    /// Registers this process for expedited barriers of others; false if the kernel refuses.
+    pub fn membarrier_register() -> bool {
+        membarrier_query().contains_command(MembarrierCommand::GlobalExpedited)
+            && membarrier(MembarrierCommand::RegisterGlobalExpedited).is_ok()
+    }
+
+    /// A full barrier on every running thread of every registered process; false if refused.
+    pub fn membarrier_all() -> bool {
+        membarrier(MembarrierCommand::GlobalExpedited).is_ok()
+    }
+}
+
+#[cfg(loom)]
+mod imp {
+    pub use loom::hint::spin_loop;
+    pub use loom::sync::atomic::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    pub use loom::thread::yield_now;
+
+    use std::time::Duration;
+
+    use rustix::io::Errno;
+
+    /// A model looks no further by looking again: it explores what a second look would see.
+    pub const SPIN_LIMIT: u32 = 0;
+
+    /// loom's cell: concurrent access that no edge orders fails the model.
+    #[derive(Debug, Default)]
+    pub struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        /// A cell holding `value`.
+        pub fn new(value: T) -> Self {
+            UnsafeCell(loom::cell::UnsafeCell::new(value))
+        }
+
+        /// Lends the data for reading.
+        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+            self.0.with(f)
+        }
+
+        /// Lends the data for writing.
+        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+            self.0.with_mut(f)
+        }
+    }
+
+    /// In the model the compiler's barrier is the whole one (see [`membarrier_register`]).
+    pub fn compiler_fence(order: Ordering) {
+        fence(order);
+    }
+
+    /// The kernel's queue of sleepers: a bucket lock under which the word is compared. Time does
+    /// not pass in a model, so a sleep ends by a wake or never: a lost wake-up is a deadlock.
+    #[derive(Debug, Default)]
+    pub struct WaitQueue {
+        bucket: loom::sync::Mutex<()>,
+        sleepers: loom::sync::Condvar,
+    }
+
+    impl WaitQueue {
+        /// The queue of a new word.
+        pub fn new() -> Self {
+            Self::default()
+        }
+
+        /// Sleeps if `word` still holds `expected`.
+        pub fn wait(
+            &self,
+            word: &AtomicU32,
+            expected: u32,
+            _timeout: Option<Duration>,
+        ) -> Result<(), Errno> {
+            let bucket = self.bucket.lock().map_err(|_| Errno::DEADLK)?;
+            // SeqCst: the kernel compares after a full barrier.
+            if word.load(Ordering::SeqCst) != expected {
+                return Err(Errno::AGAIN);
+            }
+            let _bucket = self.sleepers.wait(bucket).map_err(|_| Errno::DEADLK)?;
+            Ok(())
+        }
+
+        /// Wakes sleepers: one, or all.
+        pub fn wake(&self, _word: &AtomicU32, count: u32) -> usize {
+            let Ok(_bucket) = self.bucket.lock() else { return 0 };
+            if count == 1 {
+                self.sleepers.notify_one();
+            } else {
+                self.sleepers.notify_all();
+            }
+            1
+        }
+    }
+
+    /// A model has as many processors as threads.
+    pub fn one_processor() -> bool {
+        false
+    }
+
+    /// Refused, so that both barriers are fences, which is what a model can see.
+    pub fn membarrier_register() -> bool {
+        false
+    }
+
+    /// Refused.
+    pub fn membarrier_all() -> bool {
+        false
+    }
+}

@@ -1,0 +1,267 @@
+//! Attaching to files that are not what they should be: an error that says so, never more.
+#![allow(clippy::unwrap_used)]
+
+use std::fs::File;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use proptest::prelude::*;
+use rustix::fs::{MemfdFlags, SealFlags};
+use shm_core::{Error, Frozen, Segment};
+
+const HEADER: usize = 80;
+const DATA_OFFSET: u64 = 65_536;
+/// Where the header's fields begin, in bytes.
+const FORMAT: usize = 8;
+const ENDIAN: usize = 12;
+const WIDTH: usize = 16;
+const KIND: usize = 20;
+const OFFSET: usize = 24;
+const SIZE: usize = 32;
+const TYPE_HASH: usize = 56;
+const ELEMENT: usize = 64;
+const SUM: usize = 72;
+
+type Header = [u8; HEADER];
+
+fn header_of(fd: impl AsFd) -> Header {
+    let mut header = [0; HEADER];
+    File::from(fd.as_fd().try_clone_to_owned().unwrap()).read_exact_at(&mut header, 0).unwrap();
+    header
+}
+
+fn plain() -> Header {
+    header_of(Segment::anonymous(1000).unwrap())
+}
+
+fn frozen() -> Header {
+    header_of(Frozen::copy_of(&[1.0f64; 10]).unwrap())
+}
+
+/// The header with other bytes at `at`, and the checksum that goes with them.
+fn with(mut header: Header, at: usize, bytes: &[u8]) -> Header {
+    header[at..at + bytes.len()].copy_from_slice(bytes);
+    let sum = header[..SUM].iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    header[SUM..].copy_from_slice(&sum.to_ne_bytes());
+    header
+}
+
+/// A memfd of `size` bytes that begins with `bytes`, sealed.
+fn file(bytes: &[u8], size: u64, seals: SealFlags) -> OwnedFd {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(rustix::fs::memfd_create("test", flags).unwrap());
+    file.set_len(size).unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    rustix::fs::fcntl_add_seals(&file, seals).unwrap();
+    file.into()
+}
+
+const ALL: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW);
+
+fn attach(header: &Header, size: u64) -> Error {
+    Segment::attach(file(header, size, SealFlags::SHRINK)).unwrap_err()
+}
+
+fn attach_frozen(header: &Header, size: u64) -> Error {
+    Frozen::<f64>::attach(file(header, size, ALL)).unwrap_err()
+}
+
+#[test]
+fn the_unchanged_header_is_accepted() {
+    Segment::attach(file(&plain(), DATA_OFFSET + 1000, SealFlags::SHRINK)).unwrap();
+    let array = Frozen::<f64>::attach(file(&frozen(), DATA_OFFSET + 80, ALL)).unwrap();
+    assert_eq!(array[..], [0.0; 10]);
+    let header = plain();
+    assert_eq!(with(header, 0, b"shm-core"), header, "the test's checksum is the crate's");
+}
+
+#[test]
+fn a_truncated_segment_says_how_long_it_is_and_should_be() {
+    for size in [0, 1, 79, 80, DATA_OFFSET, DATA_OFFSET + 999] {
+        let header = plain();
+        let begin = &header[..HEADER.min(size as usize)];
+        match Segment::attach(file(begin, size, SealFlags::SHRINK)) {
+            Err(Error::Truncated { file, .. }) => assert_eq!(file, size),
+            other => panic!("{size}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_foreign_file_is_called_foreign() {
+    let error = attach(&[7; HEADER], 100_000);
+    assert!(matches!(error, Error::NotASegment { .. }), "{error}");
+    let zeros = attach(&[0; HEADER], 100_000);
+    assert!(matches!(zeros, Error::NotASegment { .. }), "{zeros}");
+}
+
+#[test]
+fn another_build_is_told_what_differs() {
+    let newer = u32::from_ne_bytes(plain()[FORMAT..FORMAT + 4].try_into().unwrap()) + 1;
+    let cases = [
+        ("format version", FORMAT, newer.to_ne_bytes().to_vec()),
+        ("format version", FORMAT, (newer - 2).to_ne_bytes().to_vec()),
+        ("byte order mark", ENDIAN, 0x0403_0201u32.to_ne_bytes().to_vec()),
+        ("pointer width", WIDTH, 32u32.to_ne_bytes().to_vec()),
+        ("data offset", OFFSET, 4096u64.to_ne_bytes().to_vec()),
+    ];
+    for (property, at, bytes) in cases {
+        let error = attach(&with(plain(), at, &bytes), 100_000);
+        assert!(matches!(error, Error::Incompatible { what, .. } if what == property), "{error}");
+    }
+}
+
+#[test]
+fn a_header_that_contradicts_itself_is_corrupted() {
+    let unsummed = {
+        let mut header = plain();
+        header[SIZE] ^= 1;
+        header
+    };
+    let cases = [
+        unsummed,
+        with(plain(), KIND, &9u32.to_ne_bytes()),
+        with(plain(), SIZE, &0u64.to_ne_bytes()),
+        with(plain(), SIZE, &u64::MAX.to_ne_bytes()),
+        with(plain(), SIZE, &(i64::MAX as u64).to_ne_bytes()),
+        with(plain(), ELEMENT, &0u64.to_ne_bytes()),
+        with(plain(), ELEMENT, &7u64.to_ne_bytes()),
+    ];
+    for header in cases {
+        let error = attach(&header, 100_000);
+        assert!(matches!(error, Error::Corrupted { .. }), "{error}");
+    }
+}
+
+#[test]
+fn an_element_size_that_is_not_the_types_is_refused() {
+    // With the right type hash: 80 elements of 1 byte would become 80 elements of 8.
+    for element in [1u64, 2, 4, 16, 40, 80] {
+        let error = attach_frozen(&with(frozen(), ELEMENT, &element.to_ne_bytes()), 100_000);
+        assert!(matches!(error, Error::WrongType { .. }), "{element}: {error}");
+    }
+}
+
+#[test]
+fn elements_without_bytes_are_refused() {
+    assert!(matches!(Frozen::copy_of(&[[0u8; 0]; 5]), Err(Error::BadSize { .. })));
+    assert!(matches!(shm_core::Array::<[u64; 0]>::zeroed(5), Err(Error::BadSize { .. })));
+    let hash = <[u8; 0] as shm_core::ShmSafe>::LAYOUT.hash();
+    let header = with(with(frozen(), TYPE_HASH, &hash.to_ne_bytes()), ELEMENT, &1u64.to_ne_bytes());
+    let attached = Frozen::<[u8; 0]>::attach(file(&header, 100_000, ALL));
+    assert!(matches!(attached, Err(Error::WrongType { .. })), "{attached:?}");
+}
+
+#[test]
+fn plain_memory_is_not_an_array_nor_the_other_way_round() {
+    let error = attach(&frozen(), 100_000);
+    assert!(matches!(error, Error::WrongType { .. }), "{error}");
+    let error = attach_frozen(&plain(), 100_000);
+    assert!(matches!(error, Error::WrongType { .. }), "{error}");
+}
+
+#[test]
+fn a_file_that_could_still_shrink_is_refused() {
+    let error = Segment::attach(file(&plain(), 100_000, SealFlags::GROW)).unwrap_err();
+    assert!(matches!(error, Error::NotASegment { .. }), "{error}");
+    let disk = File::open(std::env::current_exe().unwrap()).unwrap();
+    let error = Segment::attach(disk.into()).unwrap_err();
+    assert!(matches!(error, Error::NotASegment { .. }), "{error}");
+}
+
+#[test]
+fn what_is_not_a_regular_file_is_refused_at_once() {
+    let (pipe, _writer) = rustix::pipe::pipe().unwrap();
+    let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+    let files: Vec<(&str, OwnedFd)> = vec![
+        ("a pipe", pipe),
+        ("a socket", socket.into()),
+        ("a directory", File::open("/").unwrap().into()),
+        ("a device", File::open("/dev/zero").unwrap().into()),
+    ];
+    for (what, fd) in files {
+        let error = Segment::attach(fd.try_clone().unwrap()).unwrap_err();
+        assert!(matches!(error, Error::NotASegment { .. }), "{what}: {error}");
+        let error = Frozen::<u8>::attach(fd).unwrap_err();
+        assert!(matches!(error, Error::NotASegment { .. }), "{what}: {error}");
+    }
+}
+
+#[test]
+fn a_huge_sparse_file_takes_no_memory_when_it_is_attached_to() {
+    // 256 MiB of holes, frozen; a hostile file could claim a terabyte.
+    let size = 256u64 << 20;
+    let header = with(frozen(), SIZE, &size.to_ne_bytes());
+    let fd = file(&header, DATA_OFFSET + size, ALL);
+    let blocks = || rustix::fs::fstat(&fd).unwrap().st_blocks;
+    let before = blocks();
+    match Frozen::<f64>::attach(fd.try_clone().unwrap()) {
+        Ok(array) => assert_eq!(array.len() as u64, size / 8),
+        Err(error) => assert!(matches!(error, Error::System { call: "mmap", .. }), "{error}"),
+    }
+    assert_eq!(blocks(), before);
+}
+
+#[test]
+fn a_file_larger_than_memory_can_address_is_an_error() {
+    let size = i64::MAX as u64 - 2 * DATA_OFFSET;
+    let header = with(plain(), SIZE, &size.to_ne_bytes());
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let file = File::from(rustix::fs::memfd_create("test", flags).unwrap());
+    file.write_all_at(&header, 0).unwrap();
+    file.set_len(DATA_OFFSET + size).unwrap();
+    rustix::fs::fcntl_add_seals(&file, SealFlags::SHRINK).unwrap();
+    let error = Segment::attach(file.into()).unwrap_err();
+    assert!(matches!(error, Error::System { call: "mmap", .. }), "{error}");
+}
+
+/// Whatever attaches must be readable from end to end.
+fn attach_and_touch(bytes: &[u8]) {
+    let size = DATA_OFFSET + 1000;
+    if let Ok(segment) = Segment::attach(file(bytes, size, SealFlags::SHRINK)) {
+        // SAFETY: within the segment, and only this thread knows of the file.
+        unsafe { segment.data().as_ptr().wrapping_add(segment.size() - 1).read() };
+    }
+    if let Ok(array) = Frozen::<f64>::attach(file(bytes, size, ALL)) {
+        assert!(array.iter().sum::<f64>().is_finite());
+    }
+    let fd = file(bytes, size, ALL);
+    if let Ok(id) = shm_core::handle::offer(fd) {
+        shm_core::handle::forget(id);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn random_headers_never_crash(bytes in prop::collection::vec(any::<u8>(), HEADER)) {
+        attach_and_touch(&bytes);
+    }
+
+    #[test]
+    fn mutated_headers_with_a_valid_checksum_never_crash(
+        array in any::<bool>(),
+        changes in prop::collection::vec((0usize..SUM, any::<u8>()), 1..6),
+    ) {
+        let mut header = if array { frozen() } else { plain() };
+        for (at, byte) in changes {
+            header = with(header, at, &[byte]);
+        }
+        attach_and_touch(&header);
+    }
+
+    #[test]
+    fn mutated_fields_with_a_valid_checksum_never_crash(
+        array in any::<bool>(),
+        at in prop::sample::select(vec![OFFSET, SIZE, 40, 48, TYPE_HASH, ELEMENT]),
+        value in prop_oneof![
+            any::<u64>(), 0u64..5000, Just(u64::MAX), Just(i64::MAX as u64), Just(1 << 63),
+        ],
+    ) {
+        let header = if array { frozen() } else { plain() };
+        attach_and_touch(&with(header, at, &value.to_ne_bytes()));
+    }
+}

@@ -1,0 +1,3 @@
+fn main() {
+    let _ = shm_core::Array::<String>::zeroed(1);
+}

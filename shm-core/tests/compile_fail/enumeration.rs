@@ -1,0 +1,10 @@
+use shm_core::ShmSafe;
+
+#[derive(Clone, Copy, ShmSafe)]
+#[repr(u8)]
+enum Side {
+    Buy,
+    Sell,
+}
+
+fn main() {}
