@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     let has = |flag: &str| flags.iter().any(|given| given == flag);
     let effort = if has("--long") { Effort::Long } else { Effort::Short };
     let mut failures = 0;
+    let (mut states, mut seconds, mut bytes) = (0, 0.0, 0);
     println!("| protocol | configuration | states | verdict | time |\n|---|---|---|---|---|");
     for case in models::all_cases() {
         let name = case.to_string();
@@ -25,6 +26,9 @@ fn main() -> ExitCode {
         match case.check() {
             Ok(report) => {
                 println!("{}", case.row(&report));
+                states += report.states;
+                seconds += report.elapsed.as_secs_f64();
+                bytes = bytes.max(report.bytes);
                 if has("--trace")
                     && let Some(found) = report.counterexample()
                 {
@@ -37,5 +41,10 @@ fn main() -> ExitCode {
             }
         }
     }
+    let rate = states as f64 / seconds;
+    println!(
+        "\n{states} states in {seconds:.1} s, {rate:.0} a second; at most {} MiB",
+        bytes >> 20
+    );
     if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

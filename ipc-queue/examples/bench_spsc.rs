@@ -112,9 +112,8 @@ fn cas_round_trip() -> Outcome<Sample> {
 }
 
 /// Nanoseconds an element, sent and received one by one.
-fn single<T: spsc::Element>(count: u64) -> Outcome<Sample> {
+fn single<T: spsc::Element>(value: T, count: u64) -> Outcome<Sample> {
     let (mut producer, mut consumer) = spsc::channel::<T>(1024)?;
-    let value = T::zeroed();
     together(
         count,
         move || {
@@ -133,19 +132,19 @@ fn single<T: spsc::Element>(count: u64) -> Outcome<Sample> {
 }
 
 /// Nanoseconds an element, sent from and received into slices of `N`: one copy a side.
-fn batched<T: spsc::Element, const N: usize>(count: u64) -> Outcome<Sample> {
+fn batched<T: spsc::Element, const N: usize>(value: T, count: u64) -> Outcome<Sample> {
     let (mut producer, mut consumer) = spsc::channel::<T>(4096.min(1024 * N))?;
     together(
         count,
         move || {
-            let batch = [T::zeroed(); N];
+            let batch = [value; N];
             for _ in 0..count / N as u64 {
                 producer.send_slice(&batch)?;
             }
             Ok(())
         },
         move || {
-            let mut batch = [T::zeroed(); N];
+            let mut batch = [value; N];
             let mut left = count / N as u64 * N as u64;
             while left > 0 {
                 left -= consumer.recv_slice(&mut batch)? as u64;
@@ -294,11 +293,11 @@ fn main() -> Outcome<()> {
         shm_core::barrier::mode()
     );
     row("compare-and-swap round trip", "ns", rounds, true, cas_round_trip)?;
-    row("spsc 8 B, one by one", "ns", rounds, true, || single::<u64>(200_000))?;
-    row("spsc 8 B, batches of 64", "ns", rounds, true, || batched::<u64, 64>(1_000_000))?;
-    row("spsc 64 B, one by one", "ns", rounds, true, || single::<[u64; 8]>(50_000))?;
-    row("spsc 1 KiB, one by one", "ns", rounds, true, || single::<[u64; 128]>(10_000))?;
-    row("spsc 1 KiB, slices of 1", "ns", rounds, true, || batched::<[u64; 128], 1>(10_000))?;
+    row("spsc 8 B, one by one", "ns", rounds, true, || single(0u64, 200_000))?;
+    row("spsc 8 B, batches of 64", "ns", rounds, true, || batched::<_, 64>(0u64, 1_000_000))?;
+    row("spsc 64 B, one by one", "ns", rounds, true, || single([0u64; 8], 50_000))?;
+    row("spsc 1 KiB, one by one", "ns", rounds, true, || single([0u64; 128], 10_000))?;
+    row("spsc 1 KiB, slices of 1", "ns", rounds, true, || batched::<_, 1>([0u64; 128], 10_000))?;
     row("spsc round trip, awake", "ns", rounds, true, || round_trip(5_000, true))?;
     row("pipe, pieces of 1 KiB", "GB/s", rounds, true, || stream(1 << 10, 100 << 20))?;
     row("pipe, pieces of 64 KiB", "GB/s", rounds, true, || stream(1 << 16, 400 << 20))?;

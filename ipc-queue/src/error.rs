@@ -64,10 +64,11 @@ pub enum Error {
         /// What was asked for.
         expected: &'static str,
     },
-    /// The queue's elements are of another size or alignment.
+    /// The queue's elements are of another size, alignment or structure.
     #[error(
-        "the queue's elements have {found_size} bytes (alignment {found_align}), the type asked for \
-         has {size} ({align}); attach with the type that it was created with"
+        "the queue's elements ({found_size} bytes, alignment {found_align}) are of another type than \
+         the one asked for ({size} bytes, alignment {align}); attach with the type that it was \
+         created with, field by field"
     )]
     ElementType {
         /// Size in the queue, in bytes.

@@ -8,8 +8,8 @@
 
 use std::ptr::NonNull;
 
-use shm_core::Segment;
 use shm_core::primitive::{AtomicU32, AtomicU64, Ordering};
+use shm_core::{Segment, ShmSafe};
 
 use crate::Error;
 use crate::place::place;
@@ -46,13 +46,21 @@ pub(crate) struct Unit {
     pub(crate) kind: Kind,
     pub(crate) size: usize,
     pub(crate) align: usize,
+    /// Structural hash of the element type.
+    pub(crate) hash: u64,
 }
 
 impl Unit {
-    pub(crate) const BYTE: Unit = Unit { kind: Kind::Bytes, size: 1, align: 1 };
+    pub(crate) const BYTE: Unit =
+        Unit { kind: Kind::Bytes, size: 1, align: 1, hash: u8::LAYOUT.hash() };
 
-    pub(crate) fn of<T>() -> Unit {
-        Unit { kind: Kind::Typed, size: size_of::<T>(), align: align_of::<T>() }
+    pub(crate) fn of<T: ShmSafe>() -> Unit {
+        Unit {
+            kind: Kind::Typed,
+            size: size_of::<T>(),
+            align: align_of::<T>(),
+            hash: T::LAYOUT.hash(),
+        }
     }
 }
 
@@ -67,6 +75,7 @@ struct Preamble {
     unit_size: AtomicU32,
     unit_align: AtomicU32,
     capacity: AtomicU64,
+    unit_hash: AtomicU64,
 }
 
 const SHARED_AT: usize = 128;
@@ -133,10 +142,13 @@ impl Mapped {
         // SAFETY: in bounds, aligned (`ALIGN` divides `SHARED_AT`), and nobody looks at it before
         // the magic number is there.
         unsafe { shared.write(Shared::default()) };
+        // Relaxed here and below: published by the Release that follows.
         preamble.version.store(VERSION, Ordering::Relaxed);
         preamble.kind.store(unit.kind as u32, Ordering::Relaxed);
         preamble.unit_size.store(unit.size as u32, Ordering::Relaxed);
         preamble.unit_align.store(unit.align as u32, Ordering::Relaxed);
+        preamble.unit_hash.store(unit.hash, Ordering::Relaxed);
+        // Relaxed: as above.
         preamble.capacity.store(capacity as u64, Ordering::Relaxed);
         // Release: all of the above comes before; pairs with the Acquire in `open`.
         preamble.magic.store(MAGIC, Ordering::Release);
@@ -152,7 +164,7 @@ impl Mapped {
                 expected: Kind::name(unit.kind as u32),
             });
         }
-        if (found.size, found.align) != (unit.size, unit.align) {
+        if (found.size, found.align, found.hash) != (unit.size, unit.align, unit.hash) {
             return Err(Error::ElementType {
                 found_size: found.size,
                 found_align: found.align,
@@ -222,6 +234,7 @@ struct Found {
     kind: u32,
     size: usize,
     align: usize,
+    hash: u64,
     capacity: usize,
 }
 
@@ -231,14 +244,18 @@ impl Found {
         if preamble.magic.load(Ordering::Acquire) != MAGIC {
             return Err(Error::NotAQueue(offset));
         }
+        // Relaxed here and below: after the Acquire above.
         let version = preamble.version.load(Ordering::Relaxed);
         if version != VERSION {
             return Err(Error::Version { found: version, expected: VERSION });
         }
+        // Relaxed: after the Acquire above.
         let found = Found {
             kind: preamble.kind.load(Ordering::Relaxed),
+            // Relaxed: after the Acquire above.
             size: preamble.unit_size.load(Ordering::Relaxed) as usize,
             align: preamble.unit_align.load(Ordering::Relaxed) as usize,
+            hash: preamble.unit_hash.load(Ordering::Relaxed),
             capacity: usize::try_from(preamble.capacity.load(Ordering::Relaxed))
                 .map_err(|_| Error::Corrupted("the capacity is larger than memory"))?,
         };

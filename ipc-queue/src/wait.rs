@@ -71,6 +71,7 @@ pub struct SideStats {
 impl Counters {
     pub(crate) fn read(&self) -> SideStats {
         SideStats {
+            // Relaxed: counts to show, each by itself.
             spins: self.spins.load(Relaxed),
             parks: self.parks.load(Relaxed),
             wakes: self.wakes.load(Relaxed),

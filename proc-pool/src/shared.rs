@@ -43,12 +43,13 @@ pub(crate) struct Shared {
 pub(crate) struct PidCell(AtomicU32);
 
 impl PidCell {
-    // Relaxed throughout: a number to show; the keeper alone decides who is alive.
+    // Relaxed, here and in `set`: a number to show; the keeper alone decides who is alive.
     pub fn get(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
     }
 
     pub fn set(&self, pid: u32) {
+        // Relaxed: as above.
         self.0.store(pid, Ordering::Relaxed);
     }
 }

@@ -61,6 +61,7 @@ pub fn mode() -> Mode {
 
 #[cold]
 fn find_mode() -> Mode {
+    // Relaxed: the same answer whoever asks; nothing else hangs on it.
     if membarrier_register() {
         MODE.store(ASYMMETRIC, Relaxed);
         Mode::Asymmetric

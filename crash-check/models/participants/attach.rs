@@ -45,6 +45,7 @@ impl Participants {
                 });
             }
         }
+        self.v1_lock(s, p, out);
     }
 
     pub(super) fn a2_lock(&self, s: &State, p: usize, out: &mut Successors<'_, State>) {
@@ -61,12 +62,8 @@ impl Participants {
 
     pub(super) fn a3_raise(&self, _: &State, p: usize, out: &mut Successors<'_, State>) {
         out.step(p, "A3 raise the roster", |n| {
-            let mark = n.actors[p].index + 1;
-            if n.roster < mark {
-                n.roster = mark;
-                n.actors.iter_mut().for_each(|actor| actor.roster_news = true);
-                n.actors[p].raised = self.drops(Broken::RosterWakeByRaiserOnly);
-            }
+            let raised = raise(n, p);
+            n.actors[p].raised = raised && self.drops(Broken::RosterWakeByRaiserOnly);
             self.attach_on(n, p, At::A3Raise);
         });
     }
@@ -111,6 +108,10 @@ impl Participants {
     /// Attached and awake: it may use the structure, park, or detach.
     pub(super) fn run(&self, s: &State, p: usize, out: &mut Successors<'_, State>) {
         let a = &s.actors[p];
+        if Some(a.index) == self.reserve() {
+            self.v6_leave(s, p, out);
+            return;
+        }
         let holds = s.cell.is_some_and(|(_, owner)| owner == p as u8);
         if s.cell.is_none() && a.uses > 0 {
             out.step(p, "claim the structure's cell", |n| {
@@ -121,18 +122,26 @@ impl Participants {
         if holds {
             out.step(p, "release the structure's cell", |n| n.cell = None);
         }
+        self.go_to_park(p, out);
+        if self.config.may_detach[p] && !holds {
+            self.begin_detach(p, out);
+        }
+    }
+
+    pub(super) fn go_to_park(&self, p: usize, out: &mut Successors<'_, State>) {
         out.step(p, "goes to park", |n| {
             n.actors[p].look_again = false;
             n.actors[p].at = At::W1Bell;
         });
-        if self.config.may_detach[p] && !holds {
-            out.step(p, "begins to detach", |n| {
-                let ring_first = n.actors[p].look_again && !self.drops(Broken::NoRingBeforeDetach);
-                n.actors[p].look_again = false;
-                n.actors[p].ringing = 0;
-                n.actors[p].at = if ring_first { At::D0RingAll } else { At::D1Generation };
-            });
-        }
+    }
+
+    pub(super) fn begin_detach(&self, p: usize, out: &mut Successors<'_, State>) {
+        out.step(p, "begins to detach", |n| {
+            let ring_first = n.actors[p].look_again && !self.drops(Broken::NoRingBeforeDetach);
+            n.actors[p].look_again = false;
+            n.actors[p].ringing = 0;
+            n.actors[p].at = if ring_first { At::D0RingAll } else { At::D1Generation };
+        });
     }
 
     pub(super) fn d0_ring_all(&self, s: &State, p: usize, out: &mut Successors<'_, State>) {
@@ -194,7 +203,18 @@ pub(super) fn bump(n: &mut State, i: usize) {
     n.lines[i].generation = (n.lines[i].generation + 1) % P as u8;
 }
 
-fn outside(actor: &mut Actor) {
+/// Raises the roster to the index of `p`; says whether it had to.
+pub(super) fn raise(n: &mut State, p: usize) -> bool {
+    let mark = n.actors[p].index + 1;
+    let raises = n.roster < mark;
+    if raises {
+        n.roster = mark;
+        n.actors.iter_mut().for_each(|actor| actor.roster_news = true);
+    }
+    raises
+}
+
+pub(super) fn outside(actor: &mut Actor) {
     actor.index = 0;
     actor.raised = false;
     actor.at = At::Outside;

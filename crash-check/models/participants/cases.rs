@@ -42,6 +42,7 @@ fn correct() -> Vec<Case> {
 fn broken() -> Vec<Case> {
     let mut cases = attach_and_park();
     cases.extend(recovery());
+    cases.extend(reserve());
     cases.extend(kept_by_argument());
     cases
 }
@@ -97,6 +98,8 @@ fn recovery() -> Vec<Case> {
     let c = Config::new;
     let fails = |name, config, rule, effort| case(name, config, &[rule]).effort(effort);
     let recoverer_dies = one_dead().deaths(1, 0).only(&[1], &[]);
+    let stale_newcomer =
+        Config { newcomers: 1, ..stale_proof().deaths(1, 0).only(&[0], &[]).detach(&[1]) };
     vec![
         fails("2a i2 d1 k1", c(2, 0, 2).deaths(1, 1), StampIsProof, Effort::Small),
         fails("stale proof", stale_proof(), NoSecondProof, Effort::Small),
@@ -107,6 +110,8 @@ fn recovery() -> Vec<Case> {
             ClaimLeftStanding,
             Effort::Short,
         ),
+        case("stale proof 1n d1 D1", stale_newcomer, &[]).effort(Effort::Long),
+        fails("stale proof 1n d1 D1", stale_newcomer, NoGenerationAtDetach, Effort::Short),
         fails(
             "1 dead 2a i3 k1",
             one_dead().deaths(0, 1).only(&[], &[1]),
@@ -132,6 +137,28 @@ fn recovery() -> Vec<Case> {
     ]
 }
 
+/// A newcomer finds every index dead: without a reserve, and with one.
+fn reserve() -> Vec<Case> {
+    use Broken::*;
+    let all_die = Config::new(1, 1, 1).deaths(1, 0).only(&[0], &[]);
+    let detaching = Config::new(1, 1, 1).deaths(2, 1).reserve().detaching();
+    let two = Config::new(1, 2, 1).deaths(2, 0).reserve();
+    let three = Config::new(2, 2, 2).dead(1).deaths(2, 1).reserve().cell(&[]);
+    vec![
+        case("1a 1n i1 d1, no reserve", all_die, &[]).without("a reserve"),
+        case("1a 1n i1+1 d1", all_die.reserve(), &[]),
+        case("1a 1n i1+1 d2 k1 D", detaching, &[]).effort(Effort::Short),
+        case("1a 1n i1+1 d2 k1 D", detaching, &[ReserveWithoutTimeout]).effort(Effort::Short),
+        case("1a 2n i1+1 d2", two, &[]).effort(Effort::Short),
+        case("1a 2n i1+1 d2 k1", Config { keeper_deaths: 1, ..two }, &[]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d2 k1", three, &[]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d2 k1", three, &[ReserveTakenFromTheLiving]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d2 k1", three, &[ReserveWithoutGeneration])
+            .effort(Effort::Long)
+            .expect(Expect::NotCaught),
+    ]
+}
+
 /// Rules without which nothing was found to fail: each is covered by another one.
 fn kept_by_argument() -> Vec<Case> {
     use Broken::*;
@@ -152,10 +179,5 @@ fn kept_by_argument() -> Vec<Case> {
         kept("1 dead 2a i3 d1", recoverer_dies, GenerationAfterRing),
         kept("1 dead 2a 1n i3 d1 D3", reused, GenerationBeforeByte),
         kept("1 dead 2a 1n i3 d1 D3", reused, GenerationAfterRing),
-        kept(
-            "stale proof 1n d1 D1",
-            Config { newcomers: 1, ..stale_proof().deaths(1, 0).only(&[0], &[]).detach(&[1]) },
-            NoGenerationAtDetach,
-        ),
     ]
 }

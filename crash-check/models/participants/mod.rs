@@ -20,11 +20,14 @@
 //! Death is three kernel events (see [`Process`]); a keeper may also die alone, its process living
 //! on. The step counter stands for the thread that holds the armed word: when the keeper dies, its
 //! wait ends with it, and another thread of the process is woken by private means and goes on.
+//!
+//! Beyond the table: the *reserve*, for a newcomer that finds every index dead (module `reserve`).
 
 mod attach;
 mod cases;
 mod park;
 mod recover;
+mod reserve;
 mod rules;
 
 pub use cases::cases;
@@ -76,6 +79,13 @@ pub enum At {
     A4Wake,
     A5Arm,
     A5Unlock,
+    V2Look,
+    V2Byte,
+    V2Generation,
+    V3Generation,
+    V4Raise,
+    V4Wake,
+    V5Arm,
     Running,
     W1Bell,
     W2Roster,
@@ -261,6 +271,13 @@ impl Model for Participants {
                 At::A4Wake => self.a4_wake(s, p, out),
                 At::A5Arm => self.a5_arm(s, p, out),
                 At::A5Unlock => self.a5_unlock(s, p, out),
+                At::V2Look => self.v2_look(s, p, out),
+                At::V2Byte => self.v2_byte(s, p, out),
+                At::V2Generation => self.v2_generation(s, p, out),
+                At::V3Generation => self.v3_generation(s, p, out),
+                At::V4Raise => self.v4_raise(s, p, out),
+                At::V4Wake => self.v4_wake(s, p, out),
+                At::V5Arm => self.v5_arm(s, p, out),
                 At::Running => self.run(s, p, out),
                 At::W1Bell => self.w1_read_bell(s, p, out),
                 At::W2Roster => self.w2_read_roster(s, p, out),

@@ -96,9 +96,12 @@ impl Participants {
 
     /// Awake again: scan once more before anything else.
     pub(super) fn w5_return(&self, s: &State, p: usize, out: &mut Successors<'_, State>) {
+        let on_reserve = Some(s.actors[p].index) == self.reserve();
+        let bounded = s.actors[p].look_again && !self.drops(Broken::NoTimeout)
+            || on_reserve && !self.drops(Broken::ReserveWithoutTimeout);
         if s.queues.was_woken(p) {
             out.step(p, "W5 returns from waitv; reads roster", |n| self.leave_wait(n, p));
-        } else if s.actors[p].look_again && !self.drops(Broken::NoTimeout) {
+        } else if bounded {
             out.step(p, "W5 bounded re-check; reads roster", |n| self.leave_wait(n, p));
         }
     }
@@ -131,7 +134,7 @@ impl Participants {
     }
 }
 
-fn begin_scan(n: &mut State, p: usize, leaving: bool) {
+pub(super) fn begin_scan(n: &mut State, p: usize, leaving: bool) {
     n.actors[p].roster_news = false;
     n.actors[p].mark = n.roster;
     n.actors[p].cursor = 0;

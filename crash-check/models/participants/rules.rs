@@ -58,6 +58,12 @@ pub enum Broken {
     OnlyArmedRung,
     /// R9 leaves out R.
     NotRingingItself,
+    /// V2: the reserve's word is taken from whoever has claimed it.
+    ReserveTakenFromTheLiving,
+    /// V6: the holder of the reserve sleeps without a time-out.
+    ReserveWithoutTimeout,
+    /// No V3.
+    ReserveWithoutGeneration,
 }
 
 /// Who is there, and what may happen to whom.
@@ -76,6 +82,8 @@ pub struct Config {
     pub attaches: u8,
     /// Indices in use.
     pub indices: usize,
+    /// One more index is kept in reserve.
+    pub reserve: bool,
     /// Kills still to come.
     pub deaths: u8,
     /// Deaths of a keeper alone.
@@ -100,6 +108,7 @@ impl Config {
             newcomers,
             attaches: 1,
             indices,
+            reserve: false,
             deaths: 0,
             keeper_deaths: 0,
             may_detach: [false; P],
@@ -119,6 +128,12 @@ impl Config {
     /// The first `dead` of those attached are dead, stamped and gone at the start.
     pub fn dead(mut self, dead: usize) -> Self {
         self.dead = dead;
+        self
+    }
+
+    /// One more index is kept in reserve.
+    pub fn reserve(mut self) -> Self {
+        self.reserve = true;
         self
     }
 
@@ -230,10 +245,28 @@ impl Participants {
         if parked && unrecovered {
             return Err("lost death: a dead one is not recovered, and a live one sleeps".into());
         }
+        self.newcomers_get_in(s)?;
         for (p, a) in s.actors.iter().enumerate() {
             if !a.process.is_killed() && !matches!(a.at, At::Parked | At::Outside) {
                 return Err(format!("T{p} is stuck at {:?}", a.at));
             }
+        }
+        Ok(())
+    }
+}
+
+impl Participants {
+    /// A newcomer may be refused while all indices are alive, not because of the dead.
+    fn newcomers_get_in(&self, s: &State) -> Result<(), String> {
+        let lives = |a: &&Actor| !a.process.is_killed();
+        let mut living = s.actors.iter().filter(lives);
+        let ordinary = &s.lines[..self.config.indices];
+        let dead = ordinary.iter().any(|line| line.life != Life::Free && owner_is_gone(s, line));
+        if dead && living.clone().any(|a| a.at == At::Outside && a.attaches > 0) {
+            return Err("a newcomer waits for ever: every index is dead".into());
+        }
+        if living.any(|a| a.at == At::Parked && Some(a.index) == self.reserve()) {
+            return Err("a newcomer sleeps on the reserve".into());
         }
         Ok(())
     }

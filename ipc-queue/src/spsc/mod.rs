@@ -11,7 +11,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Elements are plain data ([`bytemuck::Pod`]: no pointers, no padding, every bit pattern valid),
+//! Elements are plain data ([`ShmSafe`]: no pointers, no padding, every bit pattern valid),
 //! copied in and out. Between processes, one side makes the ring in a [`Segment`] with [`create`],
 //! each attaches to its side with [`attach_producer`] or [`attach_consumer`]; an attach checks
 //! everything that it finds there and refuses by name what does not fit.
@@ -62,8 +62,7 @@ mod consumer;
 mod producer;
 pub(crate) mod slots;
 
-use bytemuck::Pod;
-use shm_core::Segment;
+use shm_core::{Segment, ShmSafe};
 
 use crate::Error;
 use crate::ends::{RecvEnd, SendEnd};
@@ -75,9 +74,9 @@ pub use producer::Producer;
 
 /// What a typed ring carries: plain data without pointers, padding or invalid bit patterns, that
 /// may change threads. Implemented for every type that qualifies.
-pub trait Element: Pod + Send {}
+pub trait Element: ShmSafe + Copy {}
 
-impl<T: Pod + Send> Element for T {}
+impl<T: ShmSafe + Copy> Element for T {}
 
 /// A ring for at least `capacity` elements (rounded up to a power of two) in a segment of its own,
 /// for two threads. For processes see [`create`].

@@ -196,7 +196,9 @@ mod tests {
 
     #[test]
     fn charts_share_one_vertical_scale() {
-        let html = report();
+        let mut half = two_halves();
+        half.peak.as_mut().unwrap().total /= 2;
+        let html = Report::new("").timeline("a", half).timeline("b", two_halves()).to_html();
         let top = "<span style=\"bottom:100.00%\">48 MiB</span>";
         assert_eq!(html.matches(top).count(), 2);
     }

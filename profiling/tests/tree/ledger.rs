@@ -1,6 +1,7 @@
 //! Single samples of trees whose memory is known.
 
 use std::fs::OpenOptions;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use profiling::{Error, Ledger, ProcessState, Snapshot};
@@ -56,6 +57,10 @@ fn a_segment_mapped_by_nine_processes_counts_once() {
     assert!(snapshot.total() < 16 * MIB + 9 * SMALL, "{}", snapshot.total());
     assert!(snapshot.resident_sum() > 9 * 16 * MIB, "{}", snapshot.resident_sum());
     assert_eq!(ledger.quick().total() / MIB, snapshot.total() / MIB);
+    root.tell("kill 7");
+    let segment = &ledger.quick().segments[0];
+    assert_eq!((segment.mapped_by.len(), segment.resident), (8, 16 * MIB));
+    assert!(!segment.mapped_by.contains(&children[7]));
 }
 
 #[test]
@@ -183,6 +188,18 @@ fn pages_shared_since_a_fork_count_once_and_their_copies_apart() {
     assert!(ended < before + SMALL, "{ended} {before}");
 }
 
+/// Lets the reader of a FIFO go on, even when the test fails.
+struct OpenedAtLast<'a>(&'a Path);
+
+impl Drop for OpenedAtLast<'_> {
+    fn drop(&mut self) {
+        // Opening for writing alone waits until the reader is there; if the test failed it may
+        // never come.
+        let failed = std::thread::panicking();
+        drop(OpenOptions::new().read(failed).write(true).open(self.0));
+    }
+}
+
 #[test]
 fn a_child_between_spawn_and_exec_is_not_charged_its_parents_memory() {
     let folder = tempfile::tempdir().unwrap();
@@ -193,11 +210,12 @@ fn a_child_between_spawn_and_exec_is_not_charged_its_parents_memory() {
     let mut ledger = Ledger::of(root.pid()).unwrap();
     let before = ledger.full().total();
     root.tell(&format!("spawn-stuck {}", fifo.display()));
+    let release = OpenedAtLast(&fifo);
     let quick = quick_until(&mut ledger, |snapshot| snapshot.processes.len() == 2);
     let full = ledger.full();
     let child = full.processes.last().unwrap();
     let borrowed = (child.borrows_parent, child.resident() > 32 * MIB);
-    drop(OpenOptions::new().write(true).open(&fifo).unwrap()); // lets it go on, whatever was seen
+    drop(release);
     assert_eq!(borrowed, (true, true));
     assert!(quick.total() < before + SMALL, "{} {before}", quick.total());
     assert!(full.total() < before + SMALL, "{} {before}", full.total());
@@ -223,10 +241,9 @@ fn a_zombie_is_shown_and_has_no_memory() {
     let mut ledger = Ledger::of(root.pid()).unwrap();
     ledger.full();
     root.tell("kill-unreaped 0");
-    let is_dead =
-        |snapshot: &Snapshot| process(snapshot, children[0]).state == ProcessState::Zombie;
-    let snapshot = quick_until(&mut ledger, is_dead);
+    let snapshot = ledger.quick();
     let zombie = process(&snapshot, children[0]);
+    assert_eq!(zombie.state, ProcessState::Zombie);
     assert_eq!((zombie.charged(), zombie.resident()), (0, 0));
     root.tell("kill 0");
 }

@@ -13,6 +13,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use memmap2::MmapMut;
 use profiling::{Ledger, Sampler};
+use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 const IS_CHILD: &str = "PROFILING_TEST_CHILD";
 const PAGE: usize = 4096;
@@ -72,6 +73,16 @@ impl Load {
     }
 }
 
+impl Load {
+    /// Kills it and leaves it a zombie.
+    fn kill_unreaped(&mut self) {
+        self.child.kill().unwrap();
+        let pid = Pid::from_child(&self.child);
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        rustix::process::waitid(WaitId::Pid(pid), options).unwrap();
+    }
+}
+
 impl Drop for Load {
     fn drop(&mut self) {
         drop(self.input.take()); // the end of its input tells it, and its children, to end
@@ -119,7 +130,7 @@ impl Worker {
             }
             ["kill", index] => self.children[index.parse::<usize>().unwrap()].kill(),
             ["kill-unreaped", index] => {
-                self.children[index.parse::<usize>().unwrap()].child.kill().unwrap();
+                self.children[index.parse::<usize>().unwrap()].kill_unreaped();
             }
             ["churn", count] => churn(count.parse().unwrap()),
             ["fork"] => self.forked = Some(Forked::new(self.private.last_mut())),
@@ -193,6 +204,8 @@ fn fork_while_sampling() -> String {
     let pid = unsafe { libc::fork() };
     assert!(pid >= 0);
     if pid == 0 {
+        // SAFETY: has no preconditions; a child that hangs is to die, and the test to fail.
+        unsafe { libc::alarm(10) };
         sampler.mark("not ours");
         sampler.sample_now();
         let samples = sampler.stop().samples.len();

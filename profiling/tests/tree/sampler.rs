@@ -56,8 +56,10 @@ fn a_killed_process_keeps_its_last_sample_in_the_record() {
     sampler.label(child, "worker 1");
     root.tell("to 0 private 8388608");
     sampler.sample_now();
+    root.tell("kill-unreaped 0");
+    sampler.sample_now(); // a zombie
     root.tell("kill 0");
-    sampler.sample_now();
+    sampler.sample_now(); // gone
     let timeline = sampler.stop();
     let record = timeline.processes.iter().find(|record| record.last.pid == child).unwrap();
     assert!(record.ended);
