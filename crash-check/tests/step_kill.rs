@@ -4,6 +4,7 @@
 //! load of the same word; Relaxed words have one writer, or are guarded by another word.
 #![cfg(feature = "step")]
 
+use std::os::fd::FromRawFd;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::time::{Duration, Instant};
 
@@ -291,4 +292,23 @@ fn a_structure_spread_over_two_files_is_seen_whole() {
     run(true).assert_clean();
     assert_eq!(run(true).images, 3);
     assert!(run(false).failure().is_some());
+}
+
+#[test]
+fn a_file_that_the_structure_made_is_stepped_as_it_is() {
+    // SAFETY: the name is a C string that outlives the call.
+    let raw = unsafe { libc::memfd_create(c"mine".as_ptr(), libc::MFD_CLOEXEC) };
+    assert!(raw >= 0);
+    // SAFETY: the descriptor was just made, and is nobody else's.
+    let file = unsafe { std::fs::File::from_raw_fd(raw) };
+    file.set_len(8192).unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, &[3], 5000).unwrap();
+    let report = Scenario::new("own file")
+        .region_of(file)
+        .operation(|r| _ = r.u8_at(5000).fetch_add(1, AcqRel))
+        .validate(|r| matches!(r.u8_at(5000).load(Acquire), 3 | 4).then_some(()).ok_or("zeroed"))
+        .run()
+        .unwrap();
+    report.assert_clean();
+    assert_eq!(report.images, 2, "{report}");
 }

@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 
 use super::sys;
 
-/// An anonymous file and a mapping of all of it; gone when dropped.
+/// A file and a mapping of all of it; unmapped and closed when dropped.
 #[derive(Debug)]
 pub(super) struct Memory {
     base: NonNull<u8>,
@@ -23,7 +23,17 @@ unsafe impl Sync for Memory {}
 impl Memory {
     /// Maps a fresh file of `len` zero bytes.
     pub(super) fn new(len: usize) -> io::Result<Memory> {
-        let fd = sys::memfd(c"crash-check", len)?;
+        Memory::map(sys::memfd(c"crash-check", len)?, len)
+    }
+
+    /// Maps all of a file that is there already.
+    pub(super) fn of(fd: BorrowedFd<'_>) -> io::Result<Memory> {
+        let (len, ..) = sys::file_len(fd)?;
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Memory::map(fd.try_clone_to_owned()?, len)
+    }
+
+    fn map(fd: OwnedFd, len: usize) -> io::Result<Memory> {
         let base = sys::map(fd.as_fd(), len)?;
         Ok(Memory { base, len, fd })
     }

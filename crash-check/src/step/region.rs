@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
@@ -10,7 +10,26 @@ use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use super::deaths::Deaths;
 use super::memory::Memory;
 
-/// Shared memory, mapped at one address in every process of a run, zeroed at the start.
+/// Where the bytes of a region come from.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// A fresh file of so many zero bytes.
+    Fresh(usize),
+    /// A file that the structure made.
+    Given(OwnedFd),
+}
+
+impl Source {
+    fn map(&self) -> io::Result<Memory> {
+        match self {
+            Source::Fresh(len) => Memory::new(*len),
+            Source::Given(fd) => Memory::of(fd.as_fd()),
+        }
+    }
+}
+
+/// Shared memory, mapped at one address in every process of a run. Zeroed at the start, unless it
+/// is a file of the structure's own ([`Scenario::region_of`](super::Scenario::region_of)).
 ///
 /// Reach it through [`as_ptr`](Region::as_ptr), through the atomic views
 /// ([`u32_at`](Region::u32_at) and its like), or, for a structure that maps files itself, through
@@ -40,19 +59,19 @@ impl Region {
     ///
     /// What `memfd_create(2)` or `mmap(2)` said; `InvalidInput` when `len` is zero.
     pub fn new(len: usize) -> io::Result<Region> {
-        Region::with_others(len, &[])
+        Region::of(&Source::Fresh(len), &[])
     }
 
-    /// One region of several files, each of its own length.
-    pub(super) fn with_others(len: usize, others: &[usize]) -> io::Result<Region> {
+    /// One region of one or several files.
+    pub(super) fn of(first: &Source, others: &[Source]) -> io::Result<Region> {
         let deaths = Arc::new(Deaths::new()?);
-        let one = |len: usize, others| {
+        let one = |source: &Source, others| {
             let deaths = deaths.clone();
-            Memory::new(len).map(|memory| Region { memory, others, deaths })
+            source.map().map(|memory| Region { memory, others, deaths })
         };
         let others: io::Result<Vec<Region>> =
-            others.iter().map(|len| one(*len, Vec::new())).collect();
-        one(len, others?)
+            others.iter().map(|source| one(source, Vec::new())).collect();
+        one(first, others?)
     }
 
     /// The first byte. The same address in every process of the run.

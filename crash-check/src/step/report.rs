@@ -86,7 +86,12 @@ impl Report {
         }
     }
 
-    /// For tests: prints the row.
+    /// Prints the row as JSON behind the mark `kill-row: `, for tools that read a test's output.
+    pub fn print_row(&self) {
+        println!("kill-row: {}", self.to_json());
+    }
+
+    /// For tests: prints the row, for people and for tools.
     ///
     /// # Panics
     ///
@@ -94,6 +99,7 @@ impl Report {
     #[track_caller]
     pub fn assert_clean(&self) {
         println!("{self}");
+        self.print_row();
         if let Some(failure) = self.failure() {
             panic!("{failure}");
         }

@@ -1,13 +1,14 @@
 //! The description of a run: a region, an operation, a recovery, an invariant.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::error::StepError;
 use super::interleave::Interleaving;
 use super::liveness::{Liveness, RobustList};
 use super::marker::Edge;
-use super::region::Region;
+use super::region::{Region, Source};
 use super::report::Report;
 use super::session;
 
@@ -80,8 +81,8 @@ impl<E: fmt::Display> Outcome for Result<(), E> {
 pub struct Scenario {
     pub(super) name: String,
     pub(super) state: String,
-    pub(super) region_len: usize,
-    pub(super) other_lens: Vec<usize>,
+    pub(super) memory: Source,
+    pub(super) others: Vec<Source>,
     pub(super) init: Option<Body>,
     pub(super) operation: Option<Job>,
     pub(super) against: Option<Job>,
@@ -105,8 +106,8 @@ impl Scenario {
         Scenario {
             name: name.into(),
             state: String::new(),
-            region_len: 4096,
-            other_lens: Vec::new(),
+            memory: Source::Fresh(4096),
+            others: Vec::new(),
             init: None,
             operation: None,
             against: None,
@@ -135,7 +136,16 @@ impl Scenario {
     /// of it; beyond, only those whose instruction touches it or calls the kernel.
     #[must_use]
     pub fn region(mut self, bytes: usize) -> Scenario {
-        self.region_len = bytes;
+        self.memory = Source::Fresh(bytes);
+        self
+    }
+
+    /// A file that the structure made itself, in place of a fresh one: a `memfd`, say, with the
+    /// structure in it already, so that `init` may be left out. The region is all of the file, and
+    /// is written to; survivors on a copy find theirs under [`Region::fd`], not under a name.
+    #[must_use]
+    pub fn region_of(mut self, file: impl Into<OwnedFd>) -> Scenario {
+        self.memory = Source::Given(file.into());
         self
     }
 
@@ -143,7 +153,14 @@ impl Scenario {
     /// several. In an image, and in a failure's changed words, the files follow one another.
     #[must_use]
     pub fn another_file(mut self, bytes: usize) -> Scenario {
-        self.other_lens.push(bytes);
+        self.others.push(Source::Fresh(bytes));
+        self
+    }
+
+    /// One more file that the structure made itself, as [`region_of`](Scenario::region_of).
+    #[must_use]
+    pub fn another_file_of(mut self, file: impl Into<OwnedFd>) -> Scenario {
+        self.others.push(Source::Given(file.into()));
         self
     }
 
@@ -371,7 +388,7 @@ impl fmt::Debug for Scenario {
         f.debug_struct("Scenario")
             .field("name", &self.name)
             .field("state", &self.state)
-            .field("region_len", &self.region_len)
+            .field("memory", &self.memory)
             .field("liveness", &self.liveness)
             .finish_non_exhaustive()
     }

@@ -69,8 +69,7 @@ pub(super) fn drive(
     scenario: &Scenario,
     work: impl Fn(&Region) -> Result<Outcome, StepError>,
 ) -> Result<Outcome, StepError> {
-    let region = Region::with_others(scenario.region_len, &scenario.other_lens)
-        .during("memfd_create or mmap")?;
+    let region = Region::of(&scenario.memory, &scenario.others).during("memfd_create or mmap")?;
     let handover = Region::new(BYTES + OUTCOME_LEN).during("memfd_create or mmap")?;
     for _ in 0..ATTEMPTS {
         let mut session = Child::spawn(|_| session(&handover, &region, &work)).during("fork")?;
