@@ -16,8 +16,8 @@ pub fn refused(output: &Output, words: &str) {
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> String {
     let path = folder.join(name);
-    std::fs::write(&path, bytes).unwrap();
-    path.to_str().unwrap().to_owned()
+    std::fs::write(&path, bytes).expect("a test file");
+    path.to_str().expect("a plain path").to_owned()
 }
 
 /// A version 1.0 header as numpy writes it.
