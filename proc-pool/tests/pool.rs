@@ -84,7 +84,7 @@ fn map_gives_results_in_the_order_of_the_inputs() {
 #[proc_pool::test]
 fn a_task_is_still_a_function() {
     assert_eq!(add(2, 3), 5);
-    nothing();
+    let () = nothing();
 }
 
 #[proc_pool::test]
