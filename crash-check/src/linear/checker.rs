@@ -72,7 +72,7 @@ impl<S: Specification> Checker<S> {
     /// The history is not well-formed: [`Error::Overlap`], [`Error::ReturnWithoutInvoke`],
     /// [`Error::ActsAfterCrash`], [`Error::RecoverWithoutCrash`].
     pub fn check(&self, history: &History<S::Op, S::Ret>) -> Result<Verdict<S::Op, S::Ret>, Error> {
-        let parsed = parse(history, usize::MAX)?;
+        let parsed = parse(history)?;
         let keys: BTreeSet<u64> = parsed.calls.iter().map(|call| self.spec.key(&call.op)).collect();
         let mut purse = Purse::from(self.budget);
         let mut orders = Vec::new();
@@ -81,7 +81,8 @@ impl<S: Specification> Checker<S> {
             match self.check_key(&parsed, key, &mut purse) {
                 KeyVerdict::Holds(order) => orders.push(order),
                 KeyVerdict::Fails => {
-                    let violation = explain(&self.spec, self.condition, self.budget, history, key)?;
+                    let violation =
+                        explain(&self.spec, self.condition, self.budget, history, &parsed, key);
                     return Ok(Verdict::Violated(Box::new(violation)));
                 }
                 // Another key may still break the condition for certain.

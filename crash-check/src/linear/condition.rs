@@ -114,6 +114,21 @@ pub(super) fn intervals<S: Specification>(
     all
 }
 
+/// What the first `length` events say: operations that had not returned by then need not have
+/// taken effect; if they have, they returned what they returned later.
+pub(super) fn truncate<Op: Clone, Ret: Clone>(
+    all: &[Interval<Op, Ret>],
+    length: usize,
+) -> Vec<Interval<Op, Ret>> {
+    let begun = all.partition_point(|interval| interval.invoked < length);
+    let mut prefix = all[..begun].to_vec();
+    for interval in &mut prefix {
+        interval.required &= interval.returned.unwrap_or(interval.until) < length;
+        interval.not_after.retain(|&later| later < begun);
+    }
+    prefix
+}
+
 fn of_call<Op: Clone, Ret: Clone>(condition: Condition, call: &Call<Op, Ret>) -> Interval<Op, Ret> {
     let (until, required) = condition.bound(call);
     Interval {

@@ -170,14 +170,13 @@ struct Progress {
     interrupted: bool,
 }
 
-/// Takes the first `length` events apart, and refuses what is not well-formed.
+/// Takes a history apart, and refuses what is not well-formed.
 pub(super) fn parse<Op: Clone, Ret: Clone>(
     history: &History<Op, Ret>,
-    length: usize,
 ) -> Result<Parsed<Op, Ret>, Error> {
     let mut parsed = Parsed { calls: Vec::new(), deaths: Vec::new() };
     let mut processes: BTreeMap<Process, Progress> = BTreeMap::new();
-    for (index, event) in history.events.iter().take(length).enumerate() {
+    for (index, event) in history.events.iter().enumerate() {
         let at = processes.entry(event.process()).or_default();
         parsed.accept(at, index, event)?;
     }

@@ -15,8 +15,8 @@ use super::search::{Outcome, Purse, search};
 use std::collections::BTreeMap;
 
 /// What one trial of the second kind may spend, and all trials together.
-const TRIAL: Purse = Purse { steps: 20_000, configurations: 5_000 };
-const TRIALS_STEPS: u64 = 200_000;
+const TRIAL: Purse = Purse { steps: 5_000, configurations: 2_000 };
+const TRIALS_STEPS: u64 = 50_000;
 
 /// Operations that are dropped or kept together.
 type Unit = Vec<usize>;

@@ -2,11 +2,11 @@
 
 use super::chart::Chart;
 use super::checker::Budget;
-use super::condition::{Interval, NEVER_TOO_LATE, intervals};
-use super::history::{Parsed, parse};
+use super::condition::{Interval, NEVER_TOO_LATE, intervals, truncate};
+use super::history::{Death, Parsed};
 use super::minimise::{minimise, restrict};
 use super::search::{Outcome, Purse, search};
-use super::{Condition, Error, Event, History, Specification};
+use super::{Condition, Event, History, Specification};
 use std::fmt;
 
 /// A history that breaks its condition: what can not be explained, and the smallest picture of it.
@@ -127,11 +127,12 @@ pub(super) fn explain<S: Specification>(
     condition: Condition,
     budget: Budget,
     history: &History<S::Op, S::Ret>,
+    parsed: &Parsed<S::Op, S::Ret>,
     key: u64,
-) -> Result<Violation<S::Op, S::Ret>, Error> {
-    let prefix = shortest_bad_prefix(spec, condition, budget, history, key)?;
-    let parsed = parse(history, prefix.bad)?;
-    let all = intervals(spec, condition, &parsed, key);
+) -> Violation<S::Op, S::Ret> {
+    let all = intervals(spec, condition, parsed, key);
+    let prefix = shortest_bad_prefix(spec, budget, &all, history.events().len());
+    let all = truncate(&all, prefix.bad);
     let minimal = minimise(spec, &all, Purse::from(budget));
     let mut drawn = minimal.essential;
     let lawful = restrict(&all, &minimal.lawful, &[]);
@@ -153,7 +154,9 @@ pub(super) fn explain<S: Specification>(
         drawn.extend(blocked_at);
         drawn[place..].rotate_right(1);
     }
-    Ok(Violation {
+    let died = parsed.deaths.iter().filter(|death| death.crashed < prefix.bad);
+    let deaths: Vec<Death> = died.cloned().collect();
+    Violation {
         condition,
         key,
         prefix,
@@ -161,9 +164,9 @@ pub(super) fn explain<S: Specification>(
         pending: drawn.iter().filter_map(|&index| bound(condition, &all[index])).collect(),
         undrawn: all.iter().filter(|interval| !interval.of_death).count()
             - drawn.iter().filter(|&&index| !all[index].of_death).count(),
-        minimal: drawn_history(history, &parsed, &all, &drawn),
-        chart: Chart::new(&parsed.deaths, &all, &drawn, &positions, blocked_at),
-    })
+        minimal: drawn_history(history, parsed, &all, &drawn, prefix.bad),
+        chart: Chart::new(&deaths, &all, &drawn, &positions, blocked_at),
+    }
 }
 
 impl Blocked {
@@ -226,24 +229,20 @@ fn bound<Op: fmt::Debug, Ret: fmt::Debug>(
 /// that can not be decided counts as good; then `good` says less than is true.
 fn shortest_bad_prefix<S: Specification>(
     spec: &S,
-    condition: Condition,
     budget: Budget,
-    history: &History<S::Op, S::Ret>,
-    key: u64,
-) -> Result<Prefix, Error> {
-    let total = history.events().len();
+    all: &[Interval<S::Op, S::Ret>],
+    total: usize,
+) -> Prefix {
     let (mut low, mut bad, mut good) = (0, total, 0);
     while low + 1 < bad {
         let middle = low.midpoint(bad);
-        let parsed = parse(history, middle)?;
-        let intervals = intervals(spec, condition, &parsed, key);
-        match search(spec, &intervals, &mut Purse::from(budget)) {
+        match search(spec, &truncate(all, middle), &mut Purse::from(budget)) {
             Outcome::Stuck(_) => bad = middle,
             Outcome::Found(_) => (low, good) = (middle, middle),
             Outcome::Exhausted(_) => low = middle,
         }
     }
-    Ok(Prefix { bad, good, total })
+    Prefix { bad, good, total }
 }
 
 /// The events of the drawn operations, and the deaths of their processes.
@@ -252,6 +251,7 @@ fn drawn_history<Op: Clone, Ret: Clone>(
     parsed: &Parsed<Op, Ret>,
     all: &[Interval<Op, Ret>],
     drawn: &[usize],
+    length: usize,
 ) -> History<Op, Ret> {
     let intervals = || drawn.iter().map(|&index| &all[index]);
     let mut events: Vec<usize> = intervals()
@@ -259,7 +259,7 @@ fn drawn_history<Op: Clone, Ret: Clone>(
         .flat_map(|interval| [Some(interval.invoked), interval.returned])
         .flatten()
         .collect();
-    for death in &parsed.deaths {
+    for death in parsed.deaths.iter().filter(|death| death.crashed < length) {
         if intervals().any(|interval| interval.process == death.process) {
             events.extend([Some(death.crashed), death.recovered].into_iter().flatten());
         }

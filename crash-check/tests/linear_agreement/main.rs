@@ -7,10 +7,12 @@ mod brute;
 mod simulate;
 
 use crash_check::linear::spec::{
-    Bag, Counter, CounterOp, ItemOp, Keyed, Mutex, MutexOp, Queue, Register, RegisterOp, Semaphore,
-    SemaphoreOp, Stack,
+    Bag, Counter, CounterOp, ItemOp, ItemRet, Keyed, Mutex, MutexOp, Queue, Register, RegisterOp,
+    Semaphore, SemaphoreOp, Stack,
 };
-use crash_check::linear::{Checker, Condition, Event, History, Specification, Verdict};
+use crash_check::linear::{
+    Checker, Condition, Event, History, Item, Process, Specification, Verdict,
+};
 use proptest::prelude::*;
 use simulate::{Simulation, script};
 
@@ -19,6 +21,54 @@ const SMALL: usize = 6;
 
 fn items(code: u64) -> ItemOp {
     if code.is_multiple_of(2) { ItemOp::Push(code / 2 % 5) } else { ItemOp::Pop }
+}
+
+/// Items that hardly ever repeat: only of those is an order implied.
+fn distinct(code: u64) -> ItemOp {
+    if code.is_multiple_of(2) { ItemOp::Push(code / 2 % 10_000) } else { ItemOp::Pop }
+}
+
+/// A specification without its implied order.
+#[derive(Debug, Clone)]
+struct Blind<S>(S);
+
+impl<S: Specification> Specification for Blind<S> {
+    type State = S::State;
+    type Op = S::Op;
+    type Ret = S::Ret;
+    fn init(&self) -> S::State {
+        self.0.init()
+    }
+    fn step(&self, state: &S::State, by: Process, op: &S::Op) -> Vec<(S::State, S::Ret)> {
+        self.0.step(state, by, op)
+    }
+    fn item(&self, op: &S::Op, ret: Option<&S::Ret>) -> Item {
+        self.0.item(op, ret)
+    }
+}
+
+/// The same verdict, and the same prefix, with and without the implied order.
+fn order_changes_nothing<S>(
+    spec: S,
+    steps: &[simulate::Step],
+    seed: u64,
+) -> Result<(), TestCaseError>
+where
+    S: Specification<Op = ItemOp, Ret = ItemRet> + Clone,
+{
+    let good = Simulation::new(&spec, distinct).run(steps, 14);
+    for history in [shuffle_returns(&good, seed), good] {
+        for condition in Condition::ALL {
+            let seeing = Checker::new(spec.clone(), condition).check(&history).unwrap();
+            let blind = Checker::new(Blind(spec.clone()), condition).check(&history).unwrap();
+            prop_assert_eq!(seeing.holds(), blind.holds(), "{:?} {:#?}", condition, history);
+            let prefix = |verdict: &Verdict<ItemOp, ItemRet>| {
+                verdict.violation().map(|violation| violation.linearizable_prefix())
+            };
+            prop_assert_eq!(prefix(&seeing), prefix(&blind), "{:?} {:#?}", condition, history);
+        }
+    }
+    Ok(())
 }
 
 fn register(code: u64) -> RegisterOp {
@@ -116,6 +166,11 @@ proptest! {
     }
 
     #[test]
+    fn queues_of_distinct_items_agree_with_the_definition(steps in script(40), seed: u64) {
+        agree_on(Queue::unbounded(), distinct, &steps, seed)?;
+    }
+
+    #[test]
     fn stacks_agree_with_the_definition(steps in script(30), seed: u64) {
         agree_on(Stack::unbounded(), items, &steps, seed)?;
     }
@@ -149,5 +204,24 @@ proptest! {
     #[test]
     fn splitting_by_key_changes_no_verdict(steps in script(30), seed: u64) {
         agree_on(Keyed(Register), keyed, &steps, seed)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_the_pops_of_a_queue_imply_changes_no_verdict(steps in script(70), seed: u64) {
+        order_changes_nothing(Queue::unbounded(), &steps, seed)?;
+    }
+
+    #[test]
+    fn what_the_pops_of_a_bounded_queue_imply_changes_no_verdict(steps in script(70), seed: u64) {
+        order_changes_nothing(Queue::bounded(3), &steps, seed)?;
+    }
+
+    #[test]
+    fn what_the_pops_of_a_stack_imply_changes_no_verdict(steps in script(70), seed: u64) {
+        order_changes_nothing(Stack::unbounded(), &steps, seed)?;
     }
 }

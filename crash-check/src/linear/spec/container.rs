@@ -133,7 +133,7 @@ impl Specification for Queue {
     }
 
     fn implied_order(&self, calls: &[Seen<'_, ItemOp, ItemRet>]) -> Vec<(usize, usize)> {
-        order::fifo(calls)
+        order::fifo(calls, self.capacity)
     }
 
     fn item(&self, op: &ItemOp, ret: Option<&ItemRet>) -> Item {
