@@ -141,6 +141,11 @@ fn agree<S: Specification + Clone>(
         if let Verdict::Violated(violation) = verdict {
             prop_assert!(violation.to_string().contains("no order explains"));
             prop_assert!(violation.to_svg().ends_with("</svg>\n"));
+            // What is drawn fails on its own; only this bound may be set by what is not drawn.
+            if condition != Condition::Persistent {
+                let alone = brute::holds(spec, condition, violation.minimal());
+                prop_assert!(!alone, "{:?} {:#?}\n{}", condition, history, violation);
+            }
         }
     }
     Ok(())
