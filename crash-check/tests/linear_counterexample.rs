@@ -5,7 +5,7 @@
 use crash_check::linear::spec::{
     Counter, CounterOp, ItemOp, ItemOp::*, ItemRet, ItemRet::*, Queue,
 };
-use crash_check::linear::{Checker, Condition, History, Specification, Violation};
+use crash_check::linear::{Checker, Condition, Event, History, Process, Specification, Violation};
 
 fn violation<S: Specification>(
     spec: S,
@@ -43,6 +43,22 @@ fn an_item_delivered_twice_is_shown_with_its_push_and_nothing_else() {
     assert_eq!(found.minimal(), &minimal, "{found}");
     assert_eq!(found.allowed(), ["Empty"]);
     assert_eq!(found.linearizable_prefix(), 209);
+}
+
+/// The first refusal is right, the second is not: without the items both would look wrong.
+#[test]
+fn a_false_refusal_is_shown_and_not_a_right_one() {
+    let mut history = History::new();
+    history.call(0, Push(1), Pushed).call(0, Push(2), Pushed).call(1, Push(3), Full);
+    history.call(0, Pop, Popped(1)).call(1, Push(4), Full);
+    let found = violation(Queue::bounded(2), Condition::Linearizable, &history);
+    assert!(found.to_string().contains("no order explains P1 Push(4) -> Full"), "{found}");
+    let last = found.minimal().events().iter().rev().nth(1);
+    assert_eq!(last, Some(&Event::Invoke(Process(1), Push(4))), "{found}");
+    assert_eq!(found.allowed(), ["Pushed"]);
+    // That there was room is seen by the pop, so it is drawn.
+    let pop = Event::Return(Process(0), Popped(1));
+    assert!(found.minimal().events().contains(&pop), "{found}");
 }
 
 #[test]

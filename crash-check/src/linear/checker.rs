@@ -2,7 +2,7 @@
 
 use super::condition::intervals;
 use super::history::{Parsed, parse};
-use super::search::{Outcome, Purse, search};
+use super::search::{Outcome, Remaining, search};
 use super::violation::explain;
 use super::{Condition, Error, History, Process, Specification, Violation};
 use std::collections::BTreeSet;
@@ -19,10 +19,10 @@ pub struct Budget {
 }
 
 impl Default for Budget {
-    /// Twenty million steps, four million configurations: seconds to a minute, and some hundred
-    /// megabytes where states are small.
+    /// Twenty million steps, half a million configurations: seconds, and some hundred megabytes
+    /// where a state is some hundred bytes. Give less where states are large.
     fn default() -> Self {
-        Self { steps: 20_000_000, configurations: 4_000_000 }
+        Self { steps: 20_000_000, configurations: 500_000 }
     }
 }
 
@@ -74,11 +74,11 @@ impl<S: Specification> Checker<S> {
     pub fn check(&self, history: &History<S::Op, S::Ret>) -> Result<Verdict<S::Op, S::Ret>, Error> {
         let parsed = parse(history)?;
         let keys: BTreeSet<u64> = parsed.calls.iter().map(|call| self.spec.key(&call.op)).collect();
-        let mut purse = Purse::from(self.budget);
+        let mut remaining = Remaining::from(self.budget);
         let mut orders = Vec::new();
         let mut undecided = None;
         for key in keys {
-            match self.check_key(&parsed, key, &mut purse) {
+            match self.check_key(&parsed, key, &mut remaining) {
                 KeyVerdict::Holds(order) => orders.push(order),
                 KeyVerdict::Fails => {
                     let violation =
@@ -112,9 +112,14 @@ impl<S: Specification> Checker<S> {
         }
     }
 
-    fn check_key(&self, parsed: &Parsed<S::Op, S::Ret>, key: u64, purse: &mut Purse) -> KeyVerdict {
+    fn check_key(
+        &self,
+        parsed: &Parsed<S::Op, S::Ret>,
+        key: u64,
+        remaining: &mut Remaining,
+    ) -> KeyVerdict {
         let intervals = intervals(&self.spec, self.condition, parsed, key);
-        match search(&self.spec, &intervals, purse) {
+        match search(&self.spec, &intervals, remaining) {
             Outcome::Found(order) => KeyVerdict::Holds(Linearization {
                 key,
                 invocations: order.iter().map(|&index| intervals[index].invoked).collect(),

@@ -11,11 +11,11 @@
 
 use super::Specification;
 use super::condition::{Interval, NEVER_TOO_LATE};
-use super::search::{Outcome, Purse, search};
+use super::search::{Outcome, Remaining, search};
 use std::collections::BTreeMap;
 
 /// What one trial of the second kind may spend, and all trials together.
-const TRIAL: Purse = Purse { steps: 5_000, configurations: 2_000 };
+const TRIAL: Remaining = Remaining { steps: 5_000, configurations: 2_000 };
 const TRIALS_STEPS: u64 = 50_000;
 
 /// Operations that are dropped or kept together.
@@ -34,11 +34,11 @@ pub(super) struct Minimal {
 pub(super) fn minimise<S: Specification>(
     spec: &S,
     all: &[Interval<S::Op, S::Ret>],
-    mut purse: Purse,
+    mut remaining: Remaining,
 ) -> Minimal {
     let mut kept: Vec<usize> = (0..all.len()).collect();
     let mut fails = |kept: &[usize]| {
-        matches!(search(spec, &restrict(all, kept, &[]), &mut purse), Outcome::Stuck(_))
+        matches!(search(spec, &restrict(all, kept, &[]), &mut remaining), Outcome::Stuck(_))
     };
     kept = drop_units(kept, |kept| observations(spec, all, kept), &mut fails);
     kept = drop_units(kept, |kept| items(spec, all, kept), &mut fails);
@@ -48,7 +48,7 @@ pub(super) fn minimise<S: Specification>(
     let essential = drop_units(kept, |kept| groups(spec, all, kept), &mut |kept| {
         let dropped: Vec<usize> =
             lawful.iter().copied().filter(|index| kept.binary_search(index).is_err()).collect();
-        let mut trial = Purse { steps: TRIAL.steps.min(left), ..TRIAL };
+        let mut trial = Remaining { steps: TRIAL.steps.min(left), ..TRIAL };
         let before = trial.steps;
         let outcome = search(spec, &restrict(all, &lawful, &dropped), &mut trial);
         left -= before - trial.steps;

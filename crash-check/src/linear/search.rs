@@ -42,12 +42,12 @@ pub(super) struct Stuck<State> {
 
 /// What is left to spend, over all searches of one check.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Purse {
+pub(super) struct Remaining {
     pub steps: u64,
     pub configurations: u64,
 }
 
-impl From<Budget> for Purse {
+impl From<Budget> for Remaining {
     fn from(budget: Budget) -> Self {
         Self { steps: budget.steps, configurations: budget.configurations }
     }
@@ -70,7 +70,7 @@ struct Level<State> {
 pub(super) fn search<S: Specification>(
     spec: &S,
     intervals: &[Interval<S::Op, S::Ret>],
-    purse: &mut Purse,
+    remaining: &mut Remaining,
 ) -> Outcome<S::State> {
     Search {
         spec,
@@ -81,7 +81,7 @@ pub(super) fn search<S: Specification>(
         cache: HashSet::new(),
         furthest: None,
     }
-    .run(purse)
+    .run(remaining)
 }
 
 struct Search<'a, S: Specification> {
@@ -96,7 +96,7 @@ struct Search<'a, S: Specification> {
 }
 
 impl<S: Specification> Search<'_, S> {
-    fn run(mut self, purse: &mut Purse) -> Outcome<S::State> {
+    fn run(mut self, remaining: &mut Remaining) -> Outcome<S::State> {
         self.enter(self.spec.init(), None);
         while let Some(level) = self.levels.last_mut() {
             if level.chosen.is_none() && self.taken.is_complete() {
@@ -104,7 +104,7 @@ impl<S: Specification> Search<'_, S> {
             }
             if let Some(state) = level.outcomes.next() {
                 let frontier = level.frontier;
-                match self.visit(state, frontier, purse) {
+                match self.visit(state, frontier, remaining) {
                     Ok(()) => continue,
                     Err(spent) => return Outcome::Exhausted(spent),
                 }
@@ -116,10 +116,10 @@ impl<S: Specification> Search<'_, S> {
                 self.leave();
                 continue;
             }
-            if purse.steps == 0 {
+            if remaining.steps == 0 {
                 return Outcome::Exhausted("steps of the specification");
             }
-            purse.steps -= 1;
+            remaining.steps -= 1;
             self.choose();
         }
         match self.furthest {
@@ -134,16 +134,16 @@ impl<S: Specification> Search<'_, S> {
         &mut self,
         state: S::State,
         frontier: usize,
-        purse: &mut Purse,
+        remaining: &mut Remaining,
     ) -> Result<(), &'static str> {
         let entry = (self.taken.key(), state);
         if self.cache.contains(&entry) {
             return Ok(());
         }
-        if purse.configurations == 0 {
+        if remaining.configurations == 0 {
             return Err("configurations");
         }
-        purse.configurations -= 1;
+        remaining.configurations -= 1;
         let state = entry.1.clone();
         self.cache.insert(entry);
         let chosen = self.levels.last_mut().and_then(|level| {

@@ -5,7 +5,7 @@ use super::checker::Budget;
 use super::condition::{Interval, NEVER_TOO_LATE, intervals, truncate};
 use super::history::{Death, Parsed};
 use super::minimise::{minimise, restrict};
-use super::search::{Outcome, Purse, search};
+use super::search::{Outcome, Remaining, search};
 use super::{Condition, Event, History, Specification};
 use std::fmt;
 
@@ -133,11 +133,11 @@ pub(super) fn explain<S: Specification>(
     let all = intervals(spec, condition, parsed, key);
     let prefix = shortest_bad_prefix(spec, budget, &all, history.events().len());
     let all = truncate(&all, prefix.bad);
-    let minimal = minimise(spec, &all, Purse::from(budget));
+    let minimal = minimise(spec, &all, Remaining::from(budget));
     let mut drawn = minimal.essential;
     let lawful = restrict(&all, &minimal.lawful, &[]);
     // It failed before within the same budget, so it fails again.
-    let stuck = match search(spec, &lawful, &mut Purse::from(budget)) {
+    let stuck = match search(spec, &lawful, &mut Remaining::from(budget)) {
         Outcome::Stuck(stuck) => Some(stuck),
         _ => None,
     };
@@ -236,7 +236,7 @@ fn shortest_bad_prefix<S: Specification>(
     let (mut low, mut bad, mut good) = (0, total, 0);
     while low + 1 < bad {
         let middle = low.midpoint(bad);
-        match search(spec, &truncate(all, middle), &mut Purse::from(budget)) {
+        match search(spec, &truncate(all, middle), &mut Remaining::from(budget)) {
             Outcome::Stuck(_) => bad = middle,
             Outcome::Found(_) => (low, good) = (middle, middle),
             Outcome::Exhausted(_) => low = middle,

@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Clock {
     /// `CLOCK_MONOTONIC`: the same for all threads, cores and processes of one time namespace,
-    /// about 25 ns a stamp, and no shared store, so that recording makes no synchronization
-    /// between threads that the structure lacks. Equal stamps count as overlapping.
+    /// and no shared store, so that recording makes no synchronization between threads that the
+    /// structure lacks. Equal stamps count as overlapping.
     #[default]
     Monotonic,
     /// A shared counter: a total order without ties, hence the clock of scripted schedules, where
-    /// one thread plays all processes. Under real concurrency it passes one cache line around
-    /// (some 50 ns a stamp when contended) and is itself a release and acquire between any two
-    /// events, which can hide a missing one in the structure.
+    /// one thread plays all processes. Under real concurrency it passes one cache line around and
+    /// is itself a release and acquire between any two events, which can hide a missing one in
+    /// the structure.
     Counter,
 }
 
