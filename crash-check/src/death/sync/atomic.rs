@@ -379,8 +379,7 @@ impl AtomicBool {
         success: Ordering,
         failure: Ordering,
     ) -> Result<bool, bool> {
-        let result =
-            self.0.compare_exchange(u8::from(expected), u8::from(new), success, failure);
+        let result = self.0.compare_exchange(u8::from(expected), u8::from(new), success, failure);
         result.map(|old| old != 0).map_err(|found| found != 0)
     }
 }

@@ -39,8 +39,9 @@ impl<T> UnsafeCell<T> {
         if run::turn() == Turn::Muted {
             return self.with_copy(|copy| f(copy.cast_const()));
         }
-        self.watched.with(|_| ());
+        // Noted first: loom may find a race here.
         run::log(|me| Event::bare(me, Action::ReadCell).at(at));
+        self.watched.with(|_| ());
         f(self.data.get().cast_const())
     }
 
@@ -51,8 +52,8 @@ impl<T> UnsafeCell<T> {
         if run::turn() == Turn::Muted {
             return self.with_copy(f);
         }
-        self.watched.with_mut(|_| ());
         run::log(|me| Event::bare(me, Action::WriteCell).at(at));
+        self.watched.with_mut(|_| ());
         f(self.data.get())
     }
 
