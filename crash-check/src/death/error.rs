@@ -52,7 +52,7 @@ impl Error {
 }
 
 /// One failing execution: under which schedule, with what message, and what every thread did.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Failure {
     /// The faults under which it happened; give its text to [`Model::replay`](super::Model::replay).
     pub schedule: Schedule,
@@ -64,6 +64,13 @@ pub struct Failure {
     pub execution: usize,
     /// Every operation of the failing execution in the order it was made, one a line.
     pub trace: String,
+}
+
+/// As [`Display`](fmt::Display): an `unwrap` in a test shows the trace as it should be read.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl fmt::Display for Failure {

@@ -81,10 +81,10 @@ fn sleep(words: &[(&AtomicU32, u32)], timed: bool, at: &'static Location<'static
     if run::turn() == Turn::Muted {
         return Wake::Spurious;
     }
-    run::lie_down(at, timed);
+    run::lie_down();
     let wake = match queue_on_all(words, at) {
         Some(changed) => changed,
-        None => dream(words),
+        None => dream(words, at, timed),
     };
     run::get_up();
     let word = words.first().map_or(0, |(word, _)| word.id());
@@ -117,8 +117,8 @@ fn queue_on_all(words: &[(&AtomicU32, u32)], at: &'static Location<'static>) -> 
     None
 }
 
-fn dream(words: &[(&AtomicU32, u32)]) -> Wake {
-    match run::fate() {
+fn dream(words: &[(&AtomicU32, u32)], at: &'static Location<'static>, timed: bool) -> Wake {
+    match run::fall_asleep(at, timed) {
         Sleep::Sound => sleep_soundly(words),
         Sleep::Killed => {
             rise_at_any_time(words);

@@ -42,6 +42,7 @@ mod schedule;
 pub(crate) mod site;
 mod trace;
 
+pub mod doorbell;
 pub mod futex;
 pub mod hint;
 pub mod sync;

@@ -44,7 +44,7 @@ pub(super) enum Sleep {
 #[derive(Debug, Clone, Copy)]
 enum State {
     Running,
-    Asleep { at: &'static Location<'static>, timed: bool, roused: Option<Roused> },
+    Asleep { at: &'static Location<'static>, timed: bool },
     Joining { at: &'static Location<'static>, other: usize },
     Ended,
 }
@@ -59,6 +59,8 @@ struct Thread {
     operations: usize,
     sleeps: usize,
     timed_sleeps: usize,
+    /// Why the sleep now ending, or about to begin, is over.
+    roused: Option<Roused>,
     /// Words the kernel stamps when this thread dies; `true`: whatever the word holds.
     robust: Vec<(AtomicU32, bool)>,
 }
@@ -160,6 +162,7 @@ fn new_thread(name: &str, process: &str, victim: bool) -> Thread {
         operations: 0,
         sleeps: 0,
         timed_sleeps: 0,
+        roused: None,
         robust: Vec::new(),
     }
 }
@@ -266,7 +269,7 @@ impl Run {
     fn is_stuck(&self, thread: &Thread) -> bool {
         match thread.state {
             State::Running => false,
-            State::Asleep { roused, .. } => roused.is_none(),
+            State::Asleep { .. } => thread.roused.is_none(),
             State::Joining { other, .. } => !matches!(self.threads[other].state, State::Ended),
             State::Ended => true,
         }
@@ -279,8 +282,8 @@ impl Run {
             return Ok(());
         }
         for thread in &mut self.threads {
-            if let State::Asleep { timed: true, roused, .. } = &mut thread.state {
-                *roused = Some(Roused::TimedOut);
+            if matches!(thread.state, State::Asleep { timed: true, .. }) {
+                thread.roused = Some(Roused::TimedOut);
                 return Ok(());
             }
         }
@@ -343,34 +346,32 @@ pub(super) fn dequeue(word: usize) {
     });
 }
 
-/// Marks the running thread as about to sleep.
-pub(super) fn lie_down(at: &'static Location<'static>, timed: bool) {
+/// The running thread begins to queue: from now on it can be woken.
+pub(super) fn lie_down() {
     let me = me();
-    with(|run| run.threads[me].state = State::Asleep { at, timed, roused: None });
+    with(|run| run.threads[me].roused = None);
 }
 
-/// Consults the schedule for a thread that has checked and queued on all its words.
-pub(super) fn fate() -> Sleep {
+/// The running thread has checked and queued on all its words: consults the schedule.
+pub(super) fn fall_asleep(at: &'static Location<'static>, timed: bool) -> Sleep {
     let me = me();
     with(|run| {
-        let State::Asleep { timed, .. } = run.threads[me].state else { return Sleep::Sound };
-        let operation = run.threads[me].operations;
-        run.threads[me].operations += 1;
-        if run.threads[me].victim && run.occasion(me, FaultKind::Kill, operation) {
+        let thread = &mut run.threads[me];
+        let (operation, sleep, timed_sleep) =
+            (thread.operations, thread.sleeps, thread.timed_sleeps);
+        thread.operations += 1;
+        thread.sleeps += 1;
+        thread.timed_sleeps += usize::from(timed);
+        if thread.victim && run.occasion(me, FaultKind::Kill, operation) {
             return Sleep::Killed;
         }
-        let sleep = run.threads[me].sleeps;
-        run.threads[me].sleeps += 1;
         if run.occasion(me, FaultKind::Spurious, sleep) {
             return Sleep::Spurious;
         }
-        if timed {
-            let sleep = run.threads[me].timed_sleeps;
-            run.threads[me].timed_sleeps += 1;
-            if run.occasion(me, FaultKind::TimeOut, sleep) {
-                return Sleep::TimedOut;
-            }
+        if timed && run.occasion(me, FaultKind::TimeOut, timed_sleep) {
+            return Sleep::TimedOut;
         }
+        run.threads[me].state = State::Asleep { at, timed };
         Sleep::Sound
     })
 }
@@ -378,10 +379,7 @@ pub(super) fn fate() -> Sleep {
 /// Has the running thread been woken?
 pub(super) fn roused() -> Option<Roused> {
     let me = me();
-    with(|run| match run.threads[me].state {
-        State::Asleep { roused, .. } => roused,
-        _ => None,
-    })
+    with(|run| run.threads[me].roused)
 }
 
 /// The running thread is awake again.
@@ -398,10 +396,8 @@ pub(super) fn rouse(word: usize, most: usize) -> usize {
             let Some(sleeper) = run.queues.get_mut(&word).and_then(VecDeque::pop_front) else {
                 break;
             };
-            if let State::Asleep { roused, .. } = &mut run.threads[sleeper.thread].state {
-                // The first word that woke it is the one it reports; both wakes are spent.
-                roused.get_or_insert(Roused::By { place: sleeper.place });
-            }
+            // The first word that woke it is the one it reports; both wakes are spent.
+            run.threads[sleeper.thread].roused.get_or_insert(Roused::By { place: sleeper.place });
             woken += 1;
         }
         woken

@@ -292,15 +292,19 @@ impl AtomicU32 {
         Self(Arc::clone(&self.0))
     }
 
-    /// Does the word hold `value`? Reads the newest value, as under the lock of its hash bucket.
+    /// Does the word hold `value`, as seen under the lock of its hash bucket?
+    ///
+    /// The newest value in the order of this execution: loom's own order leaves stores of different
+    /// threads unordered where the bucket's lock does not.
     pub(in crate::death) fn kernel_holds(&self, value: u32) -> bool {
-        let relaxed = Ordering::Relaxed;
-        self.0.loom.compare_exchange(value, value, relaxed, relaxed).is_ok()
+        self.kernel_touch();
+        self.latest() == value
     }
 
-    /// A scheduling point that loom knows to depend on this word.
+    /// A scheduling point that loom knows to depend on this word. The newest value counts as seen.
     pub(in crate::death) fn kernel_touch(&self) {
-        let _ = self.kernel_holds(UNLIKELY);
+        let relaxed = Ordering::Relaxed;
+        let _ = self.0.loom.compare_exchange(UNLIKELY, UNLIKELY, relaxed, relaxed);
     }
 
     /// Replaces the value unless `f` says no; returns the new one.
