@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crash_check::death::doorbell::Doorbells;
-use crash_check::death::sync::AtomicU32;
 use crash_check::death::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crash_check::death::sync::{AtomicU32, UnsafeCell};
 use crash_check::death::{Error, Model, Report, World, futex};
 
 const EMPTY: u32 = 0;
@@ -21,19 +21,24 @@ pub enum Parking {
     ItemAlone,
 }
 
+/// Participant 0 is the producer.
 struct Mailbox {
     item: AtomicU32,
+    /// The producer's while it lives, then the one's who holds the claim of its recovery.
+    journal: UnsafeCell<u32>,
     doorbells: Doorbells,
     parking: Parking,
 }
 
 impl Mailbox {
-    fn new(world: &World, parking: Parking) -> Arc<Self> {
-        let doorbells = Doorbells::new(world, &["producer", "first", "second"]);
-        Arc::new(Self { item: AtomicU32::new(EMPTY), doorbells, parking })
+    fn new(world: &World, participants: &[&str], parking: Parking) -> Arc<Self> {
+        let doorbells = Doorbells::new(world, participants);
+        let journal = UnsafeCell::new(0);
+        Arc::new(Self { item: AtomicU32::new(EMPTY), journal, doorbells, parking })
     }
 
     fn send(&self) {
+        self.write_journal(1);
         // Release: pairs with the Acquire exchange in `take`.
         self.item.store(FULL, Release);
         match self.parking {
@@ -79,20 +84,30 @@ impl Mailbox {
         }
     }
 
-    /// The producer is dead and its item never came: say so, once.
+    /// The producer is dead: if its item has not come, none will.
     fn recover(&self, who: usize) {
         if who == 0 {
+            self.write_journal(2);
             // AcqRel: Release pairs with the Acquire in `take`.
             let _ = self.item.compare_exchange(EMPTY, GIVEN_UP, AcqRel, Relaxed);
         }
     }
+
+    fn write_journal(&self, value: u32) {
+        // SAFETY: see the field; the model checks that no two get here at once.
+        self.journal.with_mut(|journal| unsafe { journal.write(value) });
+    }
+
+    fn journal(&self) -> u32 {
+        // SAFETY: called once the producer is seen to be recovered.
+        self.journal.with(|journal| unsafe { journal.read() })
+    }
 }
 
 /// A consumer that may die at any point, also asleep or just woken; another gets the item then.
-pub fn check_dying_consumer(parking: Parking, spurious: usize) -> Result<Report, Error> {
-    let model = Model::new().spurious(spurious).preemption_bound(Some(2));
-    model.check(move |world| {
-        let mailbox = Mailbox::new(world, parking);
+pub fn check_dying_consumer(parking: Parking) -> Result<Report, Error> {
+    Model::new().preemption_bound(Some(2)).check(move |world| {
+        let mailbox = Mailbox::new(world, &["main", "first", "second"], parking);
         let (one, two) = (Arc::clone(&mailbox), Arc::clone(&mailbox));
         let first = world.victim("first", move || one.receive(1));
         let second = world.spawn("second", move || two.receive(2));
@@ -100,7 +115,7 @@ pub fn check_dying_consumer(parking: Parking, spurious: usize) -> Result<Report,
         let second = second.join() == Ok(true);
         match first.join() {
             Ok(first) => assert!(first != second, "one item, taken once"),
-            // The dead one may have taken it with it.
+            // The dead one may have taken it with it. Relaxed: joined.
             Err(_) => assert!(second || mailbox.item.load(Relaxed) == TAKEN, "an item is lost"),
         }
     })
@@ -109,20 +124,74 @@ pub fn check_dying_consumer(parking: Parking, spurious: usize) -> Result<Report,
 /// A producer that may die before it sends or between the item and the ring.
 pub fn check_dying_producer(parking: Parking) -> Result<Report, Error> {
     Model::new().preemption_bound(Some(2)).check(move |world| {
-        let mailbox = Mailbox::new(world, parking);
+        let mailbox = Mailbox::new(world, &["producer", "main"], parking);
         let theirs = Arc::clone(&mailbox);
         let producer = world.victim("producer", move || theirs.send());
         let got = mailbox.receive(1);
-        if producer.join().is_ok() {
-            assert!(got, "an item that was sent is lost");
+        let died = producer.join().is_err();
+        assert!(got || died, "an item that was sent is lost");
+    })
+}
+
+/// The producer dies, and then perhaps the consumer that recovers it; the other consumer ends.
+pub fn check_dying_recoverer(deaths: usize) -> Result<Report, Error> {
+    Model::new().victims(deaths).preemption_bound(Some(1)).check(move |world| {
+        let participants = ["producer", "first", "main"];
+        let mailbox = Mailbox::new(world, &participants, Parking::Doorbell);
+        let (theirs, one) = (Arc::clone(&mailbox), Arc::clone(&mailbox));
+        let producer = world.victim("producer", move || theirs.send());
+        let first = world.victim("first", move || one.receive(1));
+        let got = mailbox.receive(2);
+        if mailbox.doorbells.is_free(0) {
+            assert_eq!(mailbox.journal(), 2, "the producer is free, and not recovered");
         }
+        let died = producer.join().is_err();
+        let first = first.join();
+        if !got && first == Ok(false) {
+            assert!(died, "an item that was sent is lost");
+            assert!(mailbox.doorbells.is_free(0), "the producer is never freed");
+        }
+    })
+}
+
+/// The producer dies, and then perhaps the one that recovers it, at any point; nobody parks.
+pub fn check_inheritance() -> Result<Report, Error> {
+    Model::new().victims(2).preemption_bound(Some(2)).check(move |world| {
+        let participants = ["producer", "first", "main"];
+        let mailbox = Mailbox::new(world, &participants, Parking::Doorbell);
+        let (theirs, one) = (Arc::clone(&mailbox), Arc::clone(&mailbox));
+        let producer = world.victim("producer", move || theirs.write_journal(1));
+        let first = world.victim("first", move || {
+            one.doorbells.survey(1, &mut |who| one.recover(who));
+        });
+        mailbox.doorbells.survey(2, &mut |who| mailbox.recover(who));
+        let died = producer.join().is_err();
+        let _ = first.join();
+        // Twice: the first may only have found out that the claimant is gone.
+        mailbox.doorbells.survey(2, &mut |who| mailbox.recover(who));
+        mailbox.doorbells.survey(2, &mut |who| mailbox.recover(who));
+        assert_eq!(mailbox.doorbells.is_free(0), died);
+    })
+}
+
+/// The mailbox is closed by somebody who rings all, without a barrier of its own.
+pub fn check_close() -> Result<Report, Error> {
+    Model::new().victims(0).check(move |world| {
+        let mailbox = Mailbox::new(world, &["main"], Parking::Doorbell);
+        let theirs = Arc::clone(&mailbox);
+        world.spawn("closer", move || {
+            // Relaxed: the Release of the bell carries it.
+            theirs.item.store(GIVEN_UP, Relaxed);
+            theirs.doorbells.ring_all();
+        });
+        assert!(!mailbox.receive(0));
     })
 }
 
 /// Nobody dies, every interleaving.
 pub fn check_without_death() -> Result<Report, Error> {
     Model::new().victims(0).spurious(1).check(move |world| {
-        let mailbox = Mailbox::new(world, Parking::Doorbell);
+        let mailbox = Mailbox::new(world, &["producer", "main"], Parking::Doorbell);
         let theirs = Arc::clone(&mailbox);
         world.spawn("producer", move || theirs.send());
         assert!(mailbox.receive(1), "an item that was sent is lost");
