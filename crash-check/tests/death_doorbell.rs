@@ -48,4 +48,6 @@ fn a_wake_given_to_a_dying_consumer_is_lost_without_doorbells() {
     println!("{found}");
     assert!(found.contains("deadlock"), "{found}");
     assert!(found.contains("`second` asleep"), "{found}");
+    // Operation 0 looks, 1 queues, 2 is the sleep itself: killed asleep, with the wake.
+    assert!(found.contains("first@2"), "{found}");
 }

@@ -216,24 +216,6 @@ fn destructors_of_the_dead_have_no_effect() {
 }
 
 #[test]
-fn a_wake_given_to_one_who_dies_asleep_is_not_passed_on() {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&seen);
-    let report = Model::new().preemption_bound(Some(2)).replay("victim@1", move |world| {
-        let word = Arc::new(AtomicU32::new(0));
-        let (theirs, others) = (Arc::clone(&word), Arc::clone(&word));
-        let victim = world.victim("victim", move || futex::wait_timeout(&theirs, 0));
-        let other = world.spawn("other", move || futex::wait_timeout(&others, 0));
-        let woken = futex::wake(&word, 1);
-        assert!(victim.join().is_err());
-        kept.lock().unwrap().push((woken, other.join().unwrap()));
-    });
-    report.unwrap();
-    // Of two who sleep, the victim has got it, and dies with it.
-    assert!(seen.lock().unwrap().contains(&(1, Wake::TimedOut)), "{seen:?}");
-}
-
-#[test]
 fn a_dead_thread_that_catches_its_own_death_stays_dead() {
     Model::new()
         .check(|world| {
