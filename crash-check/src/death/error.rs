@@ -58,7 +58,7 @@ pub struct Failure {
     pub schedule: Schedule,
     /// The panic message: an assertion of the model, or loom's own finding.
     pub message: String,
-    /// Where the panic was raised, `file:line:column`, if known.
+    /// Where the panic was raised, `file:line:column`; `None` if that was inside loom.
     pub location: Option<String>,
     /// The number of the failing execution under `schedule`, from 1.
     pub execution: usize,
