@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags, Stat};
+use rustix::io::Errno;
 
-use crate::header::{DATA_OFFSET, Header, MAX_SIZE};
+use crate::header::{DATA_OFFSET, Header, Kind, MAX_SIZE};
+use crate::mapping::{self, Mapping};
 use crate::name::NamedFile;
 use crate::{Error, budget};
 
@@ -46,7 +48,12 @@ pub(crate) fn memfd(header: &Header) -> Result<File, Error> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let fd = rustix::fs::memfd_create("shm-core", flags).map_err(Error::system("memfd_create"))?;
     let file = File::from(fd);
-    rustix::fs::ftruncate(&file, header.file_size()).map_err(Error::system("ftruncate"))?;
+    let size = match header.kind {
+        Kind::Plain => header.file_size(),
+        // Up to a whole huge page; memory is taken for what is used of it.
+        Kind::Array => mapping::file_len(length(header)?) as u64,
+    };
+    rustix::fs::ftruncate(&file, size).map_err(Error::system("ftruncate"))?;
     header.write(&file)?;
     // A peer that shrank the file would make our reads beyond its end fatal.
     seal(&file, SealFlags::SHRINK)?;
@@ -85,29 +92,25 @@ pub(crate) fn map_writable(fd: BorrowedFd<'_>, header: &Header) -> Result<MmapRa
 }
 
 /// Maps the whole file, header included, shared, for reading and writing.
-pub(crate) fn map_whole(fd: BorrowedFd<'_>, header: &Header) -> Result<MmapRaw, Error> {
-    let len = length(header)? + DATA_OFFSET as usize;
-    MmapOptions::new().len(len).map_raw(&fd).map_err(Error::system("mmap"))
+pub(crate) fn map_whole(fd: BorrowedFd<'_>, header: &Header) -> Result<Mapping, Error> {
+    Mapping::new(fd, length(header)?, true, false).map_err(Error::system("mmap"))
 }
 
-/// Maps the data of the file, shared, for reading. Where all of it is in memory already, the page
-/// table is filled at once: cheaper than faulting for data that will be read whole. Holes are left
-/// alone: filling those of a file that claims a terabyte would take the machine's memory.
+/// Maps the whole file, shared, for reading. With `populate`, and where all of it is in memory
+/// already, the page table is filled at once. Holes are left alone: filling those of a file that
+/// claims a terabyte would take the machine's memory.
 pub(crate) fn map_read_only(
     fd: BorrowedFd<'_>,
     header: &Header,
     stat: &Stat,
-) -> Result<MmapRaw, Error> {
+    populate: bool,
+) -> Result<Mapping, Error> {
     let in_memory = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-    let mut options = options(header)?;
-    if in_memory >= header.size {
-        options.populate();
-    }
-    match options.map_raw_read_only(&fd) {
+    let populate = populate && in_memory >= header.size;
+    let size = length(header)?;
+    match Mapping::new(fd, size, false, populate) {
         // Before Linux 6.7 a sealed file could be mapped through a read-only descriptor alone.
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => {
-            options.map_raw_read_only(&reopen_read_only(fd)?)
-        }
+        Err(Errno::PERM) => Mapping::new(reopen_read_only(fd)?.as_fd(), size, false, populate),
         mapped => mapped,
     }
     .map_err(Error::system("mmap"))

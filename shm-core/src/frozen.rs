@@ -6,13 +6,13 @@ use std::ops::{Deref, Range, RangeBounds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use memmap2::MmapRaw;
 use rustix::fs::{SealFlags, Stat};
 
 use crate::backing::{self, Backing};
 #[cfg(feature = "serde")]
 use crate::handle;
 use crate::header::Header;
+use crate::mapping::Mapping;
 use crate::{Error, SegmentId, ShmSafe, name};
 
 /// An immutable array in shared memory, or a view of a part of it.
@@ -47,7 +47,7 @@ pub struct Frozen<T> {
 #[derive(Debug)]
 pub(crate) struct FrozenData {
     // Unmapped before the file is left.
-    map: MmapRaw,
+    map: Mapping,
     backing: Backing,
     header: Header,
 }
@@ -65,11 +65,17 @@ impl FrozenData {
         if !seals.contains(SealFlags::WRITE | SealFlags::SHRINK) {
             return Err(Error::NotFrozen { seals: seals.bits() });
         }
-        FrozenData::map(Backing::Memfd(File::from(fd)), header, &stat)
+        FrozenData::map(Backing::Memfd(File::from(fd)), header, &stat, true)
     }
 
-    fn map(backing: Backing, header: Header, stat: &Stat) -> Result<Arc<FrozenData>, Error> {
-        let map = backing::map_read_only(backing.file(), &header, stat)?;
+    /// `populate`: whether this process is about to read all of it.
+    fn map(
+        backing: Backing,
+        header: Header,
+        stat: &Stat,
+        populate: bool,
+    ) -> Result<Arc<FrozenData>, Error> {
+        let map = backing::map_read_only(backing.file(), &header, stat, populate)?;
         Ok(Arc::new(FrozenData { map, backing, header }))
     }
 }
@@ -83,7 +89,8 @@ impl AsFd for FrozenData {
 impl<T> Frozen<T> {
     /// Copies `values` into shared memory and freezes them.
     ///
-    /// The copy is written through the file, not through a mapping: one pass, no page faults.
+    /// Large data goes into huge pages where the kernel has them to give; else it is written
+    /// through the file: one pass, no page faults.
     ///
     /// # Errors
     ///
@@ -95,7 +102,7 @@ impl<T> Frozen<T> {
         let size = backing::array_size(values.len(), size_of::<T>())?;
         let header = Header::array(size, &T::LAYOUT)?;
         let file = backing::memfd(&header)?;
-        crate::fill::write_all(&file, bytes_of(values))?;
+        crate::fill::write_new(&file, &header, bytes_of(values))?;
         Frozen::seal(file, header)
     }
 }
@@ -106,7 +113,7 @@ impl<T: ShmSafe + Copy> Frozen<T> {
         let all = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         backing::seal(&file, all)?;
         let stat = rustix::fs::fstat(&file).map_err(Error::system("fstat"))?;
-        let data = FrozenData::map(Backing::Memfd(file), header, &stat)?;
+        let data = FrozenData::map(Backing::Memfd(file), header, &stat, false)?;
         #[cfg(feature = "serde")]
         handle::register(&data);
         Frozen::whole(data)
@@ -207,13 +214,13 @@ impl<T: ShmSafe + Copy> Frozen<T> {
         let fits = len
             .checked_mul(size_of::<T>())
             .and_then(|size| size.checked_add(start))
-            .is_some_and(|end| end <= data.map.len());
+            .is_some_and(|end| end <= data.map.size());
         // A view starts at an element, and so is aligned.
         if !fits || !start.is_multiple_of(size_of::<T>()) {
             return Err(Error::OutOfBounds {
                 start: start as u64,
                 end: (start as u64).saturating_add(len as u64),
-                len: data.map.len() as u64,
+                len: data.map.size() as u64,
             });
         }
         Ok(Frozen { data, start, len, element: PhantomData })
@@ -226,7 +233,7 @@ impl<T: ShmSafe + Copy> Deref for Frozen<T> {
     #[inline]
     fn deref(&self) -> &[T] {
         // SAFETY: `start` lies within the mapping, by construction of every view.
-        let start = unsafe { self.data.map.as_ptr().add(self.start) };
+        let start = unsafe { self.data.map.data().add(self.start) };
         // SAFETY: the bytes are inside the mapping, aligned (the data starts at a page, views at
         // multiples of the element), valid as `T` (`ShmSafe`: any bit pattern is), and cannot
         // change while `data` lives: the kernel has sealed the file against writing.
@@ -301,7 +308,7 @@ impl<T: ShmSafe + Copy> NamedFrozen<T> {
         let header = named.header();
         header.expect_array::<T>()?;
         let stat = rustix::fs::fstat(named.file()).map_err(Error::system("fstat"))?;
-        let data = FrozenData::map(Backing::Named(named), header, &stat)?;
+        let data = FrozenData::map(Backing::Named(named), header, &stat, true)?;
         Ok(NamedFrozen { view: Frozen::whole(data)? })
     }
 

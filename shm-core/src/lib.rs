@@ -19,6 +19,7 @@ pub mod handle;
 mod header;
 mod id;
 pub mod layout;
+mod mapping;
 mod name;
 mod part;
 #[doc(hidden)]
