@@ -145,7 +145,7 @@ fn reserve() -> Vec<Case> {
     let two = Config::new(1, 2, 1).deaths(2, 0).reserve();
     let three = Config::new(2, 2, 2).dead(1).deaths(1, 0).reserve().cell(&[]);
     vec![
-        case("1a 1n i1 d1, no reserve", all_die, &[]).without("a reserve"),
+        case("1a 1n i1 d1, no reserve", all_die.all_get_in(), &[]).without("a reserve"),
         case("1a 1n i1+1 d1", all_die.reserve(), &[]),
         case("1a 1n i1+1 d2 k1 D", detaching, &[]).effort(Effort::Short),
         case("1a 1n i1+1 d2 k1 D", detaching, &[ReserveWithoutTimeout]).effort(Effort::Short),

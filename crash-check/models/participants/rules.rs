@@ -84,6 +84,8 @@ pub struct Config {
     pub indices: usize,
     /// One more index is kept in reserve.
     pub reserve: bool,
+    /// Required: no newcomer waits for ever because every index is dead.
+    pub all_get_in: bool,
     /// Kills still to come.
     pub deaths: u8,
     /// Deaths of a keeper alone.
@@ -109,6 +111,7 @@ impl Config {
             attaches: 1,
             indices,
             reserve: false,
+            all_get_in: false,
             deaths: 0,
             keeper_deaths: 0,
             may_detach: [false; P],
@@ -131,10 +134,16 @@ impl Config {
         self
     }
 
-    /// One more index is kept in reserve.
+    /// See `all_get_in`.
+    pub fn all_get_in(mut self) -> Self {
+        self.all_get_in = true;
+        self
+    }
+
+    /// One more index is kept in reserve, so that all get in.
     pub fn reserve(mut self) -> Self {
         self.reserve = true;
-        self
+        self.all_get_in()
     }
 
     /// See `stale_proof`.
@@ -262,7 +271,8 @@ impl Participants {
         let mut living = s.actors.iter().filter(lives);
         let ordinary = &s.lines[..self.config.indices];
         let dead = ordinary.iter().any(|line| line.life != Life::Free && owner_is_gone(s, line));
-        if dead && living.clone().any(|a| a.at == At::Outside && a.attaches > 0) {
+        let waits = dead && living.clone().any(|a| a.at == At::Outside && a.attaches > 0);
+        if waits && self.config.all_get_in {
             return Err("a newcomer waits for ever: every index is dead".into());
         }
         if living.any(|a| a.at == At::Parked && Some(a.index) == self.reserve()) {
