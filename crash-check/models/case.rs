@@ -1,8 +1,9 @@
 //! One row of the table: a configuration of a protocol, and what its exploration must say.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crash_check::explore::{Explorer, Model, Report, Verdict};
+use crash_check::explore::{Explorer, Model, Report, Verdict, WalkReport, Walker};
 
 /// When a case is run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -42,22 +43,26 @@ pub struct Case {
     pub expect: Expect,
     budget: usize,
     run: Box<dyn Fn(usize) -> Report + Send + Sync>,
+    walk: Box<dyn Fn(Walker) -> WalkReport + Send + Sync>,
 }
 
 impl Case {
-    /// `model`, explored up to twelve million states.
+    /// `model`, explored up to twenty million states.
     pub fn new<M>(protocol: &'static str, configuration: impl Into<String>, model: M) -> Self
     where
         M: Model + Send + Sync + 'static,
     {
+        let model = Arc::new(model);
+        let walked = Arc::clone(&model);
         Self {
             protocol,
             configuration: configuration.into(),
             broken: String::new(),
             effort: Effort::Small,
             expect: Expect::Holds,
-            budget: 12_000_000,
-            run: Box::new(move |budget| Explorer::new().budget(budget).run(&model)),
+            budget: 20_000_000,
+            run: Box::new(move |budget| Explorer::new().budget(budget).run(&*model)),
+            walk: Box::new(move |walker| walker.run(&*walked)),
         }
     }
 
@@ -89,6 +94,11 @@ impl Case {
     /// Explores it.
     pub fn explore(&self) -> Report {
         (self.run)(self.budget)
+    }
+
+    /// Walks it at random.
+    pub fn walk(&self, walker: Walker) -> WalkReport {
+        (self.walk)(walker)
     }
 
     /// Explores it and compares with what must come out.

@@ -35,7 +35,11 @@ fn correct() -> Vec<Case> {
         holds("3a i3 d1", Config::new(3, 0, 3).deaths(1, 0), Effort::Long),
         holds("2a 1n i2 d2 k1", Config::new(2, 1, 2).deaths(2, 1), Effort::Long),
         holds("1a 2n i2 d1 k1", Config::new(1, 2, 2).deaths(1, 1), Effort::Long),
-        case("3a i3 d2", Config::new(3, 0, 3).deaths(2, 0), &[]).cut_at(4_000_000),
+        case("3a 1n i3 d2 k1 D", Config::new(3, 1, 3).deaths(2, 1).detaching(), &[])
+            .cut_at(2_000_000),
+        case("2a 2n i3 d2 k1 D", Config::new(2, 2, 3).deaths(2, 1).detaching(), &[])
+            .cut_at(2_000_000),
+        holds("3a i3 d2", Config::new(3, 0, 3).deaths(2, 0), Effort::Long),
     ]
 }
 
