@@ -41,6 +41,8 @@ pub struct Case {
     pub effort: Effort,
     /// What must come out.
     pub expect: Expect,
+    /// What the counterexample must say.
+    because: &'static str,
     budget: usize,
     run: Box<dyn Fn(usize) -> Report + Send + Sync>,
     walk: Box<dyn Fn(Walker) -> WalkReport + Send + Sync>,
@@ -60,6 +62,7 @@ impl Case {
             broken: String::new(),
             effort: Effort::Small,
             expect: Expect::Holds,
+            because: "",
             budget: 20_000_000,
             run: Box::new(move |budget| Explorer::new().budget(budget).run(&*model)),
             walk: Box::new(move |walker| walker.run(&*walked)),
@@ -70,6 +73,12 @@ impl Case {
     pub fn without(mut self, broken: impl fmt::Debug) -> Self {
         self.broken = format!("{broken:?}");
         self.expect = Expect::Fails;
+        self
+    }
+
+    /// What the counterexample must say: a twin that fails for another reason shows nothing.
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.because = reason;
         self
     }
 
@@ -107,12 +116,13 @@ impl Case {
     /// The counterexample, or what is missing.
     pub fn check(&self) -> Result<Report, String> {
         let report = self.explore();
-        let as_expected = matches!(
-            (self.expect, &report.verdict),
-            (Expect::Holds | Expect::NotCaught, Verdict::Holds)
-                | (Expect::Fails, Verdict::Fails(_))
-                | (Expect::Cut, Verdict::Cut)
-        );
+        let as_expected = match (self.expect, &report.verdict) {
+            (Expect::Holds | Expect::NotCaught, Verdict::Holds) | (Expect::Cut, Verdict::Cut) => {
+                true
+            }
+            (Expect::Fails, Verdict::Fails(found)) => found.flaw.to_string().contains(self.because),
+            _ => false,
+        };
         if as_expected {
             Ok(report)
         } else {

@@ -17,7 +17,7 @@ fn case(name: &str, config: Config, broken: &[Broken]) -> Case {
     let case = Case::new(PROTOCOL, name, model);
     match broken {
         [] => case,
-        [rule] => case.without(rule),
+        [rule] => case.without(rule).because(rule.leads_to()),
         rules => case.without(rules),
     }
 }

@@ -17,7 +17,7 @@ fn case(name: &str, config: Config, broken: &[Broken]) -> Case {
     let case = Case::new(PROTOCOL, name, model);
     match broken {
         [] => case,
-        [rule] => case.without(rule),
+        [rule] => case.without(rule).because(rule.leads_to()),
         rules => case.without(rules),
     }
 }
@@ -155,6 +155,8 @@ fn reserve() -> Vec<Case> {
         case("1a 1n i1+1 d2 k1 D", detaching, &[ReserveWithoutTimeout]).effort(Effort::Short),
         case("1a 2n i1+1 d2", two, &[]).effort(Effort::Short),
         case("1a 2n i1+1 d2 k1", Config { keeper_deaths: 1, ..two }, &[]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d1 (T1)", three.only(&[1], &[]), &[]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d1 (T2)", three.only(&[2], &[]), &[]).effort(Effort::Long),
         case("1 dead 1a 2n i2+1 d1", three, &[]).cut_at(4_000_000),
         case("1 dead 1a 2n i2+1 d1", three, &[ReserveTakenFromTheLiving]).effort(Effort::Short),
         case("1 dead 1a 2n i2+1 d1", three, &[ReserveWithoutGeneration]).effort(Effort::Short),

@@ -66,6 +66,44 @@ pub enum Broken {
     ReserveWithoutGeneration,
 }
 
+impl Broken {
+    /// What its loss leads to: a part of the counterexample's first line; nothing where none
+    /// was found.
+    pub fn leads_to(self) -> &'static str {
+        match self {
+            Broken::ArmBeforeLock
+            | Broken::UnlockBeforeWord
+            | Broken::StampIsProof
+            | Broken::NoSecondProof
+            | Broken::ReserveTakenFromTheLiving => "is not gone",
+            Broken::ArmBeforeRoster
+            | Broken::NoRosterWake
+            | Broken::RosterWakeByRaiserOnly
+            | Broken::NoRingBeforeDetach
+            | Broken::NoScanAfterWaking
+            | Broken::NoPrivateWake
+            | Broken::NoTimeout
+            | Broken::AnyThreadWatchesPeers
+            | Broken::ClaimLeftStanding
+            | Broken::ClaimWithoutGeneration
+            | Broken::NobodyRung
+            | Broken::NotRingingItself
+            | Broken::OnlyArmedRung => "lost death",
+            Broken::NoSecondLook
+            | Broken::ClaimantJudgedByWord
+            | Broken::FreeBeforeSweep
+            | Broken::NoGenerationAtDetach
+            | Broken::ReserveWithoutGeneration => "without the claim",
+            Broken::NeverRearmed => "no end can be reached",
+            Broken::ReserveWithoutTimeout => "sleeps on the reserve",
+            Broken::OwnWordWatched
+            | Broken::OwnerNotRung
+            | Broken::GenerationAfterRing
+            | Broken::GenerationBeforeByte => "",
+        }
+    }
+}
+
 /// Who is there, and what may happen to whom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
