@@ -174,6 +174,8 @@ fn kept_by_argument() -> Vec<Case> {
     let recoverer_dies = one_dead().deaths(1, 0).only(&[1], &[]);
     vec![
         kept("2a i2 d2 k1", c(2, 0, 2).deaths(2, 1), OwnWordWatched),
+        // Two of them do not need it, unless they watch their own words as well; three do.
+        kept("2a i2 d2 k1", c(2, 0, 2).deaths(2, 1), AnyThreadWatchesPeers),
         kept("2a i2 d1 k1", c(2, 0, 2).deaths(1, 1), OwnerNotRung),
         kept(
             "stale proof d1 D1",

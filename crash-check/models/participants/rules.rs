@@ -254,6 +254,9 @@ impl Config {
         if self.stale_proof {
             state.actors[0].process.happen(Exit::KeeperEnds);
             state.lines[0].life = Life::Died;
+            // The predecessor was recovered meanwhile: R8 and R9 are behind all of them.
+            state.lines[0].generation = 1;
+            state.lines[..self.attached].iter_mut().for_each(|line| line.rung = true);
             state.actors[1].at = At::R4Claim;
             state.actors[1].mark = self.attached as u8;
             state.actors[1].seen = Life::Died;
