@@ -1,8 +1,9 @@
 //! One row of the table: a configuration of a protocol, and what its exploration must say.
 
 use std::fmt;
+use std::sync::Arc;
 
-use crash_check::explore::{Explorer, Model, Report, Verdict};
+use crash_check::explore::{Explorer, Model, Report, Verdict, WalkReport, Walker};
 
 /// When a case is run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -40,24 +41,31 @@ pub struct Case {
     pub effort: Effort,
     /// What must come out.
     pub expect: Expect,
+    /// What the counterexample must say.
+    because: &'static str,
     budget: usize,
     run: Box<dyn Fn(usize) -> Report + Send + Sync>,
+    walk: Box<dyn Fn(Walker) -> WalkReport + Send + Sync>,
 }
 
 impl Case {
-    /// `model`, explored up to twelve million states.
+    /// `model`, explored up to twenty million states.
     pub fn new<M>(protocol: &'static str, configuration: impl Into<String>, model: M) -> Self
     where
         M: Model + Send + Sync + 'static,
     {
+        let model = Arc::new(model);
+        let walked = Arc::clone(&model);
         Self {
             protocol,
             configuration: configuration.into(),
             broken: String::new(),
             effort: Effort::Small,
             expect: Expect::Holds,
-            budget: 12_000_000,
-            run: Box::new(move |budget| Explorer::new().budget(budget).run(&model)),
+            because: "",
+            budget: 20_000_000,
+            run: Box::new(move |budget| Explorer::new().budget(budget).run(&*model)),
+            walk: Box::new(move |walker| walker.run(&*walked)),
         }
     }
 
@@ -65,6 +73,12 @@ impl Case {
     pub fn without(mut self, broken: impl fmt::Debug) -> Self {
         self.broken = format!("{broken:?}");
         self.expect = Expect::Fails;
+        self
+    }
+
+    /// What the counterexample must say: a twin that fails for another reason shows nothing.
+    pub fn because(mut self, reason: &'static str) -> Self {
+        self.because = reason;
         self
     }
 
@@ -91,18 +105,24 @@ impl Case {
         (self.run)(self.budget)
     }
 
+    /// Walks it at random.
+    pub fn walk(&self, walker: Walker) -> WalkReport {
+        (self.walk)(walker)
+    }
+
     /// Explores it and compares with what must come out.
     ///
     /// # Errors
     /// The counterexample, or what is missing.
     pub fn check(&self) -> Result<Report, String> {
         let report = self.explore();
-        let as_expected = matches!(
-            (self.expect, &report.verdict),
-            (Expect::Holds | Expect::NotCaught, Verdict::Holds)
-                | (Expect::Fails, Verdict::Fails(_))
-                | (Expect::Cut, Verdict::Cut)
-        );
+        let as_expected = match (self.expect, &report.verdict) {
+            (Expect::Holds | Expect::NotCaught, Verdict::Holds) | (Expect::Cut, Verdict::Cut) => {
+                true
+            }
+            (Expect::Fails, Verdict::Fails(found)) => found.flaw.to_string().contains(self.because),
+            _ => false,
+        };
         if as_expected {
             Ok(report)
         } else {

@@ -5,6 +5,7 @@
 #[path = "../models/mod.rs"]
 mod models;
 
+use crash_check::explore::Walker;
 use models::case::{Case, Effort};
 
 /// Checks the cases of one protocol that fit a test run, and prints their rows.
@@ -75,4 +76,21 @@ fn the_last_holder_of_an_arc_frees_it_and_nobody_before() {
 #[test]
 fn large_runs_are_claimed_and_given_back_whole() {
     check("runs");
+}
+
+#[test]
+fn random_walks_find_false_suspicion_too_and_none_in_the_correct_form() {
+    let cases = models::all_cases();
+    let walk = |broken: &str| {
+        let of_two = |case: &&Case| {
+            let configuration = "2a i2 d1 k1";
+            case.protocol == "participants"
+                && case.configuration == configuration
+                && case.broken == broken
+        };
+        let case = cases.iter().find(of_two).expect("both forms are explored");
+        case.walk(Walker::new(1).walks(300)).failed
+    };
+    assert!(walk("StampIsProof").is_some());
+    assert!(walk("").is_none());
 }

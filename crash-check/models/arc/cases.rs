@@ -13,7 +13,7 @@ pub fn cases() -> Vec<Case> {
     let longer = arc(2, 1, [4, 2, 2], 2);
     let fails = |model: Arc, rule| {
         let model = Arc { broken: Some(rule), ..model };
-        Case::new(PROTOCOL, name(&model), model).without(rule)
+        Case::new(PROTOCOL, name(&model), model).without(rule).because(rule.leads_to())
     };
     vec![
         holds(small.clone(), Effort::Small),

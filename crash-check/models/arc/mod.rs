@@ -57,6 +57,22 @@ pub enum Broken {
     HomeBeforeMask,
 }
 
+impl Broken {
+    /// What its loss leads to: a part of the counterexample's first line.
+    pub fn leads_to(self) -> &'static str {
+        match self {
+            Broken::ZeroThenFree | Broken::EntryClearedBeforeFree | Broken::EntriesBeforeCells => {
+                "the Arc is lost"
+            }
+            Broken::BitBeforeEntry => "mask",
+            Broken::FlightClearedFirst | Broken::BlindFree | Broken::HomeBeforeMask => {
+                "a live Arc looks free"
+            }
+            Broken::FlightWithoutCell => "an Arc in a queue is freed",
+        }
+    }
+}
+
 /// State of a cell.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {

@@ -36,6 +36,28 @@ pub enum Broken {
     FreeBeforeSweep,
 }
 
+impl Broken {
+    /// What its loss leads to: a part of the counterexample's first line.
+    pub fn leads_to(self) -> &'static str {
+        match self {
+            Broken::BellAfterMask
+            | Broken::NoHeavyBarrier
+            | Broken::NoBaton
+            | Broken::NobodyRung
+            | Broken::OnlySleepersRung
+            | Broken::NotRingingItself => "lost wake",
+            Broken::PeersNotWatched
+            | Broken::NoScanAfterWaking
+            | Broken::NoRosterWake
+            | Broken::ArmBeforeRoster
+            | Broken::RosterWakeByRaiserOnly
+            | Broken::ClaimWithoutGeneration => "lost death",
+            Broken::FreeBeforeSweep => "claimed by a FREE index",
+            Broken::ClaimBesideLifeWord => "a live participant is under recovery",
+        }
+    }
+}
+
 /// What a thread is there for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {

@@ -58,7 +58,9 @@ fn broken() -> Vec<Case> {
     use Broken::*;
     let c = Config::new;
     let fails = |config: Config, rule| {
-        Case::new(PROTOCOL, name(&config), Heap { config, broken: Some(rule) }).without(rule)
+        Case::new(PROTOCOL, name(&config), Heap { config, broken: Some(rule) })
+            .without(rule)
+            .because(rule.leads_to())
     };
     let large = |config, rule| fails(config, rule).effort(Effort::Short);
     let small = c(3, 1, 1, [2, 2, 1], 2);

@@ -45,6 +45,33 @@ pub enum Broken {
     RemovedBeforeCleared,
 }
 
+impl Broken {
+    /// What its loss leads to: a part of the counterexample's first line; nothing where none
+    /// was found.
+    pub fn leads_to(self) -> &'static str {
+        match self {
+            Broken::DrainBySwap | Broken::EpochReadFirst | Broken::NoEpoch => {
+                "a FREE span has bits set"
+            }
+            Broken::AdopterDoesNotDrain
+            | Broken::SpanOfDeadClaimed
+            | Broken::StampByCell
+            | Broken::HomeReadFirst
+            | Broken::SourceEmptyBeforeHome
+            | Broken::EmptyBeforeFree
+            | Broken::ReservedMeansUnpublished
+            | Broken::FreeWithoutCheck
+            | Broken::FreeingIsNoCas
+            | Broken::RemovedBeforeCleared => "looks free",
+            Broken::AllocatedBeforeReserved | Broken::DropClearsReservedFirst | Broken::NoLease => {
+                "is lost: a reservation"
+            }
+            Broken::HomeAfterAllocated => "a home that was never written",
+            Broken::OpenBeforeSourceEmpty | Broken::IncomingFinishedFirst => "",
+        }
+    }
+}
+
 /// How recovery knows that a reservation was published.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {

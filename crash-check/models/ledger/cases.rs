@@ -25,9 +25,12 @@ pub fn cases() -> Vec<Case> {
         holds(2, 2, 1, Fail, Effort::Long),
         holds(2, 2, 1, Retry, Effort::Long),
         Case::new(PROTOCOL, "2 range(s) d1 2 rev Fail, one epoch", one_epoch).effort(Effort::Long),
-        Case::new(PROTOCOL, "1 range(s) d0 1 rev Fail", blind).without(Broken::FinishIsNoCas),
+        Case::new(PROTOCOL, "1 range(s) d0 1 rev Fail", blind)
+            .without(Broken::FinishIsNoCas)
+            .because(Broken::FinishIsNoCas.leads_to()),
         Case::new(PROTOCOL, "1 range(s) d1 2 rev Fail", anybody)
             .without(Broken::NeitherOwnerNorEpoch)
+            .because(Broken::NeitherOwnerNorEpoch.leads_to())
             .effort(Effort::Short),
     ]
 }

@@ -43,6 +43,16 @@ pub enum Broken {
     NeitherOwnerNorEpoch,
 }
 
+impl Broken {
+    /// What its loss leads to: a part of the counterexample's first line.
+    pub fn leads_to(self) -> &'static str {
+        match self {
+            Broken::FinishIsNoCas => "started again without a recorded attempt",
+            Broken::NeitherOwnerNorEpoch => "is lost",
+        }
+    }
+}
+
 /// What happens to an item that was running when its worker died.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Policy {

@@ -1,6 +1,6 @@
 //! Steps A1–A5 and D0–D3, and what an attached process does between.
 
-use super::{Actor, At, Broken, I, Life, P, Participants, ROSTER, State};
+use super::{Actor, At, Broken, I, Life, Participants, ROSTER, State};
 use super::{absent, keeper, other_thread, ring};
 use crash_check::explore::Successors;
 
@@ -198,9 +198,12 @@ impl Participants {
     }
 }
 
-/// Generations are kept small: two bits tell the few that can coexist apart.
+/// Generations wrap, but not while an old one can be remembered: with two bits the search found
+/// a claim of four incarnations ago taken for a new one (71 steps).
+const GENERATIONS: u8 = 16;
+
 pub(super) fn bump(n: &mut State, i: usize) {
-    n.lines[i].generation = (n.lines[i].generation + 1) % P as u8;
+    n.lines[i].generation = (n.lines[i].generation + 1) % GENERATIONS;
 }
 
 /// Raises the roster to the index of `p`; says whether it had to.

@@ -17,7 +17,7 @@ fn case(name: &str, config: Config, broken: &[Broken]) -> Case {
     let case = Case::new(PROTOCOL, name, model);
     match broken {
         [] => case,
-        [rule] => case.without(rule),
+        [rule] => case.without(rule).because(rule.leads_to()),
         rules => case.without(rules),
     }
 }
@@ -35,7 +35,11 @@ fn correct() -> Vec<Case> {
         holds("3a i3 d1", Config::new(3, 0, 3).deaths(1, 0), Effort::Long),
         holds("2a 1n i2 d2 k1", Config::new(2, 1, 2).deaths(2, 1), Effort::Long),
         holds("1a 2n i2 d1 k1", Config::new(1, 2, 2).deaths(1, 1), Effort::Long),
-        case("3a i3 d2", Config::new(3, 0, 3).deaths(2, 0), &[]).cut_at(4_000_000),
+        case("3a 1n i3 d2 k1 D", Config::new(3, 1, 3).deaths(2, 1).detaching(), &[])
+            .cut_at(2_000_000),
+        case("2a 2n i3 d2 k1 D", Config::new(2, 2, 3).deaths(2, 1).detaching(), &[])
+            .cut_at(2_000_000),
+        holds("3a i3 d2", Config::new(3, 0, 3).deaths(2, 0), Effort::Long),
     ]
 }
 
@@ -143,19 +147,19 @@ fn reserve() -> Vec<Case> {
     let all_die = Config::new(1, 1, 1).deaths(1, 0).only(&[0], &[]);
     let detaching = Config::new(1, 1, 1).deaths(2, 1).reserve().detaching();
     let two = Config::new(1, 2, 1).deaths(2, 0).reserve();
-    let three = Config::new(2, 2, 2).dead(1).deaths(2, 1).reserve().cell(&[]);
+    let three = Config::new(2, 2, 2).dead(1).deaths(1, 0).reserve().cell(&[]);
     vec![
-        case("1a 1n i1 d1, no reserve", all_die, &[]).without("a reserve"),
+        case("1a 1n i1 d1, no reserve", all_die.all_get_in(), &[]).without("a reserve"),
         case("1a 1n i1+1 d1", all_die.reserve(), &[]),
         case("1a 1n i1+1 d2 k1 D", detaching, &[]).effort(Effort::Short),
         case("1a 1n i1+1 d2 k1 D", detaching, &[ReserveWithoutTimeout]).effort(Effort::Short),
         case("1a 2n i1+1 d2", two, &[]).effort(Effort::Short),
         case("1a 2n i1+1 d2 k1", Config { keeper_deaths: 1, ..two }, &[]).effort(Effort::Long),
-        case("1 dead 1a 2n i2+1 d2 k1", three, &[]).effort(Effort::Long),
-        case("1 dead 1a 2n i2+1 d2 k1", three, &[ReserveTakenFromTheLiving]).effort(Effort::Long),
-        case("1 dead 1a 2n i2+1 d2 k1", three, &[ReserveWithoutGeneration])
-            .effort(Effort::Long)
-            .expect(Expect::NotCaught),
+        case("1 dead 1a 2n i2+1 d1 (T1)", three.only(&[1], &[]), &[]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d1 (T2)", three.only(&[2], &[]), &[]).effort(Effort::Long),
+        case("1 dead 1a 2n i2+1 d1", three, &[]).cut_at(4_000_000),
+        case("1 dead 1a 2n i2+1 d1", three, &[ReserveTakenFromTheLiving]).effort(Effort::Short),
+        case("1 dead 1a 2n i2+1 d1", three, &[ReserveWithoutGeneration]).effort(Effort::Short),
     ]
 }
 
@@ -170,6 +174,8 @@ fn kept_by_argument() -> Vec<Case> {
     let recoverer_dies = one_dead().deaths(1, 0).only(&[1], &[]);
     vec![
         kept("2a i2 d2 k1", c(2, 0, 2).deaths(2, 1), OwnWordWatched),
+        // Two of them do not need it, unless they watch their own words as well; three do.
+        kept("2a i2 d2 k1", c(2, 0, 2).deaths(2, 1), AnyThreadWatchesPeers),
         kept("2a i2 d1 k1", c(2, 0, 2).deaths(1, 1), OwnerNotRung),
         kept(
             "stale proof d1 D1",

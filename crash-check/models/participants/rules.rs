@@ -66,6 +66,44 @@ pub enum Broken {
     ReserveWithoutGeneration,
 }
 
+impl Broken {
+    /// What its loss leads to: a part of the counterexample's first line; nothing where none
+    /// was found.
+    pub fn leads_to(self) -> &'static str {
+        match self {
+            Broken::ArmBeforeLock
+            | Broken::UnlockBeforeWord
+            | Broken::StampIsProof
+            | Broken::NoSecondProof
+            | Broken::ReserveTakenFromTheLiving => "is not gone",
+            Broken::ArmBeforeRoster
+            | Broken::NoRosterWake
+            | Broken::RosterWakeByRaiserOnly
+            | Broken::NoRingBeforeDetach
+            | Broken::NoScanAfterWaking
+            | Broken::NoPrivateWake
+            | Broken::NoTimeout
+            | Broken::AnyThreadWatchesPeers
+            | Broken::ClaimLeftStanding
+            | Broken::ClaimWithoutGeneration
+            | Broken::NobodyRung
+            | Broken::NotRingingItself
+            | Broken::OnlyArmedRung => "lost death",
+            Broken::NoSecondLook
+            | Broken::ClaimantJudgedByWord
+            | Broken::FreeBeforeSweep
+            | Broken::NoGenerationAtDetach
+            | Broken::ReserveWithoutGeneration => "without the claim",
+            Broken::NeverRearmed => "no end can be reached",
+            Broken::ReserveWithoutTimeout => "sleeps on the reserve",
+            Broken::OwnWordWatched
+            | Broken::OwnerNotRung
+            | Broken::GenerationAfterRing
+            | Broken::GenerationBeforeByte => "",
+        }
+    }
+}
+
 /// Who is there, and what may happen to whom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -84,6 +122,8 @@ pub struct Config {
     pub indices: usize,
     /// One more index is kept in reserve.
     pub reserve: bool,
+    /// Required: no newcomer waits for ever because every index is dead.
+    pub all_get_in: bool,
     /// Kills still to come.
     pub deaths: u8,
     /// Deaths of a keeper alone.
@@ -109,6 +149,7 @@ impl Config {
             attaches: 1,
             indices,
             reserve: false,
+            all_get_in: false,
             deaths: 0,
             keeper_deaths: 0,
             may_detach: [false; P],
@@ -131,10 +172,16 @@ impl Config {
         self
     }
 
-    /// One more index is kept in reserve.
+    /// See `all_get_in`.
+    pub fn all_get_in(mut self) -> Self {
+        self.all_get_in = true;
+        self
+    }
+
+    /// One more index is kept in reserve, so that all get in.
     pub fn reserve(mut self) -> Self {
         self.reserve = true;
-        self
+        self.all_get_in()
     }
 
     /// See `stale_proof`.
@@ -207,6 +254,9 @@ impl Config {
         if self.stale_proof {
             state.actors[0].process.happen(Exit::KeeperEnds);
             state.lines[0].life = Life::Died;
+            // The predecessor was recovered meanwhile: R8 and R9 are behind all of them.
+            state.lines[0].generation = 1;
+            state.lines[..self.attached].iter_mut().for_each(|line| line.rung = true);
             state.actors[1].at = At::R4Claim;
             state.actors[1].mark = self.attached as u8;
             state.actors[1].seen = Life::Died;
@@ -262,7 +312,8 @@ impl Participants {
         let mut living = s.actors.iter().filter(lives);
         let ordinary = &s.lines[..self.config.indices];
         let dead = ordinary.iter().any(|line| line.life != Life::Free && owner_is_gone(s, line));
-        if dead && living.clone().any(|a| a.at == At::Outside && a.attaches > 0) {
+        let waits = dead && living.clone().any(|a| a.at == At::Outside && a.attaches > 0);
+        if waits && self.config.all_get_in {
             return Err("a newcomer waits for ever: every index is dead".into());
         }
         if living.any(|a| a.at == At::Parked && Some(a.index) == self.reserve()) {

@@ -59,7 +59,7 @@ fn correct() -> Vec<Case> {
 fn broken() -> Vec<Case> {
     let fails = |model: Records, rule| {
         let model = Records { broken: Some(rule), ..model };
-        Case::new(PROTOCOL, name(&model), model).without(rule)
+        Case::new(PROTOCOL, name(&model), model).without(rule).because(rule.leads_to())
     };
     vec![
         fails(records(TWO_WORKERS, 1, 1, 0, 3), Broken::SlotFreedBeforeLease),

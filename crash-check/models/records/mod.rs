@@ -61,6 +61,22 @@ pub enum Broken {
     NobodyRung,
 }
 
+impl Broken {
+    /// What its loss leads to: a part of the counterexample's first line.
+    pub fn leads_to(self) -> &'static str {
+        match self {
+            Broken::SlotFreedBeforeLease
+            | Broken::ClearWithoutIntent
+            | Broken::NackWithoutIntent
+            | Broken::SubmitWithoutIntent
+            | Broken::RecoveryWithoutIntent
+            | Broken::BitBeforeQueued => "no hint says so",
+            Broken::SingleCollect => "there was no idle instant",
+            Broken::NobodyRung => "the join hangs",
+        }
+    }
+}
+
 /// What a thread is there for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {

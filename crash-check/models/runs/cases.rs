@@ -16,7 +16,7 @@ pub fn cases() -> Vec<Case> {
     let small = runs(4, [2, 2, 1], 2);
     let fails = |rule| {
         let model = Runs { broken: Some(rule), ..small.clone() };
-        Case::new(PROTOCOL, name(&model), model).without(rule)
+        Case::new(PROTOCOL, name(&model), model).without(rule).because(rule.leads_to())
     };
     vec![
         holds(runs(4, [1, 1, 1], 1), Effort::Small),

@@ -28,6 +28,16 @@ pub enum Broken {
     LiveLeftStanding,
 }
 
+impl Broken {
+    /// What its loss leads to: a part of the counterexample's first line.
+    pub fn leads_to(self) -> &'static str {
+        match self {
+            Broken::HeadFirst => "a span is lost",
+            Broken::TailsNotCompared | Broken::LiveLeftStanding => "is not whole",
+        }
+    }
+}
+
 /// A span's descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Desc {

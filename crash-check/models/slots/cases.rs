@@ -45,7 +45,7 @@ fn correct() -> Vec<Case> {
 fn broken() -> Vec<Case> {
     let fails = |model: Slots, rule| {
         let model = Slots { broken: Some(rule), ..model };
-        Case::new(PROTOCOL, name(&model), model).without(rule)
+        Case::new(PROTOCOL, name(&model), model).without(rule).because(rule.leads_to())
     };
     vec![
         fails(slots([2, 1], 1, 1), Broken::IntentAfterClaim),

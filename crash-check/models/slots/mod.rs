@@ -45,6 +45,17 @@ pub enum Broken {
     HintAhead,
 }
 
+impl Broken {
+    /// What its loss leads to: a part of the counterexample's first line.
+    pub fn leads_to(self) -> &'static str {
+        match self {
+            Broken::IntentAfterClaim | Broken::FreedForTheSameLap => "a committed message is lost",
+            Broken::ReadyAgain => "taken twice, or out of order",
+            Broken::HintAhead => "wedge",
+        }
+    }
+}
+
 /// State of a slot.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Kind {

@@ -13,6 +13,8 @@ use super::model::{Model, Move, Successors};
 use super::report::{Counterexample, Flaw, Report, TraceStep, Verdict};
 
 /// Searches all states of a model, up to a budget.
+///
+/// [The module](super) has a model to run it on.
 #[derive(Clone, Copy, Debug)]
 pub struct Explorer {
     budget: usize,

@@ -9,6 +9,28 @@ use super::report::{Counterexample, Flaw, TraceStep};
 ///
 /// One actor at a time is preferred for a stretch of steps (long runs of one thread, with few
 /// switches, find more than a fair mix), and events of the environment are rare.
+///
+/// ```
+/// # use crash_check::explore::{Model, Successors, Walker};
+/// # struct Coin;
+/// # impl Model for Coin {
+/// #     type State = u8;
+/// #     fn initial(&self) -> u8 { 0 }
+/// #     fn successors(&self, s: &u8, out: &mut Successors<'_, u8>) {
+/// #         if *s == 0 {
+/// #             out.step(0, "heads", |n| *n = 1);
+/// #             out.step(0, "tails", |n| *n = 2);
+/// #         }
+/// #     }
+/// #     fn may_end(&self, s: &u8) -> Result<(), String> {
+/// #         if *s == 1 { Ok(()) } else { Err("tails".into()) }
+/// #     }
+/// # }
+/// let walker = Walker::new(42).walks(100);
+/// let walk = walker.run(&Coin).failed.expect("tails comes up");
+/// let again = walker.replay(&Coin, walk.seed).expect("and comes up again");
+/// assert_eq!(again.trace, walk.found.trace);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Walker {
     seed: u64,
@@ -127,24 +149,27 @@ impl<'m, M: Model> Trail<'m, M> {
         moves.retain(|step| step.result.as_ref() != Ok(&self.state));
     }
 
+    /// Mostly a step, and mostly one of the actor that is preferred for the moment.
     fn choose(&mut self, moves: &[Move<M::State>]) -> usize {
         if self.random.below(5) == 0 {
             self.focus = moves[self.random.below(moves.len())].who;
         }
-        let event = self.random.below(12) == 0 || moves.iter().all(|step| step.event);
-        let wanted = |step: &&Move<M::State>, focus| step.event == event && step.who == focus;
-        let any = moves.iter().any(|step| wanted(&step, self.focus));
-        let strict = any && self.random.below(8) != 0;
-        let fits = |step: &Move<M::State>| {
-            if strict { step.event == event && step.who == self.focus } else { step.event == event }
+        let event = self.random.below(12) == 0;
+        let stays = self.random.below(8) != 0;
+        let picks = |fits: &dyn Fn(&Move<M::State>) -> bool| -> Vec<usize> {
+            (0..moves.len()).filter(|&pick| fits(&moves[pick])).collect()
         };
-        let fitting = moves.iter().filter(|step| fits(step)).count();
-        if fitting == 0 {
-            return self.random.below(moves.len());
+        let mut chosen = Vec::new();
+        if stays {
+            chosen = picks(&|step| step.event == event && step.who == self.focus);
         }
-        let nth = self.random.below(fitting);
-        let chosen = moves.iter().enumerate().filter(|(_, step)| fits(step)).nth(nth);
-        chosen.map_or(0, |(pick, _)| pick)
+        if chosen.is_empty() {
+            chosen = picks(&|step| step.event == event);
+        }
+        if chosen.is_empty() {
+            chosen = picks(&|_| true);
+        }
+        chosen[self.random.below(chosen.len())]
     }
 
     /// The same walk again, this time with every step described.
