@@ -39,17 +39,21 @@ fn own(options: &Options, place: &Place) -> Result<Timed, Error> {
     let records: Vec<Record> = (0..options.rows).map(Record::generate).collect();
     let start = Instant::now();
     let pool = Pool::builder().workers(options.workers).build()?;
-    let data = Frozen::copy_of(&records)?;
-    finish(start, pool, options, |pool| pool.submit(sum_shared, (data.to_bytes(), place.clone())))
+    let data = Frozen::copy_of(&records)?.to_bytes();
+    let sum = sums(&pool, options, |pool| pool.submit(sum_shared, (data.clone(), place.clone())))?;
+    // The memory is given back inside the time, as the other side does.
+    drop(data);
+    finish(start, pool, sum)
 }
 
 fn shared(options: &Options, place: &Place) -> Result<Timed, Error> {
     let mut array = Array::<Record>::zeroed(options.rows)?;
     Record::fill(&mut array, 0);
-    let data = array.freeze()?;
+    let data = array.freeze()?.to_bytes();
     let start = Instant::now();
     let pool = Pool::builder().workers(options.workers).build()?;
-    finish(start, pool, options, |pool| pool.submit(sum_shared, (data.to_bytes(), place.clone())))
+    let sum = sums(&pool, options, |pool| pool.submit(sum_shared, (data.clone(), place.clone())))?;
+    finish(start, pool, sum)
 }
 
 fn copied(options: &Options, place: &Place) -> Result<Timed, Error> {
@@ -59,31 +63,34 @@ fn copied(options: &Options, place: &Place) -> Result<Timed, Error> {
     let data = Copied::from(bytes);
     let start = Instant::now();
     let pool = Pool::builder().workers(options.workers).build()?;
-    finish(start, pool, options, |pool| pool.submit(sum_copied, (data.clone(), place.clone())))
+    let sum = sums(&pool, options, |pool| pool.submit(sum_copied, (data.clone(), place.clone())))?;
+    finish(start, pool, sum)
 }
 
 /// Every worker sums all of it; all must agree.
-fn finish<T>(
-    start: Instant,
-    pool: Pool,
+fn sums<T>(
+    pool: &Pool,
     options: &Options,
     submit: impl Fn(&Pool) -> proc_pool::TaskHandle<T>,
-) -> Result<Timed, Error>
+) -> Result<Sum, Error>
 where
     T: proc_pool::Task<Output = crate::tasks::Answer>,
 {
-    let handles: Vec<_> = (0..options.workers).map(|_| submit(&pool)).collect();
+    let handles: Vec<_> = (0..options.workers).map(|_| submit(pool)).collect();
     let sums = as_completed(handles)
         .map(|(_, result)| Ok(result??))
         .collect::<Result<Vec<Sum>, Error>>()?;
+    match sums.iter().all(|sum| *sum == sums[0]) {
+        true => Ok(sums[0]),
+        false => Err("the workers disagree".into()),
+    }
+}
+
+/// Ends the workers, then the time.
+fn finish(start: Instant, pool: Pool, sum: Sum) -> Result<Timed, Error> {
     let bytes_moved = pool.bytes_moved();
     pool.close()?;
-    let seconds = start.elapsed().as_secs_f64();
-    let first = sums[0];
-    if sums.iter().any(|sum| *sum != first) {
-        return Err("the workers disagree".into());
-    }
-    Ok((seconds, first, bytes_moved))
+    Ok((start.elapsed().as_secs_f64(), sum, bytes_moved))
 }
 
 fn generated(options: &Options) -> Result<Timed, Error> {
