@@ -50,8 +50,9 @@ impl Keeper {
     pub fn run(mut self) {
         while !self.shared.is_ending() {
             self.wait(None);
-            self.bury(true);
+            // First, so that no worker that takes a broken one's place is killed for it.
             self.kill_broken();
+            self.bury(true);
         }
         self.finish();
     }
