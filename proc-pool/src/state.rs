@@ -52,8 +52,8 @@ impl Job {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub link: Link,
-    /// Tasks it has, oldest first.
-    held: VecDeque<Job>,
+    /// Tasks it has, with their tickets, oldest first.
+    held: VecDeque<(u64, Job)>,
     /// Tasks it has answered.
     answered: u64,
     /// Whether it said that it is ready.
@@ -220,11 +220,11 @@ impl State {
             _ => self.failed_starts += 1,
         }
         let running = worker.link.started() > worker.answered;
-        if running && let Some(job) = worker.held.pop_front() {
+        if running && let Some((_, job)) = worker.held.pop_front() {
             self.lost(job, death);
         }
         // The rest never began. It goes back to the front, in order.
-        while let Some(job) = worker.held.pop_back() {
+        while let Some((_, job)) = worker.held.pop_back() {
             self.queue.push_front(job);
         }
         if self.failed_starts >= FAILED_STARTS || self.killed_starts >= KILLED_STARTS {
@@ -294,7 +294,7 @@ impl Worker {
             self.since = Instant::now();
         }
         self.link.enqueue(ticket, job.id, Arc::clone(&job.input));
-        self.held.push_back(job);
+        self.held.push_back((ticket, job));
     }
 
     fn take_answers(&mut self, fingerprint: u64) -> (Answers, Verdict) {
@@ -312,9 +312,12 @@ impl Worker {
                     answers.ready = true;
                 }
                 Ok(Some(answer)) => {
-                    let Some(job) = self.held.pop_front() else {
+                    // Looked at first: a task whose answer makes no sense stays held.
+                    let next = self.held.front().map(|(ticket, _)| *ticket);
+                    if next != Some(answer.head.ticket) {
                         return (answers, Verdict::Broken);
-                    };
+                    }
+                    let Some((_, job)) = self.held.pop_front() else { break };
                     self.answered += 1;
                     answers.tasks += 1;
                     let outcome = outcome(job.name, answer);

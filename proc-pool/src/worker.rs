@@ -134,6 +134,8 @@ struct Worker {
     registry: Registry,
     started: u64,
     bell: Doorbell,
+    /// A forked child of a task has another.
+    pid: u32,
 }
 
 impl Worker {
@@ -153,7 +155,15 @@ impl Worker {
         let spin = protocol::status(&segment).spin.load(Ordering::Relaxed);
         requests.set_spin_limit(spin);
         let registry = Registry::collect().map_err(|error| error.to_string())?;
-        Ok(Worker { segment, requests, responses, registry, started: 0, bell })
+        Ok(Worker {
+            segment,
+            requests,
+            responses,
+            registry,
+            started: 0,
+            bell,
+            pid: std::process::id(),
+        })
     }
 
     fn run(mut self) -> Result<(), String> {
@@ -222,6 +232,12 @@ impl Worker {
     }
 
     fn answer(&mut self, ticket: u64, outcome: Outcome, mut body: Encoded) -> Result<(), String> {
+        if std::process::id() != self.pid {
+            // A task forked, and its child came back from it: it is no worker, and writing here
+            // would garble the answers of the one that is.
+            // SAFETY: ends the process at once; nothing of the worker's is run in its child.
+            unsafe { libc::_exit(70) };
+        }
         let files = send_files(&body)?;
         // Unmapped before the parent can know the result: it may want to freeze the memory.
         body.files.clear();

@@ -270,3 +270,25 @@ fn a_part_whose_worker_died_is_filled_by_another() {
     assert_eq!(remains.join(filled).unwrap()[..], [7; 10]);
     assert!(folder.path().join("first").exists(), "no worker died");
 }
+
+#[task]
+fn fork_and_return() -> u32 {
+    // SAFETY: the child only returns from the task, which is what is tested; it allocates nothing
+    // that another thread could hold a lock for: a worker runs tasks on its only thread.
+    match unsafe { libc::fork() } {
+        0 => u32::MAX,
+        child => {
+            let mut status = 0;
+            // SAFETY: waits for the child just made; `status` is writable.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            libc::WEXITSTATUS(status) as u32
+        }
+    }
+}
+
+#[proc_pool::test]
+fn a_forked_child_that_returns_from_a_task_does_not_answer_for_the_worker() {
+    let pool = pool(1);
+    assert_eq!(pool.submit(fork_and_return, ()).wait().unwrap(), 70);
+    assert_eq!(pool.submit(square, 5).wait().unwrap(), 25);
+}
