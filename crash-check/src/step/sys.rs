@@ -15,10 +15,13 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
 
-/// `memfd_create(2)` then `ftruncate(2)`: an anonymous file of `len` zero bytes.
+/// `memfd_create(2)` then `ftruncate(2)`: an anonymous file of `len` zero bytes, which a structure
+/// that insists on seals may seal.
 pub(super) fn memfd(name: &CStr, len: usize) -> io::Result<OwnedFd> {
     // SAFETY: `name` is a C string that outlives the call.
-    let raw = check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) })?;
+    let raw = check(unsafe {
+        libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING)
+    })?;
     // SAFETY: the kernel just gave us this descriptor; nobody else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(raw) };
     let len = libc::off_t::try_from(len)
