@@ -35,6 +35,14 @@ fn kills_its_worker_at(bad: u32, x: u32) -> u32 {
 }
 // ANCHOR_END: dead_task
 
+// ANCHOR: killed_task
+#[task(pure)]
+fn primes_below(limit: u32) -> usize {
+    let is_prime = |n: &u32| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    (2..limit).filter(is_prime).count()
+}
+// ANCHOR_END: killed_task
+
 // ANCHOR: main
 #[proc_pool::main]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -115,14 +123,14 @@ fn died(pool: &Pool) {
 
 fn killed_from_outside(pool: &Pool) -> Result<(), Box<dyn std::error::Error>> {
     // ANCHOR: killed
-    let handles: Vec<_> = (0..1000).map(|x| pool.submit(square, x)).collect();
+    let handles: Vec<_> = (0..100).map(|_| pool.submit(primes_below, 30_000)).collect();
     let victim = pool.worker_pids().first().copied().ok_or("no worker")?;
     std::process::Command::new("kill").args(["-9", &victim.to_string()]).status()?;
     let mut results = Vec::new();
     for handle in handles {
         results.push(handle.wait()?); // pure: what the victim was running ran again elsewhere
     }
-    println!("killed: {} results, the last is {}", results.len(), results[999]);
+    println!("killed: {} times {}", results.len(), results[0]);
     // ANCHOR_END: killed
     Ok(())
 }
