@@ -38,7 +38,7 @@ fn kills_its_worker_at(bad: u32, x: u32) -> u32 {
 // ANCHOR: killed_task
 #[task(pure)]
 fn primes_below(limit: u32) -> usize {
-    let is_prime = |n: &u32| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &u32| (2..*n).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
     (2..limit).filter(is_prime).count()
 }
 // ANCHOR_END: killed_task
