@@ -1,0 +1,74 @@
+//! The programs of the book's chapter "From Python's multiprocessing" run and print what it says.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The lines that an example prints; it must end well and be silent on standard error.
+fn lines(example: &str) -> Vec<String> {
+    let test = std::env::current_exe().expect("this test's path");
+    // `cargo test` builds examples beside the tests.
+    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+    let program = profile.join("examples").join(example);
+    assert!(program.exists(), "run `cargo build -p proc-pool --examples` first: {program:?}");
+    let output = Command::new(program).stdin(Stdio::null()).output().expect("the example starts");
+    let text = String::from_utf8(output.stdout).expect("text");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}: {text}{errors}", output.status);
+    text.lines().map(str::to_owned).collect()
+}
+
+/// The number on the one line that begins so.
+fn number(lines: &[String], label: &str) -> u64 {
+    let mut values = lines.iter().filter_map(|line| line.strip_prefix(label));
+    let value = values.next().unwrap_or_else(|| panic!("no line {label:?} in {lines:#?}"));
+    let digits = value.split_whitespace().next().expect("a number");
+    digits.parse().expect("a number")
+}
+
+#[test]
+fn map_submit_and_as_completed_do_what_their_python_twins_do() {
+    let lines = lines("guide_map");
+    assert_eq!(
+        lines,
+        [
+            "map: [1, 4, 9, 16, 25]",
+            "starmap: [6, 20]",
+            "submit: 9 and 6",
+            "as_completed: 55",
+            "panic: there is no reciprocal of zero",
+            "died: the worker of input 3 was killed by signal 9 (SIGKILL)",
+            "died: the other 4 tasks have their results",
+            "killed: 100 times 3245",
+        ]
+    );
+}
+
+#[test]
+fn a_shared_column_moves_handles_and_a_copied_one_moves_the_data() {
+    const DATA: u64 = 500_000 * 24;
+    let lines = lines("guide_shared");
+    assert!(lines.contains(&"shared: [250000.0, 250000.0, 250000.0, 250000.0]".to_owned()));
+    assert!(lines.contains(&"copied: [250000.0, 250000.0, 250000.0, 250000.0]".to_owned()));
+    assert!(lines.contains(&"divided: 250000".to_owned()));
+    let shared = number(&lines, "shared bytes moved: ");
+    assert!(shared < 4096, "{shared} bytes for eight small messages");
+    assert!(number(&lines, "copied bytes moved: ") >= 4 * DATA);
+    let peak = number(&lines, "shared peak of the tree: ");
+    assert!((DATA..2 * DATA + (16 << 20)).contains(&peak), "{peak}");
+}
+
+#[test]
+fn parts_lose_no_increment_and_a_lost_part_is_reported() {
+    let lines = lines("guide_parts");
+    assert_eq!(lines[0], "parts: [4, 5, 6, 7, 8, 9, 10, 11, 12, 13]");
+    let expected = [10_000; 10];
+    assert_eq!(lines[1], format!("counts: {expected:?}"));
+    assert!(lines[2].contains("was killed by signal 9 (SIGKILL)"), "{}", lines[2]);
+    assert_eq!(lines[3], "lost: they end at 8 of 10");
+    assert_eq!(lines.len(), 4);
+}
+
+#[test]
+fn a_queue_and_a_pipe_end_with_their_producer() {
+    assert_eq!(lines("guide_queue"), ["queue: 500500", "pipe: hello from the other side"]);
+}
