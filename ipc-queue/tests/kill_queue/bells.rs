@@ -19,8 +19,8 @@ fn row(operation: &str, state: &str, work: fn(&Doorbell)) -> Scenario {
     Scenario::new(operation)
         .state(state)
         .operation_with(bell, move |_, bell| work(bell))
-        .recovery(|r| {
-            bell(r).ring();
+        .recovery_with(bell, |_, bell| {
+            bell.ring();
         })
         .validate(|r| match bell(r).ring() {
             false => Said::Ok(()),

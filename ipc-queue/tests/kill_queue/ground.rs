@@ -110,12 +110,15 @@ pub fn has_returned(region: &Region) -> bool {
 /// What a supervisor does once it has the proof. A role that the dead had given back, or not yet
 /// taken, is free for anybody: only a take-over ends a `disconnect`, and there is nobody to take
 /// over from.
-pub fn disconnect(region: &Region, dead: Side) -> Said {
-    let monitor = Monitor::attach(&segment(region)?, 0)?;
+pub fn disconnect(monitor: &Monitor, dead: Side) {
     if monitor.holder(dead).is_some() {
         monitor.disconnect(dead);
     }
-    Ok(())
+}
+
+/// The supervisor's view, attached before anybody dies.
+pub fn monitor(region: &Region) -> Monitor {
+    Monitor::attach(&segment(region).unwrap(), 0).unwrap()
 }
 
 /// The dead one's successor; whoever died before it had claimed the role may have left it free.
@@ -159,6 +162,7 @@ pub fn run(scenario: Scenario) {
         return;
     }
     let is_long = std::env::var_os("KILL_LONG").is_some();
-    let scenario = if is_long { scenario.depth(2).real_kills(16) } else { scenario.real_kills(2) };
+    let scenario =
+        if is_long { scenario.depth(2).real_kills(16) } else { scenario.depth(1).real_kills(2) };
     scenario.region(SIZE).run().unwrap().assert_clean();
 }

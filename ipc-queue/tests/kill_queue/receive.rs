@@ -8,8 +8,8 @@ use ipc_queue::spsc::{self, Consumer};
 use ipc_queue::{RecvError, SendError, Side};
 
 use crate::ground::{
-    Item, Said, Start, disconnect, goes_on, has_returned, item, next_consumer, number, returned,
-    run, segment, start,
+    Item, Said, Start, disconnect, goes_on, has_returned, item, monitor, next_consumer, number,
+    returned, run, segment, start,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -39,7 +39,7 @@ fn row(operation: &str, from: Start, takes: u64, whole: bool, receive: Receive) 
                 Said::Ok(())
             },
         )
-        .recovery(|r| disconnect(r, Side::Consumer))
+        .recovery_with(monitor, |_, monitor| disconnect(monitor, Side::Consumer))
         .validate(producer_is_refused)
         .continuation(move |r| leaves_a_suffix(r, from, takes, whole))
 }

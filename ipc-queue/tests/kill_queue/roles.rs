@@ -6,7 +6,7 @@ use ipc_queue::{Error, Monitor, RecvError, Side};
 use shm_core::Segment;
 
 use crate::ground::{
-    CAPACITY, Item, Said, Start, disconnect, goes_on, has_returned, next_consumer, number,
+    CAPACITY, Item, Said, Start, disconnect, goes_on, has_returned, monitor, next_consumer, number,
     returned, run, segment, start,
 };
 
@@ -32,7 +32,7 @@ fn row(operation: &str, from: Start, dead: Side, work: fn(&Segment) -> Said) -> 
         .state(from.state)
         .init(move |r| from.build(r))
         .operation_with(|r| segment(r).unwrap(), move |_, segment| work(segment))
-        .recovery(move |r| disconnect(r, dead))
+        .recovery_with(monitor, move |_, monitor| disconnect(monitor, dead))
         .validate(move |r| nothing_is_lost(r, from).map(drop))
         .continuation(|r| goes_on(&segment(r)?))
 }
@@ -49,7 +49,7 @@ fn ending(operation: &str, from: Start, closes: bool, end: fn(Producer<Item>)) -
                 returned(r);
             },
         )
-        .recovery(|r| disconnect(r, Side::Producer))
+        .recovery_with(monitor, |_, monitor| disconnect(monitor, Side::Producer))
         .validate(move |r| match (nothing_is_lost(r, from)?, has_returned(r)) {
             (RecvError::Closed, _) if closes => Said::Ok(()),
             (RecvError::PeerDead, returned) if !(closes && returned) => Ok(()),

@@ -8,8 +8,8 @@ use ipc_queue::spsc::{self, Producer};
 use ipc_queue::{RecvError, Side};
 
 use crate::ground::{
-    Item, Said, Start, disconnect, goes_on, has_returned, item, number, returned, run, segment,
-    start,
+    Item, Said, Start, disconnect, goes_on, has_returned, item, monitor, number, returned, run,
+    segment, start,
 };
 
 const LONG: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ fn row(operation: &str, from: Start, sends: u64, send: Send) -> Scenario {
                 Said::Ok(())
             },
         )
-        .recovery(|r| disconnect(r, Side::Producer))
+        .recovery_with(monitor, |_, monitor| disconnect(monitor, Side::Producer))
         .validate(move |r| sees_a_prefix(r, from, sends))
         .continuation(|r| goes_on(&segment(r)?))
 }
