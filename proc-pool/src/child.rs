@@ -61,13 +61,19 @@ impl Child {
             .stdin(Stdio::from(socket))
             // A group of its own: Ctrl-C on the terminal reaches the parent alone.
             .process_group(0);
-        let child = command.spawn().map_err(PoolError::system("posix_spawn"))?;
+        let mut child = command.spawn().map_err(PoolError::system("posix_spawn"))?;
         // Dropping std's `Child` neither waits nor kills; waiting is ours, through the pidfd.
         let pid = Pid::from_child(&child);
         // The child cannot be reaped by anyone before we wait for it, so the number is still its.
-        let pidfd =
-            pidfd_open(pid, PidfdFlags::empty()).map_err(PoolError::system("pidfd_open"))?;
-        Ok(Child { pid, pidfd })
+        match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(pidfd) => Ok(Child { pid, pidfd }),
+            Err(errno) => {
+                // No file descriptor is left, most likely. Nobody would ever reap this one.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(PoolError::system("pidfd_open")(errno))
+            }
+        }
     }
 
     pub fn pid(&self) -> u32 {

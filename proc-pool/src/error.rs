@@ -85,7 +85,7 @@ pub enum TaskError {
     },
     /// The worker died while it ran the task, and the task may not run again, or not once more.
     #[error(
-        "the worker running task {task} {death} (attempt {attempts}); declare the task #[task(pure)] to have it run again elsewhere"
+        "the worker running task {task} {death} (attempt {attempts}); a task declared #[task(pure)] runs again elsewhere, as often as Builder::attempts allows"
     )]
     WorkerDied {
         /// The task's name.

@@ -103,8 +103,15 @@ fn decode<T: Task>(outcome: Outcome) -> Result<T::Output, TaskError> {
 /// }
 /// ```
 pub fn as_completed<T: Task>(handles: impl IntoIterator<Item = TaskHandle<T>>) -> AsCompleted<T> {
-    let finished = Arc::new(Finished::default());
     let handles: Vec<_> = handles.into_iter().map(Some).collect();
+    let mut pools: Vec<&Arc<Shared>> = Vec::new();
+    for handle in handles.iter().flatten() {
+        if !pools.iter().any(|known| Arc::ptr_eq(known, &handle.shared)) {
+            pools.push(&handle.shared);
+        }
+    }
+    let bells = pools.into_iter().map(|shared| shared.bell.clone()).collect();
+    let finished = Arc::new(Finished::new(bells));
     for (index, handle) in handles.iter().enumerate() {
         if let Some(handle) = handle {
             handle.slot.subscribe(&finished, index);
@@ -126,7 +133,7 @@ impl<T: Task> Iterator for AsCompleted<T> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.left = self.left.checked_sub(1)?;
-        // All handles of one pool share this; any that is left will do to drive it.
+        // This thread drives one pool; others drive themselves and ring its bell.
         let shared = Arc::clone(&self.handles.iter().flatten().next()?.shared);
         let mut next = None;
         shared.drive(None, || {

@@ -17,18 +17,24 @@ use crate::shared::Shared;
 /// How long workers may take to end by themselves once the pool is closed.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// When a worker that could not be started is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+
 /// What the keeper owns.
 pub(crate) struct Keeper {
     shared: Arc<Shared>,
     launch: Launch,
     children: Vec<Option<Child>>,
+    /// Which of the missing children are to be started.
+    wanted: Vec<bool>,
     /// Readable when somebody wants the keeper's attention.
     calls: OwnedFd,
 }
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>, launch: Launch, workers: usize, calls: OwnedFd) -> Keeper {
-        Keeper { shared, launch, children: (0..workers).map(|_| None).collect(), calls }
+        let children = (0..workers).map(|_| None).collect();
+        Keeper { shared, launch, children, wanted: vec![false; workers], calls }
     }
 
     /// Starts all workers; the first failure is the pool's.
@@ -49,9 +55,10 @@ impl Keeper {
     /// Watches until the pool ends; leaves no process behind.
     pub fn run(mut self) {
         while !self.shared.is_ending() {
-            self.wait(None);
-            self.bury(true);
+            self.wait(self.retry());
+            // First, so that no worker that takes a broken one's place is killed for it.
             self.kill_broken();
+            self.bury(true);
         }
         self.finish();
     }
@@ -85,19 +92,34 @@ impl Keeper {
             let death = child.reap();
             self.shared.pids[number].set(0);
             let again = self.shared.lock().worker_died(number, death);
-            if replace
-                && again
-                && let Err(error) = self.start(number)
-            {
-                self.cannot_start(&error);
-            }
+            self.wanted[number] = replace && again;
             self.shared.bell.ring();
+        }
+        self.start_wanted();
+    }
+
+    /// Starts workers in the place of those that died; one that cannot be started now is tried
+    /// again later, since files and processes may run out for a while only.
+    fn start_wanted(&mut self) {
+        for number in 0..self.children.len() {
+            if self.wanted[number] && !self.shared.is_ending() {
+                match self.start(number) {
+                    Ok(()) => self.wanted[number] = false,
+                    Err(error) => self.cannot_start(&error),
+                }
+            }
         }
     }
 
+    /// When to look again though nothing happened.
+    fn retry(&self) -> Option<Duration> {
+        self.wanted.contains(&true).then_some(RETRY)
+    }
+
     /// The pool goes on with the workers it has; without any it ends.
-    fn cannot_start(&self, error: &PoolError) {
+    fn cannot_start(&mut self, error: &PoolError) {
         if self.children.iter().all(Option::is_none) {
+            self.wanted.fill(false);
             self.shared.lock().end(format!("no worker is left, and none can be started: {error}"));
         }
     }

@@ -13,7 +13,7 @@ use shm_core::{Segment, SegmentId};
 
 use crate::PoolError;
 use crate::codec::Encoded;
-use crate::protocol::{self, Note, Places, Request, Response, VERSION};
+use crate::protocol::{self, NUDGE, Note, Places, Request, Response, VERSION};
 use crate::socket;
 use crate::task::TaskId;
 
@@ -30,6 +30,8 @@ pub(crate) struct Link {
     arriving: Arriving,
     /// Files that the worker has, because we sent them.
     pushed: Vec<WeakReachable>,
+    /// Whether the worker was asked to take notes and the socket has not moved since.
+    nudged: bool,
 }
 
 /// An input on its way into the request pipe.
@@ -45,7 +47,7 @@ struct Outgoing {
 #[derive(Debug)]
 enum Arriving {
     Head { bytes: [u8; Response::SIZE], filled: usize },
-    Body { head: Response, body: Vec<u8>, filled: usize },
+    Body { head: Response, size: usize, body: Vec<u8>, filled: usize },
 }
 
 impl Arriving {
@@ -105,6 +107,7 @@ pub(crate) fn connect(
         outbox: VecDeque::new(),
         arriving: Arriving::new(),
         pushed: Vec::new(),
+        nudged: false,
     };
     Ok((link, theirs))
 }
@@ -130,10 +133,15 @@ impl Link {
     pub fn flush(&mut self) -> bool {
         let mut moved = false;
         while let Some(first) = self.outbox.front() {
-            if first.sent == 0
-                && !push_files(&self.socket, &self.segment, &mut self.pushed, &first.input.files)
-            {
-                break;
+            if first.sent == 0 {
+                let before = posted(&self.segment);
+                let files = &first.input.files;
+                if !push_files(&self.socket, &self.segment, &mut self.pushed, files) {
+                    self.nudged &= posted(&self.segment) == before;
+                    self.nudge();
+                    break;
+                }
+                self.nudged = false;
             }
             let Some(first) = self.outbox.front_mut() else { break };
             match first.send(&mut self.requests) {
@@ -151,6 +159,17 @@ impl Link {
         moved
     }
 
+    /// Asks the worker to empty its socket, which is full. It may be idle, and would otherwise look
+    /// there only with the task that cannot be sent before. It rings when it has done so.
+    fn nudge(&mut self) {
+        let head = Request { ticket: NUDGE, task: 0, bytes: 0, blobs: 0 }.encode();
+        // All or nothing, since the pipe's writer is between two messages here. Where there is no
+        // room the worker is reading, rings for that, and this is tried again.
+        if !self.nudged && self.requests.capacity() - self.requests.len() >= head.len() {
+            self.nudged = self.requests.try_write(&head).is_ok();
+        }
+    }
+
     /// The next whole response, if there is one; never waits.
     pub fn poll(&mut self) -> Result<Option<Answer>, Nonsense> {
         loop {
@@ -164,12 +183,15 @@ impl Link {
                     let size = usize::try_from(size).map_err(|_| Nonsense)?;
                     let mut body = Vec::new();
                     body.try_reserve_exact(size).map_err(|_| Nonsense)?;
-                    body.resize(size, 0);
-                    self.arriving = Arriving::Body { head, body, filled: 0 };
+                    self.arriving = Arriving::Body { head, size, body, filled: 0 };
                 }
-                Arriving::Body { head, body, filled } => {
-                    if !fill(&mut self.responses, body, filled)? {
-                        return Ok(None);
+                Arriving::Body { head, size, body, filled } => {
+                    // Memory is touched only as bytes arrive: a size is a claim until then.
+                    while *filled < *size {
+                        body.resize((*filled + protocol::PIPE).min(*size), 0);
+                        if !fill(&mut self.responses, body, filled)? {
+                            return Ok(None);
+                        }
                     }
                     let mut answer =
                         Answer { head: *head, body: std::mem::take(body), files: Vec::new() };
@@ -185,8 +207,9 @@ impl Link {
     fn take_files(&mut self, answer: &mut Answer) -> Result<(), Nonsense> {
         for _ in 0..answer.head.files {
             let received = socket::receive(&self.socket, false).map_err(|_| Nonsense)?;
-            let file = received.and_then(|received| received.files.into_iter().next());
             // Without the file the handle will not be reachable, and decoding says so.
+            let Some(received) = received else { break };
+            let file = received.files.into_iter().next();
             if let Some(Ok(id)) = file.map(handle::offer) {
                 answer.files.push(id);
             }
@@ -220,11 +243,22 @@ fn fill(from: &mut Reader, target: &mut [u8], filled: &mut usize) -> Result<bool
             Ok(n) => *filled += n,
             Err(ipc_queue::RecvError::Corrupted) => return Err(Nonsense),
             // Empty, closed, or the worker is gone: nothing more for now.
-            // Empty, closed, or the worker is gone: nothing more for now.
             Err(_) => return Ok(false),
         }
     }
     Ok(true)
+}
+
+/// Notes sent so far.
+fn posted(segment: &Segment) -> u32 {
+    // Relaxed: only this process, under the pool's lock, writes it.
+    protocol::status(segment).notes.load(Ordering::Relaxed)
+}
+
+/// Whether sending will work once the worker has taken something out.
+fn is_full(errno: Errno) -> bool {
+    // A user may have only so many files under way: TOOMANYREFS.
+    matches!(errno, Errno::AGAIN | Errno::TOOMANYREFS | Errno::NOBUFS)
 }
 
 /// Sends the worker the files that it has not got yet; `false` when its socket is full.
@@ -241,7 +275,7 @@ fn push_files(
         let gone = file.is_gone() && all;
         if gone {
             match socket::send(socket, Note::Forget(file.id()), &[]) {
-                Err(Errno::AGAIN) => {
+                Err(errno) if is_full(errno) => {
                     all = false;
                     return true;
                 }
@@ -255,7 +289,7 @@ fn push_files(
             continue;
         }
         match socket::send(socket, Note::File, &[file.as_fd()]) {
-            Err(Errno::AGAIN) => all = false,
+            Err(errno) if is_full(errno) => all = false,
             // A worker that is gone needs no file; its death is noticed elsewhere.
             _ => {
                 pushed.push(file.downgrade());

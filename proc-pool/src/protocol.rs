@@ -28,6 +28,9 @@ pub(crate) const PIPE: usize = 1 << 20;
 /// The ticket of the first response, which says that the worker is ready.
 pub(crate) const HELLO: u64 = u64::MAX;
 
+/// The ticket of a request that is no task: take the notes that wait in the socket, and ring.
+pub(crate) const NUDGE: u64 = u64::MAX - 1;
+
 /// A worker's words in its segment, before the pipes.
 #[repr(C)]
 #[derive(Debug)]

@@ -90,7 +90,8 @@ impl Shared {
     /// Ends the pool's threads; workers that have not ended after `grace` are killed.
     pub fn end_threads(&self, grace: Duration) {
         // Relaxed: read by the keeper after it saw `ending`.
-        self.grace.store(grace.as_millis() as u64, Ordering::Relaxed);
+        let millis = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+        self.grace.store(millis, Ordering::Relaxed);
         // Release: pairs with the Acquire load in `is_ending`, so that the grace is seen.
         self.ending.store(true, Ordering::Release);
         self.call_keeper();

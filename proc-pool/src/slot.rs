@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ipc_queue::bell::Doorbell;
+
 use crate::error::TaskError;
 use crate::link::Answer;
 
@@ -27,9 +29,25 @@ struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Finished {
     order: Mutex<VecDeque<usize>>,
+    /// Bells of the pools whose tasks these are; whoever waits, listens to one of them.
+    bells: Vec<Doorbell>,
 }
 
 impl Finished {
+    pub fn new(bells: Vec<Doorbell>) -> Finished {
+        Finished { order: Mutex::default(), bells }
+    }
+
+    fn push(&self, index: usize) {
+        lock(&self.order).push_back(index);
+        // One pool's driver rings its own bell where that is needed.
+        if self.bells.len() > 1 {
+            self.bells.iter().for_each(|bell| {
+                bell.ring();
+            });
+        }
+    }
+
     pub fn pop(&self) -> Option<usize> {
         lock(&self.order).pop_front()
     }
@@ -47,7 +65,7 @@ impl Slot {
         // Release: pairs with the Acquire load in `is_done`.
         self.done.store(true, Ordering::Release);
         if let Some((finished, index)) = state.subscriber.take() {
-            lock(&finished.order).push_back(index);
+            finished.push(index);
         }
     }
 
@@ -61,7 +79,7 @@ impl Slot {
         let mut state = lock(&self.state);
         // Relaxed: the mutex orders it; `set` stores under the same lock.
         if self.done.load(Ordering::Relaxed) {
-            lock(&finished.order).push_back(index);
+            finished.push(index);
         } else {
             state.subscriber = Some((Arc::clone(finished), index));
         }

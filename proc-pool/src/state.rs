@@ -52,12 +52,14 @@ impl Job {
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub link: Link,
-    /// Tasks it has, oldest first.
-    held: VecDeque<Job>,
+    /// Tasks it has, with their tickets, oldest first.
+    held: VecDeque<(u64, Job)>,
     /// Tasks it has answered.
     answered: u64,
     /// Whether it said that it is ready.
     ready: bool,
+    /// Whether it said something that makes no sense; nothing more is read from it.
+    broken: bool,
     /// When the task that it answers next was first, as far as we know.
     since: Instant,
 }
@@ -83,6 +85,8 @@ pub(crate) struct State {
     task_time: Duration,
     /// Workers that died before they were ready, without one that was in between.
     failed_starts: u32,
+    /// Those of them that somebody killed: no fault of theirs, up to a point.
+    killed_starts: u32,
     /// Why no more tasks will run.
     ended: Option<String>,
     /// Bytes moved by workers that are gone.
@@ -93,6 +97,10 @@ pub(crate) struct State {
 const SHORT: Duration = Duration::from_micros(500);
 /// How many short tasks a worker holds.
 const AHEAD: usize = 32;
+/// Workers in a row that may end by themselves before they are ready.
+const FAILED_STARTS: u32 = 3;
+/// Workers in a row that may be killed (SIGKILL) before they are ready.
+const KILLED_STARTS: u32 = 100;
 
 impl State {
     pub fn new(workers: usize, fingerprint: u64, max_attempts: u32) -> State {
@@ -105,6 +113,7 @@ impl State {
             // Until something is known, a worker gets one task at a time.
             task_time: Duration::from_secs(1),
             failed_starts: 0,
+            killed_starts: 0,
             ended: None,
             bytes_moved: 0,
         }
@@ -145,6 +154,7 @@ impl State {
             held: VecDeque::new(),
             answered: 0,
             ready: false,
+            broken: false,
             since: Instant::now(),
         });
         self.feed();
@@ -156,7 +166,7 @@ impl State {
         for number in 0..self.workers.len() {
             let Some(worker) = self.workers[number].as_mut() else { continue };
             let (answers, verdict) = worker.take_answers(self.fingerprint);
-            if verdict == Verdict::Broken {
+            if verdict == Verdict::Broken && !std::mem::replace(&mut worker.broken, true) {
                 broken.push(number);
             }
             self.note_answers(&answers);
@@ -169,6 +179,7 @@ impl State {
     fn note_answers(&mut self, answers: &Answers) {
         if answers.ready {
             self.failed_starts = 0;
+            self.killed_starts = 0;
         }
         if answers.tasks > 0 {
             let each = answers.took / answers.tasks;
@@ -203,18 +214,20 @@ impl State {
         let (answers, _) = worker.take_answers(self.fingerprint);
         self.note_answers(&answers);
         self.bytes_moved += worker.link.bytes_moved();
-        if !worker.ready {
-            self.failed_starts += 1;
+        match death {
+            _ if worker.ready => {}
+            Death::Signal(9) if !worker.broken => self.killed_starts += 1,
+            _ => self.failed_starts += 1,
         }
         let running = worker.link.started() > worker.answered;
-        if running && let Some(job) = worker.held.pop_front() {
+        if running && let Some((_, job)) = worker.held.pop_front() {
             self.lost(job, death);
         }
         // The rest never began. It goes back to the front, in order.
-        while let Some(job) = worker.held.pop_back() {
+        while let Some((_, job)) = worker.held.pop_back() {
             self.queue.push_front(job);
         }
-        if self.failed_starts >= 3 {
+        if self.failed_starts >= FAILED_STARTS || self.killed_starts >= KILLED_STARTS {
             self.end(format!("workers die before they are ready: the last one {death}"));
         }
         if let Some(reason) = self.ended.clone() {
@@ -281,11 +294,14 @@ impl Worker {
             self.since = Instant::now();
         }
         self.link.enqueue(ticket, job.id, Arc::clone(&job.input));
-        self.held.push_back(job);
+        self.held.push_back((ticket, job));
     }
 
     fn take_answers(&mut self, fingerprint: u64) -> (Answers, Verdict) {
         let mut answers = Answers::default();
+        if self.broken {
+            return (answers, Verdict::Broken);
+        }
         loop {
             match self.link.poll() {
                 Ok(Some(answer)) if answer.head.ticket == HELLO => {
@@ -296,9 +312,12 @@ impl Worker {
                     answers.ready = true;
                 }
                 Ok(Some(answer)) => {
-                    let Some(job) = self.held.pop_front() else {
+                    // Looked at first: a task whose answer makes no sense stays held.
+                    let next = self.held.front().map(|(ticket, _)| *ticket);
+                    if next != Some(answer.head.ticket) {
                         return (answers, Verdict::Broken);
-                    };
+                    }
+                    let Some((_, job)) = self.held.pop_front() else { break };
                     self.answered += 1;
                     answers.tasks += 1;
                     let outcome = outcome(job.name, answer);

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use shm_core::{Segment, handle};
 
 use crate::codec::{self, BlobSource, Encoded, Failure};
-use crate::protocol::{self, ENV, HELLO, Note, Outcome, Places, Request, Response, VERSION};
+use crate::protocol::{self, ENV, HELLO, NUDGE, Note, Outcome, Places, Request, Response, VERSION};
 use crate::socket;
 use crate::task::{Registry, TaskId};
 
@@ -133,6 +133,9 @@ struct Worker {
     responses: Writer,
     registry: Registry,
     started: u64,
+    bell: Doorbell,
+    /// A forked child of a task has another.
+    pid: u32,
 }
 
 impl Worker {
@@ -147,12 +150,20 @@ impl Worker {
         let mut responses = pipe::attach_writer(&segment, places.responses).map_err(text)?;
         // The parent waits for all its workers on one bell.
         requests.also_ring(bell.clone());
-        responses.also_ring(bell);
+        responses.also_ring(bell.clone());
         // Relaxed: written before the parent sent us the segment in a message.
         let spin = protocol::status(&segment).spin.load(Ordering::Relaxed);
         requests.set_spin_limit(spin);
         let registry = Registry::collect().map_err(|error| error.to_string())?;
-        Ok(Worker { segment, requests, responses, registry, started: 0 })
+        Ok(Worker {
+            segment,
+            requests,
+            responses,
+            registry,
+            started: 0,
+            bell,
+            pid: std::process::id(),
+        })
     }
 
     fn run(mut self) -> Result<(), String> {
@@ -162,6 +173,11 @@ impl Worker {
         };
         self.answer(HELLO, Outcome::Done, hello)?;
         while let Some(request) = self.next_request()? {
+            if request.ticket == NUDGE {
+                take_notes();
+                self.bell.ring();
+                continue;
+            }
             self.started += 1;
             // Release: pairs with the parent's Acquire load; whatever the task does comes later.
             protocol::status(&self.segment).started.store(self.started, Ordering::Release);
@@ -216,6 +232,12 @@ impl Worker {
     }
 
     fn answer(&mut self, ticket: u64, outcome: Outcome, mut body: Encoded) -> Result<(), String> {
+        if std::process::id() != self.pid {
+            // A task forked, and its child came back from it: it is no worker, and writing here
+            // would garble the answers of the one that is.
+            // SAFETY: ends the process at once; nothing of the worker's is run in its child.
+            unsafe { libc::_exit(70) };
+        }
         let files = send_files(&body)?;
         // Unmapped before the parent can know the result: it may want to freeze the memory.
         body.files.clear();

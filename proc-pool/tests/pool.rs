@@ -122,6 +122,18 @@ fn as_completed_gives_each_result_once_with_its_index() {
 }
 
 #[proc_pool::test]
+fn as_completed_does_not_wait_for_one_pool_when_another_has_a_result() {
+    let (slow, quick) = (pool(1), pool(1));
+    quick.submit(nothing, ()).wait().unwrap();
+    let handles = [slow.submit(sleep_for, 10_000), quick.submit(sleep_for, 50)];
+    let mut results = as_completed(handles);
+    assert_eq!(results.next().map(|(index, _)| index), Some(1));
+    // The first task is still at it: its pool is dropped with it.
+    drop(slow);
+    assert!(matches!(results.next(), Some((0, Err(_)))));
+}
+
+#[proc_pool::test]
 fn a_panic_comes_back_with_message_and_place_and_the_worker_lives_on() {
     let pool = pool(1);
     let before = pool.submit(process_id, ()).wait().unwrap();
@@ -257,4 +269,26 @@ fn a_part_whose_worker_died_is_filled_by_another() {
     let filled = pool.map(fill_unless_first, inputs).unwrap();
     assert_eq!(remains.join(filled).unwrap()[..], [7; 10]);
     assert!(folder.path().join("first").exists(), "no worker died");
+}
+
+#[task]
+fn fork_and_return() -> u32 {
+    // SAFETY: the child only returns from the task, which is what is tested; it allocates nothing
+    // that another thread could hold a lock for: a worker runs tasks on its only thread.
+    match unsafe { libc::fork() } {
+        0 => u32::MAX,
+        child => {
+            let mut status = 0;
+            // SAFETY: waits for the child just made; `status` is writable.
+            unsafe { libc::waitpid(child, &raw mut status, 0) };
+            libc::WEXITSTATUS(status) as u32
+        }
+    }
+}
+
+#[proc_pool::test]
+fn a_forked_child_that_returns_from_a_task_does_not_answer_for_the_worker() {
+    let pool = pool(1);
+    assert_eq!(pool.submit(fork_and_return, ()).wait().unwrap(), 70);
+    assert_eq!(pool.submit(square, 5).wait().unwrap(), 25);
 }

@@ -62,6 +62,7 @@ impl Doorbells {
                 return;
             }
             let bit = mask & mask.wrapping_neg();
+            // Relaxed: only which ringer takes the bit; the barriers around make the edges.
             if self.sleepers.fetch_and(!bit, Relaxed) & bit != 0 {
                 return self.ring(bit.trailing_zeros() as usize);
             }
@@ -137,7 +138,7 @@ impl Doorbells {
             }
             let claim = OWNER_DIED | WAITERS | (u32::try_from(me).unwrap_or(TID_MASK - 1) + 1);
             // Acquire: pairs with the kernel's stamp. No Release: whoever inherits the claim has seen
-            // the claimant's own stamp.
+            // the claimant's own stamp. Relaxed on failure: nothing is read.
             if word.compare_exchange(seen, claim, Acquire, Relaxed).is_ok() {
                 self.bury(who, recover);
             }

@@ -139,6 +139,7 @@ pub(crate) fn visit(site: Site, main: Option<Ordering>, failure: Option<Ordering
                 Orders { main: main.map(SiteOrder::of), failure: failure.map(SiteOrder::of) };
             recorded.entry(site).or_insert(orders);
         }
+        // Relaxed stands where the operation has no such ordering: nobody uses it then.
         let mut verdict = Verdict {
             main: main.unwrap_or(Ordering::Relaxed),
             failure: failure.unwrap_or(Ordering::Relaxed),

@@ -237,10 +237,12 @@ macro_rules! atomic_int {
 
             #[allow(clippy::cast_possible_truncation)] // it was that wide when it was put in
             fn latest(&self) -> $int {
+                // Relaxed: loom runs one thread at a time; the model's edges are loom's.
                 self.0.latest.load(Ordering::Relaxed) as $int
             }
 
             fn set_latest(&self, value: $int) {
+                // Relaxed: as in `latest`.
                 self.0.latest.store(u64_of(value), Ordering::Relaxed);
             }
 
@@ -303,6 +305,7 @@ impl AtomicU32 {
 
     /// A scheduling point that loom knows to depend on this word. The newest value counts as seen.
     pub(in crate::death) fn kernel_touch(&self) {
+        // Relaxed: the kernel's look makes no edge; its callers say which they need.
         let relaxed = Ordering::Relaxed;
         let _ = self.0.loom.compare_exchange(UNLIKELY, UNLIKELY, relaxed, relaxed);
     }
@@ -316,6 +319,7 @@ impl AtomicU32 {
         let mut old = self.latest();
         loop {
             let new = f(old)?;
+            // Relaxed on failure: the loop tries again with what it found.
             match self.0.loom.compare_exchange(old, new, order, Ordering::Relaxed) {
                 Ok(_) => {
                     self.set_latest(new);

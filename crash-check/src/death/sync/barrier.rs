@@ -57,6 +57,7 @@ fn barrier(name: &'static str, at: &'static Location<'static>) {
         run::log(|me| Event::bare(me, Action::Dropped).at(at));
         return;
     }
+    // SeqCst: both halves of the asymmetric barrier are full fences here.
     loom::sync::atomic::fence(Ordering::SeqCst);
     run::log(|me| Event::bare(me, Action::Fence { name }).at(at));
 }

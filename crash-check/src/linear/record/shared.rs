@@ -226,7 +226,7 @@ impl<Op: Wire, Ret: Wire> Lane<'_, Op, Ret> {
     pub fn invoke(&mut self, op: &Op) -> Result<(), Error> {
         let stamp = self.log.clock.before(self.log.word(COUNTER_WORD));
         self.append(INVOKE, stamp, op.to_wire(), RESERVE)?;
-        // A kill comes at an instruction boundary, so that program order is enough for the entry
+        // SeqCst, for the compiler alone: a kill comes at an instruction boundary; program order is enough for the entry
         // to be there when the operation is: only the compiler must not move it.
         compiler_fence(Ordering::SeqCst);
         Ok(())
