@@ -1,13 +1,31 @@
-//! A test kit for code that must survive the death of a process at any instruction.
+#![doc = include_str!("../README.md")]
 //!
-//! Four tools, each a module and a feature of its own:
+//! # The modules
 //!
 //! | module | question it answers |
 //! |---|---|
-//! | [`step`] | is the structure repairable whichever instruction its user is killed at? |
-//! | [`death`] | does the protocol hold under every interleaving and stale read, with a death in it? |
-//! | [`explore`] | does the protocol, written as a table of steps, hold at all? |
-//! | [`linear`] | is what the callers saw linearizable, the operations of the dead included? |
+#![cfg_attr(
+    feature = "step",
+    doc = "| [`step`] | is the structure repairable whichever instruction its user is killed at? |"
+)]
+#![cfg_attr(
+    feature = "death",
+    doc = "| [`death`] | does it hold under every interleaving and stale read, with a death in it? |"
+)]
+#![cfg_attr(
+    feature = "mutate",
+    doc = "| [`mutate`] | would any model notice if this ordering or this statement were missing? |"
+)]
+#![cfg_attr(
+    feature = "explore",
+    doc = "| [`explore`] | does the protocol, written as a table of steps, hold at all? |"
+)]
+#![cfg_attr(
+    feature = "linear",
+    doc = "| [`linear`] | is what the callers saw linearizable, the operations of the dead included? |"
+)]
+//!
+//! `death` and `mutate` are features that are off by default.
 
 #[cfg(feature = "death")]
 pub mod death;
