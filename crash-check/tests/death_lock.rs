@@ -14,6 +14,11 @@ fn a_survivor_never_sees_half_a_record() {
 }
 
 #[test]
+fn two_survivors_do_not_both_take_the_lock_from_the_dead() {
+    println!("{}", lock::check_two_survivors().unwrap());
+}
+
+#[test]
 fn a_dead_owner_does_not_keep_the_lock() {
     let report = lock::check_progress().unwrap();
     println!("{report}");

@@ -110,6 +110,13 @@ impl Doorbells {
         (0..self.lives.len()).map(|who| self.look_at(me, who, recover)).collect()
     }
 
+    /// Is the participant recovered and its index free? `true`: the recovery is seen whole.
+    #[must_use]
+    pub fn is_free(&self, who: usize) -> bool {
+        // Acquire: pairs with the Release store in `bury`.
+        self.lives[who].word().load(Acquire) == FREE
+    }
+
     fn look_at(&self, me: usize, who: usize, recover: &mut impl FnMut(usize)) -> u32 {
         if who == me {
             return FREE;

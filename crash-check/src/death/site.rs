@@ -40,14 +40,14 @@ pub struct Site {
     pub file: &'static str,
     /// Line, from 1.
     pub line: u32,
-    /// Column, from 1, of the method's or function's name.
+    /// Column, from 1, of the method's name or the function's path.
     pub column: u32,
     /// What it does there.
     pub operation: Operation,
 }
 
 impl Site {
-    pub(super) const fn new(at: &'static Location<'static>, operation: Operation) -> Self {
+    pub(crate) const fn new(at: &'static Location<'static>, operation: Operation) -> Self {
         Self { file: at.file(), line: at.line(), column: at.column(), operation }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crash_check::death::sync::Ordering::{Acquire, Relaxed, Release};
 use crash_check::death::sync::{AtomicU32, UnsafeCell};
-use crash_check::death::{Error, Life, Model, Report};
+use crash_check::death::{Error, Life, Model, Report, World};
 
 const FREE: u32 = 0;
 
@@ -24,26 +24,40 @@ struct Pair {
     owner: AtomicU32,
     left: UnsafeCell<u32>,
     right: UnsafeCell<u32>,
+    /// Participant `i + 1`'s.
+    lives: Vec<Life>,
 }
 
 impl Pair {
-    fn new() -> Self {
+    fn new(world: &World, participants: &[&str]) -> Arc<Self> {
         let (left, right) = (UnsafeCell::new(0), UnsafeCell::new(0));
-        Self { owner: AtomicU32::new(FREE), left, right }
+        let lives = participants.iter().map(|thread| world.life(thread)).collect();
+        Arc::new(Self { owner: AtomicU32::new(FREE), left, right, lives })
     }
 
     /// `Some(true)`: taken from a dead owner.
-    fn try_lock(&self, me: u32, peer: &Life) -> Option<bool> {
+    fn try_lock(&self, me: u32) -> Option<bool> {
         // Acquire: pairs with the Release store in `unlock`.
         let Err(owner) = self.owner.compare_exchange(FREE, me, Acquire, Relaxed) else {
             return Some(false);
         };
-        if owner == me || !peer.is_dead() {
+        if owner == me || !self.lives[owner as usize - 1].is_dead() {
             return None;
         }
         // Relaxed: the edge from the dead owner is the Acquire load of its life word.
         let taken = self.owner.compare_exchange(owner, me, Relaxed, Relaxed);
         taken.is_ok().then_some(true)
+    }
+
+    /// Locks, repairs if need be, updates, unlocks; or not, if another holds the lock.
+    fn try_update(&self, me: u32, twin: Twin) {
+        let Some(from_the_dead) = self.try_lock(me) else { return };
+        if from_the_dead && twin != Twin::WithoutRepair {
+            self.recover();
+        }
+        self.assert_whole();
+        self.update();
+        self.unlock(twin);
     }
 
     fn unlock(&self, twin: Twin) {
@@ -81,42 +95,33 @@ fn set(cell: &UnsafeCell<u32>, new: u32) {
 /// The victim updates the record; the survivor tries twice to do the same.
 pub fn check(twin: Twin) -> Result<Report, Error> {
     Model::new().check(move |world| {
-        let pair = Arc::new(Pair::new());
-        let (victim_life, survivor_life) = (world.life("victim"), world.life("survivor"));
+        let pair = Pair::new(world, &["victim", "main"]);
         let theirs = Arc::clone(&pair);
-        world.victim("victim", move || {
-            if theirs.try_lock(1, &survivor_life).is_some() {
-                theirs.assert_whole();
-                theirs.update();
-                theirs.unlock(twin);
-            }
-        });
-        for _ in 0..2 {
-            let Some(from_the_dead) = pair.try_lock(2, &victim_life) else { continue };
-            if from_the_dead && twin != Twin::WithoutRepair {
-                pair.recover();
-            }
-            pair.assert_whole();
-            pair.update();
-            pair.unlock(twin);
-        }
+        world.victim("victim", move || theirs.try_update(1, twin));
+        pair.try_update(2, twin);
+        pair.try_update(2, twin);
+    })
+}
+
+/// Two survivors find the same dead owner.
+pub fn check_two_survivors() -> Result<Report, Error> {
+    Model::new().preemption_bound(Some(2)).check(move |world| {
+        let pair = Pair::new(world, &["victim", "main", "other"]);
+        let (theirs, others) = (Arc::clone(&pair), Arc::clone(&pair));
+        world.victim("victim", move || theirs.try_update(1, Twin::Correct));
+        world.spawn("other", move || others.try_update(3, Twin::Correct));
+        pair.try_update(2, Twin::Correct);
     })
 }
 
 /// The survivor waits for the lock with all patience: a dead owner must not keep it for ever.
 pub fn check_progress() -> Result<Report, Error> {
     Model::new().preemption_bound(Some(3)).check(move |world| {
-        let pair = Arc::new(Pair::new());
-        let (victim_life, survivor_life) = (world.life("victim"), world.life("survivor"));
+        let pair = Pair::new(world, &["victim", "main"]);
         let theirs = Arc::clone(&pair);
-        world.victim("victim", move || {
-            if theirs.try_lock(1, &survivor_life).is_some() {
-                theirs.update();
-                theirs.unlock(Twin::Correct);
-            }
-        });
+        world.victim("victim", move || theirs.try_update(1, Twin::Correct));
         let from_the_dead = loop {
-            match pair.try_lock(2, &victim_life) {
+            match pair.try_lock(2) {
                 Some(from_the_dead) => break from_the_dead,
                 None => crash_check::death::hint::spin_loop(),
             }

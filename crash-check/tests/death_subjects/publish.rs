@@ -34,18 +34,18 @@ impl Ring {
     }
 
     fn push(&self, at: u64, value: u64, twin: Twin) {
+        // Release: pairs with the Acquire load in `pop`.
+        let order = if twin == Twin::RelaxedIndex { Relaxed } else { Release };
+        let publish = || self.tail.store(at + 1, order);
         if twin == Twin::IndexFirst {
-            self.tail.store(at + 1, Release);
+            publish();
         }
         for half in &self.slots[at as usize] {
             // SAFETY: the slot is the producer's until the index passes it; the model checks that.
             half.with_mut(|half| unsafe { half.write(value) });
         }
-        match twin {
-            Twin::IndexFirst => {}
-            Twin::RelaxedIndex => self.tail.store(at + 1, Relaxed),
-            // Release: pairs with the Acquire load in `pop`.
-            _ => self.tail.store(at + 1, Release),
+        if twin != Twin::IndexFirst {
+            publish();
         }
     }
 
@@ -93,6 +93,7 @@ pub fn check(twin: Twin) -> Result<Report, Error> {
         });
         let got = receive_all(&ring, &life, twin);
         let _ = producer.join();
+        // Relaxed: joined.
         let published = ring.tail.load(Relaxed);
         assert_eq!(got, (10..10 + published).collect::<Vec<_>>(), "not what was published");
     })
