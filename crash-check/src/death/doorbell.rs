@@ -10,6 +10,7 @@
 //! | bell read before the bit is set | a ring in between would be taken for the old value |
 //! | heavy barrier between the bit and the last look | else the look and the publish may miss each other |
 //! | life words looked at again after every sleep | the kernel's one wake may have been spent on us |
+//! | a claimant that is free counts as gone | it died, was recovered, and left a claim behind |
 //! | mask swept, then all rung, then the index freed | a recoverer that dies in between is followed |
 //!
 //! Participants are threads of a model and are dead once stamped; indices are not used again, so a
@@ -18,12 +19,16 @@
 use super::futex::{self, Wake};
 use super::model::World;
 use super::robust::{OWNER_DIED, TID_MASK, WAITERS};
-use super::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use super::sync::Ordering::{Acquire, Relaxed, Release};
 use super::sync::{AtomicU32, AtomicU64, heavy_barrier, light_barrier};
 use super::{Life, run};
 
 /// A participant without owner: nobody to recover. `WAITERS` stays set for good.
 const FREE: u32 = WAITERS;
+
+fn is_gone(life: u32) -> bool {
+    life & OWNER_DIED != 0 || life == FREE
+}
 
 /// The bells and life words of all participants, and the sleepers of one structure.
 #[derive(Debug)]
@@ -71,7 +76,7 @@ impl Doorbells {
     }
 
     fn ring(&self, who: usize) {
-        // Release: pairs with the Acquire load of the bell in `park`.
+        // Release: pairs with the load of the bell and the heavy barrier after it in `park`.
         self.bells[who].fetch_add(1, Release);
         futex::wake(&self.bells[who], usize::MAX);
     }
@@ -83,8 +88,9 @@ impl Doorbells {
     /// the structure still has something for another sleeper, calls [`ring_one`](Self::ring_one).
     pub fn park(&self, me: usize, ready: impl Fn() -> bool, mut recover: impl FnMut(usize)) {
         let bit = 1 << me;
-        // Acquire: pairs with the Release in `ring`; whatever was rung for before is seen below.
-        let bell = self.bells[me].load(Acquire);
+        // Relaxed: the heavy barrier below makes it an acquire, which pairs with the Release in
+        // `ring`; whatever was rung for before is seen in the last look.
+        let bell = self.bells[me].load(Relaxed);
         // Relaxed: ordered by the barrier that follows.
         self.sleepers.fetch_or(bit, Relaxed);
         // Orders the bit before the last look: pairs with the light barrier in `ring_one`.
@@ -123,15 +129,16 @@ impl Doorbells {
         }
         let word = self.lives[who].word();
         loop {
-            // Acquire: pairs with the kernel's stamp and with an earlier claimant's exchange.
-            let seen = word.load(Acquire);
+            // Relaxed: whoever recovers acquires by its exchange below.
+            let seen = word.load(Relaxed);
             // No second step for a thread that is dead itself: its exchange would always succeed.
             if seen & OWNER_DIED == 0 || run::is_muted() || self.is_claimed_by_the_living(seen) {
                 return seen;
             }
             let claim = OWNER_DIED | WAITERS | (u32::try_from(me).unwrap_or(TID_MASK - 1) + 1);
-            // AcqRel: an inheritor of this claim sees what led to it, as we see what was before.
-            if word.compare_exchange(seen, claim, AcqRel, Relaxed).is_ok() {
+            // Acquire: pairs with the kernel's stamp. No Release: whoever inherits the claim has seen
+            // the claimant's own stamp.
+            if word.compare_exchange(seen, claim, Acquire, Relaxed).is_ok() {
                 self.bury(who, recover);
             }
         }
@@ -139,7 +146,10 @@ impl Doorbells {
 
     fn is_claimed_by_the_living(&self, seen: u32) -> bool {
         let claimant = seen & TID_MASK;
-        claimant != 0 && !self.lives[claimant as usize - 1].is_dead()
+        // Acquire: an inheritor sees what the dead claimant did. `FREE` is dead *and* recovered: a
+        // claim of its own that it left behind would else wait for it for ever.
+        let lives = |who: usize| self.lives[who].word().load(Acquire);
+        claimant != 0 && !is_gone(lives(claimant as usize - 1))
     }
 
     fn bury(&self, who: usize, recover: &mut impl FnMut(usize)) {

@@ -8,7 +8,11 @@
 //! | a sleep may end for no reason | a fault of the schedule: [`Model::spurious`] |
 //! | a timed sleep runs out | when nobody else can run; earlier: [`Model::timeouts`] |
 //! | sleeping for ever | fails the model: a lost wake-up |
-//! | memory ordering | **none**: a protocol that leans on the kernel's locks is not portable |
+//! | memory ordering | a thread that was *really woken* sees what its waker did before; no other edge |
+//!
+//! The last row is what loom's own parking does, and Linux too. A protocol must not lean on it, since
+//! the other three ways to return make no edge; they are explored, so leaning shows: by a changed
+//! word always, by a spurious end with [`Model::spurious`].
 //!
 //! [`Model::spurious`]: super::Model::spurious
 //! [`Model::timeouts`]: super::Model::timeouts
@@ -145,9 +149,8 @@ fn sleep_soundly(words: &[(&AtomicU32, u32)]) -> Wake {
             return wake;
         }
         run::check_progress();
-        if woken().is_none() {
-            loom::thread::yield_now();
-        }
+        // Returns at once if the progress of others needed this thread to time out.
+        loom::thread::park();
     }
 }
 

@@ -61,6 +61,8 @@ struct Thread {
     timed_sleeps: usize,
     /// Why the sleep now ending, or about to begin, is over.
     roused: Option<Roused>,
+    /// To unpark it by.
+    handle: Option<loom::thread::Thread>,
     /// Words the kernel stamps when this thread dies; `true`: whatever the word holds.
     robust: Vec<(AtomicU32, bool)>,
 }
@@ -93,6 +95,16 @@ pub(super) struct Run {
 struct Sleeper {
     thread: usize,
     place: usize,
+}
+
+impl Thread {
+    /// Marks it as woken; returns what to unpark, if it sleeps already.
+    fn rouse(&mut self, sleeper: Sleeper) -> Option<loom::thread::Thread> {
+        // The first word that woke it is the one it reports; both wakes are spent.
+        self.roused.get_or_insert(Roused::By { place: sleeper.place });
+        let asleep = matches!(self.state, State::Asleep { .. });
+        if asleep { self.handle.clone() } else { None }
+    }
 }
 
 thread_local! {
@@ -163,6 +175,7 @@ fn new_thread(name: &str, process: &str, victim: bool) -> Thread {
         sleeps: 0,
         timed_sleeps: 0,
         roused: None,
+        handle: None,
         robust: Vec::new(),
     }
 }
@@ -276,15 +289,15 @@ impl Run {
     }
 
     /// If nobody can run, time passes: the first timed sleeper times out. None left: a deadlock.
-    fn let_time_pass(&mut self) -> Result<(), String> {
+    fn let_time_pass(&mut self) -> Result<Option<loom::thread::Thread>, String> {
         let all_ended = self.threads.iter().all(|t| matches!(t.state, State::Ended));
         if all_ended || !self.threads.iter().all(|thread| self.is_stuck(thread)) {
-            return Ok(());
+            return Ok(None);
         }
         for thread in &mut self.threads {
             if matches!(thread.state, State::Asleep { timed: true, .. }) {
                 thread.roused = Some(Roused::TimedOut);
-                return Ok(());
+                return Ok(thread.handle.clone());
             }
         }
         Err(self.describe_deadlock())
@@ -348,8 +361,11 @@ pub(super) fn dequeue(word: usize) {
 
 /// The running thread begins to queue: from now on it can be woken.
 pub(super) fn lie_down() {
-    let me = me();
-    with(|run| run.threads[me].roused = None);
+    let (me, handle) = (me(), loom::thread::current());
+    with(|run| {
+        run.threads[me].roused = None;
+        run.threads[me].handle = Some(handle);
+    });
 }
 
 /// The running thread has checked and queued on all its words: consults the schedule.
@@ -390,24 +406,23 @@ pub(super) fn get_up() {
 
 /// Wakes up to `most` sleepers of `word` and says how many.
 pub(super) fn rouse(word: usize, most: usize) -> usize {
-    with(|run| {
-        let mut woken = 0;
-        while woken < most {
-            let Some(sleeper) = run.queues.get_mut(&word).and_then(VecDeque::pop_front) else {
-                break;
-            };
-            // The first word that woke it is the one it reports; both wakes are spent.
-            run.threads[sleeper.thread].roused.get_or_insert(Roused::By { place: sleeper.place });
-            woken += 1;
-        }
-        woken
-    })
+    let woken = with(|run| {
+        let queue = run.queues.entry(word).or_default();
+        let woken: Vec<Sleeper> = queue.drain(..most.min(queue.len())).collect();
+        woken.iter().map(|sleeper| run.threads[sleeper.thread].rouse(*sleeper)).collect::<Vec<_>>()
+    });
+    for thread in woken.iter().flatten() {
+        thread.unpark();
+    }
+    woken.len()
 }
 
 /// Fails the model if nobody can go on. Called whenever a thread stops running.
 pub(super) fn check_progress() {
-    if let Err(deadlock) = with(Run::let_time_pass) {
-        panic!("{deadlock}");
+    match with(Run::let_time_pass) {
+        Ok(Some(thread)) => thread.unpark(),
+        Ok(None) => {}
+        Err(deadlock) => panic!("{deadlock}"),
     }
 }
 

@@ -148,6 +148,8 @@ fn is_name(c: char) -> bool {
 struct Walk<'a> {
     text: &'a [char],
     depth: usize,
+    /// Open parentheses and square brackets.
+    inner: usize,
     /// Functions around the current place, with the depth of their bodies.
     functions: Vec<(String, usize)>,
     /// A function whose body has not begun.
@@ -159,7 +161,7 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(text: &'a [char]) -> Self {
         let (functions, found, function_of_line) = (Vec::new(), Vec::new(), Vec::new());
-        Self { text, depth: 0, functions, announced: None, found, function_of_line }
+        Self { text, depth: 0, inner: 0, functions, announced: None, found, function_of_line }
     }
 
     fn run(&mut self) -> Vec<Listed> {
@@ -201,9 +203,10 @@ impl<'a> Walk<'a> {
                 }
                 self.depth = self.depth.saturating_sub(1);
             }
-            // A declaration without a body. `[T; N]` in a signature loses the name: harmless, the
-            // site is then listed under the function around it.
-            ';' => self.announced = None,
+            '(' | '[' => self.inner += 1,
+            ')' | ']' => self.inner = self.inner.saturating_sub(1),
+            // A declaration without a body, and not the `[T; N]` of a signature.
+            ';' if self.inner == 0 => self.announced = None,
             _ => {}
         }
     }
@@ -283,8 +286,8 @@ mod tests {
 
     #[test]
     fn test_modules_and_declarations_are_not_listed() {
-        let source = "fn wake(w: &W) {}\nfn g() { step!(x); futex::wake(w, 1); x.wake(); }\n\
+        let source = "fn wake(w: &W) {}\nfn g(_: [u8; 2]) { step!(x); futex::wake(w, 1); x.wake(); }\n\
                       #[cfg(test)]\nmod tests {\n  fn t() { w.load(Acquire); }\n}\n";
-        assert_eq!(listed(source), [site("g", "step", 2, 10), site("g", "wake", 2, 20)]);
+        assert_eq!(listed(source), [site("g", "step", 2, 20), site("g", "wake", 2, 30)]);
     }
 }
