@@ -79,7 +79,7 @@ impl Model {
     /// A check with more executions under one schedule ends with [`Error::Cut`] (2,000,000).
     #[must_use]
     pub fn max_executions(mut self, most: usize) -> Self {
-        self.max_executions = most.max(1);
+        self.max_executions = most.clamp(1, usize::MAX - 1);
         self
     }
 
@@ -137,9 +137,10 @@ impl Model {
         let mut builder = loom::model::Builder::new();
         builder.preemption_bound = self.preemptions;
         builder.max_branches = self.max_branches;
-        // loom looks at this limit only when it could write a checkpoint.
-        builder.max_permutations = Some(self.max_executions);
-        builder.checkpoint_interval = self.max_executions;
+        // loom looks at this limit only when it could write a checkpoint, and before the execution
+        // of that number.
+        builder.max_permutations = Some(self.max_executions + 1);
+        builder.checkpoint_interval = self.max_executions + 1;
         builder.max_duration = None;
         builder.checkpoint_file = None;
 

@@ -162,8 +162,14 @@ pub(crate) fn record<R>(f: impl FnOnce() -> R) -> (R, BTreeMap<Site, Orders>) {
 /// Runs `f` with one site changed on this thread.
 #[cfg(feature = "mutate")]
 pub(crate) fn mutated<R>(site: Site, change: Change, f: impl FnOnce() -> R) -> R {
+    /// Takes the mutation back, also when `f` panics.
+    struct Undo;
+    impl Drop for Undo {
+        fn drop(&mut self) {
+            HOOK.with_borrow_mut(|hook| hook.mutation = None);
+        }
+    }
     HOOK.with_borrow_mut(|hook| hook.mutation = Some((site, change)));
-    let result = f();
-    HOOK.with_borrow_mut(|hook| hook.mutation = None);
-    result
+    let _undo = Undo;
+    f()
 }

@@ -4,7 +4,7 @@
 //! the claim sweeps a structure (a plain cell, so that two sweepers at once are a data race), then
 //! frees the index.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crash_check::death::robust::{OWNER_DIED, TID_MASK, WAITERS};
 use crash_check::death::sync::Ordering::{Acquire, Relaxed, Release};
@@ -36,9 +36,9 @@ struct Participant {
 }
 
 impl Participant {
-    fn new(world: &World) -> Arc<Self> {
+    fn new(world: &World) -> Rc<Self> {
         let claimants = [world.proof("recoverer"), world.proof("main")];
-        Arc::new(Self { life: world.life("holder"), held: UnsafeCell::new(SWEPT), claimants })
+        Rc::new(Self { life: world.life("holder"), held: UnsafeCell::new(SWEPT), claimants })
     }
 
     /// Recovers the participant if it is dead and nobody alive does it. `true`: it did.
@@ -103,9 +103,9 @@ impl Participant {
 pub fn check(twin: Twin) -> Result<Report, Error> {
     Model::new().victims(2).preemption_bound(Some(2)).check(move |world| {
         let participant = Participant::new(world);
-        let theirs = Arc::clone(&participant);
+        let theirs = Rc::clone(&participant);
         let holder = world.victim("holder", move || theirs.write_held(HELD));
-        let theirs = Arc::clone(&participant);
+        let theirs = Rc::clone(&participant);
         let recoverer = world.victim("recoverer", move || theirs.recover(1, twin));
         participant.recover(2, twin);
         participant.assert_swept_if_free();

@@ -1,7 +1,7 @@
 //! One item, a producer and consumers that park: nobody sleeps while there is something to do, also
 //! when a consumer dies with its wake, or the producer before its ring.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crash_check::death::doorbell::Doorbells;
 use crash_check::death::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -31,10 +31,10 @@ struct Mailbox {
 }
 
 impl Mailbox {
-    fn new(world: &World, participants: &[&str], parking: Parking) -> Arc<Self> {
+    fn new(world: &World, participants: &[&str], parking: Parking) -> Rc<Self> {
         let doorbells = Doorbells::new(world, participants);
         let journal = UnsafeCell::new(0);
-        Arc::new(Self { item: AtomicU32::new(EMPTY), journal, doorbells, parking })
+        Rc::new(Self { item: AtomicU32::new(EMPTY), journal, doorbells, parking })
     }
 
     fn send(&self) {
@@ -108,7 +108,7 @@ impl Mailbox {
 pub fn check_dying_consumer(parking: Parking) -> Result<Report, Error> {
     Model::new().preemption_bound(Some(2)).check(move |world| {
         let mailbox = Mailbox::new(world, &["main", "first", "second"], parking);
-        let (one, two) = (Arc::clone(&mailbox), Arc::clone(&mailbox));
+        let (one, two) = (Rc::clone(&mailbox), Rc::clone(&mailbox));
         let first = world.victim("first", move || one.receive(1));
         let second = world.spawn("second", move || two.receive(2));
         mailbox.send();
@@ -125,7 +125,7 @@ pub fn check_dying_consumer(parking: Parking) -> Result<Report, Error> {
 pub fn check_dying_producer(parking: Parking) -> Result<Report, Error> {
     Model::new().preemption_bound(Some(2)).check(move |world| {
         let mailbox = Mailbox::new(world, &["producer", "main"], parking);
-        let theirs = Arc::clone(&mailbox);
+        let theirs = Rc::clone(&mailbox);
         let producer = world.victim("producer", move || theirs.send());
         let got = mailbox.receive(1);
         let died = producer.join().is_err();
@@ -138,7 +138,7 @@ pub fn check_dying_recoverer(deaths: usize) -> Result<Report, Error> {
     Model::new().victims(deaths).preemption_bound(Some(1)).check(move |world| {
         let participants = ["producer", "first", "main"];
         let mailbox = Mailbox::new(world, &participants, Parking::Doorbell);
-        let (theirs, one) = (Arc::clone(&mailbox), Arc::clone(&mailbox));
+        let (theirs, one) = (Rc::clone(&mailbox), Rc::clone(&mailbox));
         let producer = world.victim("producer", move || theirs.send());
         let first = world.victim("first", move || one.receive(1));
         let got = mailbox.receive(2);
@@ -159,7 +159,7 @@ pub fn check_inheritance() -> Result<Report, Error> {
     Model::new().victims(2).preemption_bound(Some(2)).check(move |world| {
         let participants = ["producer", "first", "main"];
         let mailbox = Mailbox::new(world, &participants, Parking::Doorbell);
-        let (theirs, one) = (Arc::clone(&mailbox), Arc::clone(&mailbox));
+        let (theirs, one) = (Rc::clone(&mailbox), Rc::clone(&mailbox));
         let producer = world.victim("producer", move || theirs.write_journal(1));
         let first = world.victim("first", move || {
             one.doorbells.survey(1, &mut |who| one.recover(who));
@@ -178,7 +178,7 @@ pub fn check_inheritance() -> Result<Report, Error> {
 pub fn check_close() -> Result<Report, Error> {
     Model::new().victims(0).check(move |world| {
         let mailbox = Mailbox::new(world, &["main"], Parking::Doorbell);
-        let theirs = Arc::clone(&mailbox);
+        let theirs = Rc::clone(&mailbox);
         world.spawn("closer", move || {
             // Relaxed: the Release of the bell carries it.
             theirs.item.store(GIVEN_UP, Relaxed);
@@ -192,7 +192,7 @@ pub fn check_close() -> Result<Report, Error> {
 pub fn check_without_death() -> Result<Report, Error> {
     Model::new().victims(0).spurious(1).check(move |world| {
         let mailbox = Mailbox::new(world, &["producer", "main"], Parking::Doorbell);
-        let theirs = Arc::clone(&mailbox);
+        let theirs = Rc::clone(&mailbox);
         world.spawn("producer", move || theirs.send());
         assert!(mailbox.receive(1), "an item that was sent is lost");
     })

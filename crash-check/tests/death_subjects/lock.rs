@@ -1,7 +1,7 @@
 //! A lock whose word names its owner, over a record of two fields; a survivor takes it from the
 //! dead and repairs the record.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crash_check::death::sync::Ordering::{Acquire, Relaxed, Release};
 use crash_check::death::sync::{AtomicU32, UnsafeCell};
@@ -29,10 +29,10 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(world: &World, participants: &[&str]) -> Arc<Self> {
+    fn new(world: &World, participants: &[&str]) -> Rc<Self> {
         let (left, right) = (UnsafeCell::new(0), UnsafeCell::new(0));
         let lives = participants.iter().map(|thread| world.life(thread)).collect();
-        Arc::new(Self { owner: AtomicU32::new(FREE), left, right, lives })
+        Rc::new(Self { owner: AtomicU32::new(FREE), left, right, lives })
     }
 
     /// `Some(true)`: taken from a dead owner.
@@ -96,7 +96,7 @@ fn set(cell: &UnsafeCell<u32>, new: u32) {
 pub fn check(twin: Twin) -> Result<Report, Error> {
     Model::new().check(move |world| {
         let pair = Pair::new(world, &["victim", "main"]);
-        let theirs = Arc::clone(&pair);
+        let theirs = Rc::clone(&pair);
         world.victim("victim", move || theirs.try_update(1, twin));
         pair.try_update(2, twin);
         pair.try_update(2, twin);
@@ -107,7 +107,7 @@ pub fn check(twin: Twin) -> Result<Report, Error> {
 pub fn check_two_survivors() -> Result<Report, Error> {
     Model::new().preemption_bound(Some(2)).check(move |world| {
         let pair = Pair::new(world, &["victim", "main", "other"]);
-        let (theirs, others) = (Arc::clone(&pair), Arc::clone(&pair));
+        let (theirs, others) = (Rc::clone(&pair), Rc::clone(&pair));
         world.victim("victim", move || theirs.try_update(1, Twin::Correct));
         world.spawn("other", move || others.try_update(3, Twin::Correct));
         pair.try_update(2, Twin::Correct);
@@ -118,7 +118,7 @@ pub fn check_two_survivors() -> Result<Report, Error> {
 pub fn check_progress() -> Result<Report, Error> {
     Model::new().preemption_bound(Some(3)).check(move |world| {
         let pair = Pair::new(world, &["victim", "main"]);
-        let theirs = Arc::clone(&pair);
+        let theirs = Rc::clone(&pair);
         world.victim("victim", move || theirs.try_update(1, Twin::Correct));
         let from_the_dead = loop {
             match pair.try_lock(2) {

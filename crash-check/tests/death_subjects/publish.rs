@@ -1,7 +1,7 @@
 //! Publish to one consumer: payload first, index last. The producer may die; every item whose index
 //! it published is received, whole, and no other is.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crash_check::death::hint::spin_loop;
 use crash_check::death::sync::Ordering::{Acquire, Relaxed, Release};
@@ -83,9 +83,9 @@ fn receive_all(ring: &Ring, producer: &Life, twin: Twin) -> Vec<u64> {
 
 pub fn check(twin: Twin) -> Result<Report, Error> {
     Model::new().check(move |world| {
-        let ring = Arc::new(Ring::new());
+        let ring = Rc::new(Ring::new());
         let life = world.life("producer");
-        let theirs = Arc::clone(&ring);
+        let theirs = Rc::clone(&ring);
         let producer = world.victim("producer", move || {
             for at in 0..ITEMS {
                 theirs.push(at, 10 + at, twin);
