@@ -1,9 +1,9 @@
 //! The modelled kernel: sleeping, waking, stamping, and what the dead can not do any more.
 #![cfg(feature = "death")]
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering as Std};
+use std::sync::{Arc, Mutex};
 
 use crash_check::death::futex::{self, Wake};
 use crash_check::death::robust::{OWNER_DIED, WAITERS, robust_list_add, thread_id};
@@ -141,8 +141,8 @@ fn a_wait_on_several_words_is_ended_by_any_of_them() {
 #[test]
 fn the_kernel_stamps_after_the_last_store_and_wakes_one_of_those_who_wait_for_it() {
     let report = Model::new().check(|world| {
-        let (word, data) = (Arc::new(AtomicU32::new(0)), Arc::new(UnsafeCell::new(0_u32)));
-        let (theirs, stored) = (Arc::clone(&word), Arc::clone(&data));
+        let (word, data) = (Rc::new(AtomicU32::new(0)), Rc::new(UnsafeCell::new(0_u32)));
+        let (theirs, stored) = (Rc::clone(&word), Rc::clone(&data));
         let victim = world.victim("victim", move || {
             theirs.store(WAITERS | thread_id(), Release);
             robust_list_add(&theirs);
@@ -178,7 +178,7 @@ fn a_word_that_names_another_owner_is_not_stamped() {
 }
 
 /// Gives back what it counts when it is dropped: a dead process runs no destructor.
-struct Guard(Arc<AtomicU64>, Arc<UnsafeCell<u64>>);
+struct Guard(Rc<AtomicU64>, Rc<UnsafeCell<u64>>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -197,8 +197,8 @@ fn destructors_of_the_dead_have_no_effect() {
     let counted = Arc::clone(&deaths);
     Model::new()
         .check(move |world| {
-            let (count, cell) = (Arc::new(AtomicU64::new(0)), Arc::new(UnsafeCell::new(0_u64)));
-            let guard = Guard(Arc::clone(&count), Arc::clone(&cell));
+            let (count, cell) = (Rc::new(AtomicU64::new(0)), Rc::new(UnsafeCell::new(0_u64)));
+            let guard = Guard(Rc::clone(&count), Rc::clone(&cell));
             let victim = world.victim("victim", move || {
                 let guard = guard;
                 guard.0.fetch_add(10, Release);

@@ -2,8 +2,7 @@
 //!
 //! loom explores every interleaving and every stale read of a small model. This module adds what it
 //! lacks: a thread that dies before its *k*-th shared operation, for every *k*, and the part the
-//! kernel plays in a death. See the crate's `docs/death.md` for the failure model, for what the
-//! tool sees and does not, and for how to put it under a crate of yours.
+//! kernel plays in a death.
 //!
 //! ```
 //! use crash_check::death::{Model, sync::{AtomicU32, Ordering::{Acquire, Relaxed, Release}}};
@@ -31,6 +30,8 @@
 //! assert_eq!(report.kill_points, 3); // before each store, and after the last
 //! # Ok::<(), crash_check::death::Error>(())
 //! ```
+//!
+#![doc = include_str!("../../docs/death.md")]
 
 mod error;
 mod kernel;

@@ -9,7 +9,7 @@
 //! The list of places comes twice, once from running the models and once from scanning the source,
 //! and a place that only the scan knows is reported, since no model gets there.
 //!
-//! See the crate's `docs/mutate.md` for what is changed into what, and for the limits.
+#![doc = include_str!("../../docs/mutate.md")]
 
 mod error;
 mod html;

@@ -1,7 +1,7 @@
 //! Specimens for the `death` tool: orderings, wakes and recoveries that go wrong when a thread dies
 //! between two of its operations, or when a read is stale.
 
-use std::sync::Arc;
+use std::rc::Rc;
 
 use crash_check::death::robust::{OWNER_DIED, WAITERS, robust_list_add, thread_id};
 use crash_check::death::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -36,8 +36,8 @@ fn read(cell: &UnsafeCell<u32>) -> u32 {
 
 fn publish(twin: Twin) -> Result<(), String> {
     verdict(Model::new().check(move |world| {
-        let shared = Arc::new((UnsafeCell::new(0), AtomicU32::new(0)));
-        let theirs = Arc::clone(&shared);
+        let shared = Rc::new((UnsafeCell::new(0), AtomicU32::new(0)));
+        let theirs = Rc::clone(&shared);
         world.victim("producer", move || {
             write(&theirs.0, 7);
             theirs.1.store(1, if twin == Broken { Relaxed } else { Release });
@@ -76,9 +76,9 @@ struct Rules {
 }
 
 impl Park {
-    fn new() -> Arc<Self> {
+    fn new() -> Rc<Self> {
         let word = || AtomicU32::new(0);
-        Arc::new(Self { items: word(), bell: word(), asleep: word() })
+        Rc::new(Self { items: word(), bell: word(), asleep: word() })
     }
 
     fn send(&self) {
@@ -115,7 +115,7 @@ impl Park {
 fn bell(rules: Rules) -> Result<(), String> {
     verdict(Model::new().victims(0).preemption_bound(Some(2)).check(move |world| {
         let park = Park::new();
-        let (theirs, others) = (Arc::clone(&park), Arc::clone(&park));
+        let (theirs, others) = (Rc::clone(&park), Rc::clone(&park));
         world.spawn("producer", move || {
             theirs.send();
             theirs.send();
@@ -128,7 +128,7 @@ fn bell(rules: Rules) -> Result<(), String> {
 fn barrier(rules: Rules) -> Result<(), String> {
     verdict(Model::new().victims(0).check(move |world| {
         let park = Park::new();
-        let theirs = Arc::clone(&park);
+        let theirs = Rc::clone(&park);
         world.spawn("producer", move || theirs.send());
         park.receive(rules);
     }))
@@ -178,9 +178,9 @@ fn consume(item: &AtomicU32, peer: &Life, twin: Twin) {
 
 fn swallowed(twin: Twin) -> Result<(), String> {
     verdict(Model::new().preemption_bound(Some(2)).check(move |world| {
-        let item = Arc::new(AtomicU32::new(0));
+        let item = Rc::new(AtomicU32::new(0));
         let (first_life, second_life) = (world.life("first"), world.life("second"));
-        let (one, two) = (Arc::clone(&item), Arc::clone(&item));
+        let (one, two) = (Rc::clone(&item), Rc::clone(&item));
         world.victim("first", move || consume(&one, &second_life, twin));
         world.spawn("second", move || consume(&two, &first_life, twin));
         item.store(1, Release);
@@ -206,16 +206,16 @@ fn wake_swallowed_by_a_killed_waiter() {
 /// A dead holder's permits come back, once.
 fn permits(twin: Twin) -> Result<(), String> {
     verdict(Model::new().preemption_bound(Some(2)).check(move |world| {
-        let permits = Arc::new(AtomicU32::new(1));
-        let claim = Arc::new(AtomicU32::new(0));
+        let permits = Rc::new(AtomicU32::new(1));
+        let claim = Rc::new(AtomicU32::new(0));
         let life = world.life("holder");
-        let theirs = Arc::clone(&permits);
+        let theirs = Rc::clone(&permits);
         let holder = world.victim("holder", move || {
             theirs.fetch_sub(1, AcqRel);
             theirs.fetch_add(1, AcqRel);
         });
         let recover = {
-            let (permits, claim) = (Arc::clone(&permits), Arc::clone(&claim));
+            let (permits, claim) = (Rc::clone(&permits), Rc::clone(&claim));
             move || {
                 if life.is_dead() && is_first(&claim, twin) && permits.load(Acquire) == 0 {
                     permits.fetch_add(1, AcqRel);
@@ -280,8 +280,8 @@ impl Seat {
 
 fn reuse(twin: Twin) -> Result<(), String> {
     verdict(Model::new().preemption_bound(Some(2)).check(move |world| {
-        let seat = Arc::new(Seat { life: AtomicU32::new(SEAT_FREE), slot: AtomicU32::new(0) });
-        let (olds, news) = (Arc::clone(&seat), Arc::clone(&seat));
+        let seat = Rc::new(Seat { life: AtomicU32::new(SEAT_FREE), slot: AtomicU32::new(0) });
+        let (olds, news) = (Rc::clone(&seat), Rc::clone(&seat));
         let old = world.victim("old", move || {
             if olds.attach(SEAT_FREE) {
                 olds.slot.store(CLAIMED, Release);
@@ -319,11 +319,11 @@ fn participant_index_reused() {
 /// A buffer lent to a process: its keeper thread dies, its worker is still writing.
 fn suspicion(twin: Twin) -> Result<(), String> {
     verdict(Model::new().check(move |world: &World| {
-        let buffer = Arc::new(UnsafeCell::new(0));
+        let buffer = Rc::new(UnsafeCell::new(0));
         let (hint, proof) = (world.life("keeper"), world.proof("peer"));
         let process = world.process("peer");
         process.victim("keeper", || ());
-        let theirs = Arc::clone(&buffer);
+        let theirs = Rc::clone(&buffer);
         process.spawn("worker", move || write(&theirs, 1));
         // Revoked only from the dead.
         let dead = if twin == Broken { hint.is_dead() } else { proof.is_gone() };
@@ -369,8 +369,8 @@ impl Span {
 
 fn drain(twin: Twin) -> Result<(), String> {
     verdict(Model::new().check(move |world| {
-        let span = Arc::new(Span { in_use: AtomicU32::new(1), freed: AtomicU32::new(0) });
-        let theirs = Arc::clone(&span);
+        let span = Rc::new(Span { in_use: AtomicU32::new(1), freed: AtomicU32::new(0) });
+        let theirs = Rc::clone(&span);
         let owner = world.victim("owner", move || theirs.drain(twin));
         span.freed.fetch_or(1, AcqRel);
         let _ = owner.join();
@@ -396,9 +396,9 @@ fn drain_by_swap() {
 /// Recovery reads what the dead wrote without having learned of its death.
 fn unlearned(twin: Twin) -> Result<(), String> {
     verdict(Model::new().check(move |world| {
-        let record = Arc::new(UnsafeCell::new(0));
+        let record = Rc::new(UnsafeCell::new(0));
         let life = world.life("writer");
-        let theirs = Arc::clone(&record);
+        let theirs = Rc::clone(&record);
         world.victim("writer", move || write(&theirs, 1));
         let word = life.word().load(if twin == Broken { Relaxed } else { Acquire });
         if word & OWNER_DIED != 0 {
