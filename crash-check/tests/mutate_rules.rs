@@ -33,7 +33,7 @@ impl Cell {
 
     fn recover(&self) {
         // SAFETY: called once all have ended.
-        crash_check::step!(self.swept.with_mut(|swept| unsafe { swept.write(1) }));
+        crash_check::statement!(self.swept.with_mut(|swept| unsafe { swept.write(1) }));
     }
 
     fn is_swept(&self) -> bool {

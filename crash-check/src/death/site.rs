@@ -28,9 +28,9 @@ pub enum Operation {
     Barrier,
     /// A futex wake.
     Wake,
-    /// A statement marked with `step!`.
+    /// A statement marked with `statement!`.
     #[cfg(feature = "mutate")]
-    Step,
+    Statement,
 }
 
 /// A place in the source.

@@ -136,7 +136,7 @@ pub(super) fn changes(site: Site, orders: Orders, drop: bool) -> Vec<Change> {
     use SiteOrder::{AcqRel, Acquire, Relaxed, Release, SeqCst};
     let main = orders.main.unwrap_or(Relaxed);
     let mut changes = match (site.operation, main) {
-        (Operation::Barrier | Operation::Wake | Operation::Step, _) => vec![Change::Dropped],
+        (Operation::Barrier | Operation::Wake | Operation::Statement, _) => vec![Change::Dropped],
         (Operation::Fence, SeqCst) => vec![Change::Main(AcqRel)],
         (Operation::Fence, _) => vec![Change::Dropped],
         (_, Relaxed) => vec![],

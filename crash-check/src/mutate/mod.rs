@@ -28,27 +28,27 @@ pub use matrix::{Matrix, Outcome, Row};
 pub use runner::Mutations;
 pub use scan::{Listed, scan};
 
-/// Shall the statement marked at the caller's place be run? The work of [`step!`](crate::step!).
+/// Shall the statement marked at the caller's place be run? The work of [`statement!`](crate::statement!).
 #[track_caller]
 #[must_use]
-pub fn step() -> bool {
-    !site::visit(Site::new(Location::caller(), Operation::Step), None, None).dropped
+pub fn keeps_statement() -> bool {
+    !site::visit(Site::new(Location::caller(), Operation::Statement), None, None).dropped
 }
 
 /// Marks a statement that is no shared operation itself as one that the matrix leaves out in turn.
 ///
 /// ```
 /// let mut swept = Vec::new();
-/// crash_check::step!(swept.push(3));
+/// crash_check::statement!(swept.push(3));
 /// assert_eq!(swept, [3]);
 /// ```
 ///
 /// A crate that uses it in code which is also built without this one defines a macro of that name
 /// that expands to the statement alone.
 #[macro_export]
-macro_rules! step {
+macro_rules! statement {
     ($statement:expr) => {
-        if $crate::mutate::step() {
+        if $crate::mutate::keeps_statement() {
             $statement;
         }
     };

@@ -2,7 +2,7 @@
 //!
 //! A scan over characters, not a parser: comments, strings and `#[cfg(test)]` modules are blanked
 //! out first, then calls of the atomics' methods that name an ordering, fences, barriers, futex
-//! wakes and `step!` are listed with the function they stand in.
+//! wakes and `statement!` are listed with the function they stand in.
 
 /// A site found in a source text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -225,7 +225,7 @@ impl<'a> Walk<'a> {
                 (before == Some(&'.') && is_method && names_an_ordering(arguments))
                     || (before != Some(&'.') && FUNCTIONS.contains(&name.as_str()))
             }
-            Some('!') => name == "step",
+            Some('!') => name == "statement",
             _ => false,
         };
         if is_site {
@@ -286,8 +286,8 @@ mod tests {
 
     #[test]
     fn test_modules_and_declarations_are_not_listed() {
-        let source = "fn wake(w: &W) {}\nfn g(_: [u8; 2]) { step!(x); futex::wake(w, 1); x.wake(); }\n\
+        let source = "fn wake(w: &W) {}\nfn g(_: [u8; 2]) { statement!(x); futex::wake(w, 1); x.wake(); }\n\
                       #[cfg(test)]\nmod tests {\n  fn t() { w.load(Acquire); }\n}\n";
-        assert_eq!(listed(source), [site("g", "step", 2, 20), site("g", "wake", 2, 30)]);
+        assert_eq!(listed(source), [site("g", "statement", 2, 20), site("g", "wake", 2, 35)]);
     }
 }
