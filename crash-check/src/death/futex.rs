@@ -85,6 +85,7 @@ fn sleep(words: &[(&AtomicU32, u32)], timed: bool, at: &'static Location<'static
     if run::turn() == Turn::Muted {
         return Wake::Spurious;
     }
+    let _ = site::visit(Site::new(at, Operation::Wait), None, None);
     run::lie_down();
     let wake = match queue_on_all(words, at) {
         Some(changed) => changed,

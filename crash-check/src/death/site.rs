@@ -22,10 +22,16 @@ pub enum Operation {
     Rmw,
     /// A compare-and-exchange.
     CompareExchange,
+    /// A read of an `UnsafeCell`. Nothing to mutate.
+    ReadCell,
+    /// A write to an `UnsafeCell`.
+    WriteCell,
     /// A fence with an ordering of its own.
     Fence,
     /// `light_barrier` or `heavy_barrier`.
     Barrier,
+    /// A futex wait. Nothing to mutate.
+    Wait,
     /// A futex wake.
     Wake,
     /// A statement marked with `statement!`.
@@ -55,7 +61,7 @@ impl Site {
 /// The orderings a site was seen with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Orders {
-    /// The ordering; of success, where there are two. `None` for a barrier, a wake, a step.
+    /// The ordering; of success, where there are two. `None` where there is none.
     pub main: Option<SiteOrder>,
     /// The ordering of a failed compare-and-exchange.
     pub failure: Option<SiteOrder>,

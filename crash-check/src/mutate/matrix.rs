@@ -148,8 +148,10 @@ pub(super) fn changes(site: Site, orders: Orders, drop: bool) -> Vec<Change> {
     if matches!(orders.failure, Some(Acquire | SeqCst)) {
         changes.push(Change::Failure(Relaxed));
     }
-    let writes =
-        matches!(site.operation, Operation::Store | Operation::Rmw | Operation::CompareExchange);
+    let writes = matches!(
+        site.operation,
+        Operation::Store | Operation::Rmw | Operation::CompareExchange | Operation::WriteCell
+    );
     if drop && writes {
         changes.push(Change::Dropped);
     }

@@ -81,8 +81,8 @@ impl Mutations {
         self
     }
 
-    /// Also leaves out, one at a time, the stores, read-modify-writes and exchanges of functions of
-    /// this name. Barriers, wakes and `statement!` are always left out in turn.
+    /// Also leaves out, one at a time, the stores, read-modify-writes, exchanges and writes to cells
+    /// of functions of this name. Barriers, wakes and `statement!` are always left out in turn.
     #[must_use]
     pub fn statements_of(mut self, function: &str) -> Self {
         self.dropped_in.push(function.to_owned());

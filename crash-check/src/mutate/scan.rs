@@ -17,6 +17,7 @@ pub struct Listed {
     pub function: String,
 }
 
+/// Methods that are sites if their arguments name an ordering, as those called `fetch_` something.
 const METHODS: &[&str] = &["load", "store", "swap", "compare_exchange", "compare_exchange_weak"];
 const FUNCTIONS: &[&str] = &["fence", "light_barrier", "heavy_barrier", "wake", "futex_wake"];
 const ORDERINGS: &[&str] = &["Relaxed", "Acquire", "Release", "AcqRel", "SeqCst"];
@@ -154,6 +155,8 @@ struct Walk<'a> {
     functions: Vec<(String, usize)>,
     /// A function whose body has not begun.
     announced: Option<String>,
+    /// Functions of this text that are marked `#[track_caller]`.
+    wrappers: Vec<String>,
     found: Vec<Listed>,
     function_of_line: Vec<String>,
 }
@@ -161,7 +164,17 @@ struct Walk<'a> {
 impl<'a> Walk<'a> {
     fn new(text: &'a [char]) -> Self {
         let (functions, found, function_of_line) = (Vec::new(), Vec::new(), Vec::new());
-        Self { text, depth: 0, inner: 0, functions, announced: None, found, function_of_line }
+        let wrappers = wrappers(text);
+        Self {
+            text,
+            depth: 0,
+            inner: 0,
+            functions,
+            announced: None,
+            wrappers,
+            found,
+            function_of_line,
+        }
     }
 
     fn run(&mut self) -> Vec<Listed> {
@@ -213,38 +226,62 @@ impl<'a> Walk<'a> {
 
     fn name(&mut self, at: usize, end: usize, line: u32, column: usize) {
         let name: String = self.text[at..end].iter().collect();
-        let before = self.text[..at].iter().rev().find(|c| !c.is_whitespace());
-        if self.follows_fn(at) {
+        if follows_fn(self.text, at) {
             self.announced = Some(name);
             return;
         }
-        let is_site = match self.text.get(end) {
-            Some('(') => {
-                let arguments = &self.text[end..closing(self.text, end).min(self.text.len())];
-                let is_method = METHODS.contains(&name.as_str()) || name.starts_with("fetch_");
-                (before == Some(&'.') && is_method && names_an_ordering(arguments))
-                    || (before != Some(&'.') && FUNCTIONS.contains(&name.as_str()))
-            }
-            Some('!') => name == "statement",
-            _ => false,
-        };
-        if is_site {
-            // The compiler's column is that of a method's name, but of a function's whole path.
-            let path =
-                self.text[..at].iter().rev().take_while(|&&c| is_name(c) || c == ':').count();
-            let column = u32::try_from(column - path).unwrap_or(u32::MAX);
-            self.found.push(Listed { line, column, call: name, function: self.function() });
+        if !self.is_site(&name, at, end) || self.wrappers.contains(&self.function()) {
+            return;
         }
+        // The compiler's column is that of a method's name, but of a function's whole path.
+        let path = self.text[..at].iter().rev().take_while(|&&c| is_name(c) || c == ':').count();
+        let column = u32::try_from(column - path).unwrap_or(u32::MAX);
+        self.found.push(Listed { line, column, call: name, function: self.function() });
     }
 
-    /// Is the name at `at` the one of a function being declared?
-    fn follows_fn(&self, at: usize) -> bool {
-        let before = &self.text[..at];
-        let Some(last) = before.iter().rposition(|c| !c.is_whitespace()) else { return false };
-        last + 1 < at
-            && last >= 1
-            && before[last - 1..=last] == ['f', 'n']
-            && (last == 1 || !is_name(before[last - 2]))
+    fn is_site(&self, name: &str, at: usize, end: usize) -> bool {
+        let is_method = self.text[..at].iter().rev().find(|c| !c.is_whitespace()) == Some(&'.');
+        match self.text.get(end) {
+            Some('!') => name == "statement",
+            Some('(') if self.wrappers.iter().any(|wrapper| wrapper == name) => true,
+            Some('(') if is_method => {
+                let arguments = &self.text[end..closing(self.text, end)];
+                name == "with_mut"
+                    || (METHODS.contains(&name) || name.starts_with("fetch_"))
+                        && names_an_ordering(arguments)
+            }
+            Some('(') => FUNCTIONS.contains(&name),
+            _ => false,
+        }
+    }
+}
+
+/// Is the name at `at` the one of a function being declared?
+fn follows_fn(text: &[char], at: usize) -> bool {
+    let before = &text[..at];
+    let Some(last) = before.iter().rposition(|c| !c.is_whitespace()) else { return false };
+    last + 1 < at
+        && last >= 1
+        && before[last - 1..=last] == ['f', 'n']
+        && (last == 1 || !is_name(before[last - 2]))
+}
+
+/// Names of the functions that follow a `#[track_caller]`.
+fn wrappers(text: &[char]) -> Vec<String> {
+    let marker: Vec<char> = "#[track_caller]".chars().collect();
+    let mut wrappers = Vec::new();
+    let mut from = 0;
+    loop {
+        let at = find(text, from, |rest| rest.starts_with(&marker));
+        if at == text.len() {
+            return wrappers;
+        }
+        from = at + marker.len();
+        let begins = |at: &usize| is_name(text[*at]) && follows_fn(text, *at);
+        if let Some(name) = (from..text.len()).find(begins) {
+            let end = find(text, name, |rest| !is_name(rest[0]));
+            wrappers.push(text[name..end].iter().collect());
+        }
     }
 }
 
@@ -282,6 +319,16 @@ mod tests {
                       v.swap(0, 1); let s = \"w.load(Acquire)\"; let r = r#\"w.load(Acquire)\"#;\n  \
                       let q = '\"'; w.swap(1, Relaxed);\n}";
         assert_eq!(listed(source), [site("f", "swap", 5, 18)]);
+    }
+
+    #[test]
+    fn a_wrapper_is_no_place_but_its_calls_are() {
+        let source = "#[track_caller]\nfn set(c: &Cell, v: u8) { c.with_mut(|c| v) }\n\
+                      fn recover() {\n  set(c, 1);\n  c.with_mut(|c| 2);\n}\n";
+        assert_eq!(
+            listed(source),
+            [site("recover", "set", 4, 3), site("recover", "with_mut", 5, 5)]
+        );
     }
 
     #[test]

@@ -83,6 +83,7 @@ impl Participant {
         self.life.word().load(Acquire) == FREE
     }
 
+    #[track_caller]
     fn write_held(&self, value: u32) {
         // SAFETY: only the participant while it lives, and then the holder of the claim, get here;
         // the model checks that.

@@ -82,11 +82,13 @@ impl Pair {
     }
 }
 
+#[track_caller]
 fn get(cell: &UnsafeCell<u32>) -> u32 {
     // SAFETY: the lock's holder is the only one to reach the cells; the model checks that.
     cell.with(|value| unsafe { value.read() })
 }
 
+#[track_caller]
 fn set(cell: &UnsafeCell<u32>, new: u32) {
     // SAFETY: as in `get`.
     cell.with_mut(|value| unsafe { value.write(new) });

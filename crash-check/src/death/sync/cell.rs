@@ -6,6 +6,7 @@ use std::panic::Location;
 use std::ptr;
 
 use crate::death::run::{self, Turn};
+use crate::death::site::{self, Operation, Site};
 use crate::death::trace::{Action, Event};
 
 /// `core::cell::UnsafeCell`, reached through closures so that loom sees every access.
@@ -39,6 +40,7 @@ impl<T> UnsafeCell<T> {
         if run::turn() == Turn::Muted {
             return self.with_copy(|copy| f(copy.cast_const()));
         }
+        let _ = site::visit(Site::new(at, Operation::ReadCell), None, None);
         // Noted first: loom may find a race here.
         run::log(|me| Event::bare(me, Action::ReadCell).at(at));
         self.watched.with(|_| ());
@@ -50,6 +52,10 @@ impl<T> UnsafeCell<T> {
     pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         let at = Location::caller();
         if run::turn() == Turn::Muted {
+            return self.with_copy(f);
+        }
+        if site::visit(Site::new(at, Operation::WriteCell), None, None).dropped {
+            run::log(|me| Event::bare(me, Action::Dropped).at(at));
             return self.with_copy(f);
         }
         run::log(|me| Event::bare(me, Action::WriteCell).at(at));

@@ -5,6 +5,9 @@
 //! an ordinary thread-local. It is touched only between two of loom's scheduling points, together
 //! with the operation it belongs to; that makes both one step.
 
+mod robust;
+mod sleep;
+
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -13,6 +16,15 @@ use std::panic::Location;
 use super::schedule::{FaultKind, Occasions, Schedule};
 use super::sync::AtomicU32;
 use super::trace::{Action, Event};
+
+pub(super) use robust::{
+    add_robust, my_process, process, remove_robust, take_robust, threads_of, watch,
+};
+use sleep::Sleeper;
+pub(super) use sleep::{
+    Roused, Sleep, check_progress, dequeue, enqueue, fall_asleep, get_up, join, lie_down, rouse,
+    roused,
+};
 
 /// Payload of the unwinding that stands for a death.
 #[derive(Debug)]
@@ -23,22 +35,6 @@ pub(super) struct Death;
 pub(super) enum Turn {
     Live,
     Muted,
-}
-
-/// Why a sleeper woke.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Roused {
-    By { place: usize },
-    TimedOut,
-}
-
-/// What becomes of a thread that has just gone to sleep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sleep {
-    Sound,
-    Killed,
-    Spurious,
-    TimedOut,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -89,22 +85,6 @@ pub(super) struct Run {
     /// Words to stamp when a thread of this name dies, for threads not spawned yet.
     lives: BTreeMap<String, Vec<AtomicU32>>,
     processes: BTreeMap<String, Process>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Sleeper {
-    thread: usize,
-    place: usize,
-}
-
-impl Thread {
-    /// Marks it as woken; returns what to unpark, if it sleeps already.
-    fn rouse(&mut self, sleeper: Sleeper) -> Option<loom::thread::Thread> {
-        // The first word that woke it is the one it reports; both wakes are spent.
-        self.roused.get_or_insert(Roused::By { place: sleeper.place });
-        let asleep = matches!(self.state, State::Asleep { .. });
-        if asleep { self.handle.clone() } else { None }
-    }
 }
 
 thread_local! {
@@ -279,47 +259,6 @@ impl Run {
         self.schedule.has(&self.threads[thread].name, kind, index)
     }
 
-    fn is_stuck(&self, thread: &Thread) -> bool {
-        match thread.state {
-            State::Running => false,
-            State::Asleep { .. } => thread.roused.is_none(),
-            State::Joining { other, .. } => !matches!(self.threads[other].state, State::Ended),
-            State::Ended => true,
-        }
-    }
-
-    /// If nobody can run, time passes: the first timed sleeper times out. None left: a deadlock.
-    fn let_time_pass(&mut self) -> Result<Option<loom::thread::Thread>, String> {
-        let all_ended = self.threads.iter().all(|t| matches!(t.state, State::Ended));
-        if all_ended || !self.threads.iter().all(|thread| self.is_stuck(thread)) {
-            return Ok(None);
-        }
-        for thread in &mut self.threads {
-            if matches!(thread.state, State::Asleep { timed: true, .. }) {
-                thread.roused = Some(Roused::TimedOut);
-                return Ok(thread.handle.clone());
-            }
-        }
-        Err(self.describe_deadlock())
-    }
-
-    fn describe_deadlock(&self) -> String {
-        let mut text = String::from("deadlock: nobody who is alive can go on");
-        for thread in &self.threads {
-            let line = match thread.state {
-                State::Asleep { at, .. } => format!("asleep at {at}"),
-                State::Joining { at, other } => {
-                    format!("waits at {at} for `{}` to end", self.threads[other].name)
-                }
-                State::Ended if thread.dead => "dead".to_owned(),
-                State::Ended => "has returned".to_owned(),
-                State::Running => "runs".to_owned(),
-            };
-            text.push_str(&format!("\n  `{}` {line}", thread.name));
-        }
-        text
-    }
-
     /// The trace of the current execution, one operation a line.
     pub(super) fn trace(&self) -> String {
         let names: Vec<&str> = self.threads.iter().map(|thread| thread.name.as_str()).collect();
@@ -341,98 +280,6 @@ pub(super) fn new_word(created: &'static Location<'static>) -> usize {
     })
 }
 
-// Sleeping and waking. Every function here runs in one step with an operation on the word itself.
-
-/// Puts the running thread to the end of the queue of `word`.
-pub(super) fn enqueue(word: usize, place: usize) {
-    let me = me();
-    with(|run| run.queues.entry(word).or_default().push_back(Sleeper { thread: me, place }));
-}
-
-/// Takes the running thread out of the queue of `word`, if it is still in it.
-pub(super) fn dequeue(word: usize) {
-    let me = me();
-    with(|run| {
-        if let Some(queue) = run.queues.get_mut(&word) {
-            queue.retain(|sleeper| sleeper.thread != me);
-        }
-    });
-}
-
-/// The running thread begins to queue: from now on it can be woken.
-pub(super) fn lie_down() {
-    let (me, handle) = (me(), loom::thread::current());
-    with(|run| {
-        run.threads[me].roused = None;
-        run.threads[me].handle = Some(handle);
-    });
-}
-
-/// The running thread has checked and queued on all its words: consults the schedule.
-pub(super) fn fall_asleep(at: &'static Location<'static>, timed: bool) -> Sleep {
-    let me = me();
-    with(|run| {
-        let thread = &mut run.threads[me];
-        let (operation, sleep, timed_sleep) =
-            (thread.operations, thread.sleeps, thread.timed_sleeps);
-        thread.operations += 1;
-        thread.sleeps += 1;
-        thread.timed_sleeps += usize::from(timed);
-        if thread.victim && run.occasion(me, FaultKind::Kill, operation) {
-            return Sleep::Killed;
-        }
-        if run.occasion(me, FaultKind::Spurious, sleep) {
-            return Sleep::Spurious;
-        }
-        if timed && run.occasion(me, FaultKind::TimeOut, timed_sleep) {
-            return Sleep::TimedOut;
-        }
-        run.threads[me].state = State::Asleep { at, timed };
-        Sleep::Sound
-    })
-}
-
-/// Has the running thread been woken?
-pub(super) fn roused() -> Option<Roused> {
-    let me = me();
-    with(|run| run.threads[me].roused)
-}
-
-/// The running thread is awake again.
-pub(super) fn get_up() {
-    let me = me();
-    with(|run| run.threads[me].state = State::Running);
-}
-
-/// Wakes up to `most` sleepers of `word` and says how many.
-pub(super) fn rouse(word: usize, most: usize) -> usize {
-    let woken = with(|run| {
-        let queue = run.queues.entry(word).or_default();
-        let woken: Vec<Sleeper> = queue.drain(..most.min(queue.len())).collect();
-        woken.iter().map(|sleeper| run.threads[sleeper.thread].rouse(*sleeper)).collect::<Vec<_>>()
-    });
-    for thread in woken.iter().flatten() {
-        thread.unpark();
-    }
-    woken.len()
-}
-
-/// Fails the model if nobody can go on. Called whenever a thread stops running.
-pub(super) fn check_progress() {
-    match with(Run::let_time_pass) {
-        Ok(Some(thread)) => thread.unpark(),
-        Ok(None) => {}
-        Err(deadlock) => panic!("{deadlock}"),
-    }
-}
-
-/// The running thread waits for another to end.
-pub(super) fn join(at: &'static Location<'static>, other: usize) {
-    let me = me();
-    with(|run| run.threads[me].state = State::Joining { at, other });
-    check_progress();
-}
-
 /// The running thread is over: it returned, or the kernel has finished with it.
 pub(super) fn end(dead: bool) {
     let me = me();
@@ -443,65 +290,4 @@ pub(super) fn end(dead: bool) {
         }
     });
     check_progress();
-}
-
-// Death as the kernel sees it.
-
-/// Notes a word that the kernel stamps when the thread of that name dies.
-pub(super) fn watch(thread: &str, word: AtomicU32) {
-    with(|run| match run.threads.iter_mut().find(|t| t.name == thread) {
-        Some(thread) => thread.robust.push((word, true)),
-        None => run.lives.entry(thread.to_owned()).or_default().push(word),
-    });
-}
-
-/// Adds a word to the robust list of the running thread.
-pub(super) fn add_robust(word: AtomicU32) {
-    let me = me();
-    with(|run| run.threads[me].robust.push((word, false)));
-}
-
-/// Takes a word off the robust list of the running thread; dropped by the caller.
-pub(super) fn remove_robust(word: usize) -> Vec<(AtomicU32, bool)> {
-    let me = me();
-    with(|run| {
-        let list = &mut run.threads[me].robust;
-        let (off, on) = std::mem::take(list).into_iter().partition(|(w, _)| w.id() == word);
-        *list = on;
-        off
-    })
-}
-
-/// The robust list of the running thread, for the kernel to walk.
-pub(super) fn take_robust() -> Vec<(AtomicU32, bool)> {
-    let me = me();
-    with(|run| std::mem::take(&mut run.threads[me].robust))
-}
-
-/// The count of ended threads of a process, made by `new` if nobody asked before.
-pub(super) fn process(name: &str, new: impl FnOnce() -> AtomicU32) -> AtomicU32 {
-    if let Some(word) = with(|run| run.processes.get(name).map(|p| p.ended.share())) {
-        return word;
-    }
-    let word = new();
-    let kept = word.share();
-    with(|run| run.processes.insert(name.to_owned(), Process { ended: kept }));
-    word
-}
-
-/// The word of the running thread's process, if somebody may ask for a proof.
-pub(super) fn my_process() -> Option<AtomicU32> {
-    let me = me();
-    with(|run| {
-        let name = &run.threads[me].process;
-        run.processes.get(name).map(|process| process.ended.share())
-    })
-}
-
-/// How many threads a process has.
-pub(super) fn threads_of(process: &str) -> u32 {
-    with(|run| {
-        let count = run.threads.iter().filter(|thread| thread.process == process).count();
-        u32::try_from(count).unwrap_or(u32::MAX)
-    })
 }
