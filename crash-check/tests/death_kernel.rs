@@ -216,6 +216,57 @@ fn destructors_of_the_dead_have_no_effect() {
 }
 
 #[test]
+fn a_wake_given_to_one_who_dies_asleep_is_not_passed_on() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&seen);
+    let report = Model::new().preemption_bound(Some(2)).replay("victim@1", move |world| {
+        let word = Arc::new(AtomicU32::new(0));
+        let (theirs, others) = (Arc::clone(&word), Arc::clone(&word));
+        let victim = world.victim("victim", move || futex::wait_timeout(&theirs, 0));
+        let other = world.spawn("other", move || futex::wait_timeout(&others, 0));
+        let woken = futex::wake(&word, 1);
+        assert!(victim.join().is_err());
+        kept.lock().unwrap().push((woken, other.join().unwrap()));
+    });
+    report.unwrap();
+    // Of two who sleep, the victim has got it, and dies with it.
+    assert!(seen.lock().unwrap().contains(&(1, Wake::TimedOut)), "{seen:?}");
+}
+
+#[test]
+fn a_dead_thread_that_catches_its_own_death_stays_dead() {
+    Model::new()
+        .check(|world| {
+            let word = Arc::new(AtomicU32::new(0));
+            let theirs = Arc::clone(&word);
+            let victim = world.victim("victim", move || {
+                let first = || theirs.store(1, Release);
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(first));
+                theirs.fetch_add(10, Release);
+            });
+            let died = victim.join().is_err();
+            // Cut before the first operation, between the two, after the second.
+            let value = word.load(Relaxed);
+            assert!(if died { [0, 1, 11].contains(&value) } else { value == 11 }, "{value}");
+        })
+        .unwrap();
+}
+
+#[test]
+fn a_failed_assertion_is_reported_as_it_is_whatever_destructors_do() {
+    let error = Model::new().victims(0).check(|world| {
+        let (count, cell) = (Rc::new(AtomicU64::new(0)), Rc::new(UnsafeCell::new(0_u64)));
+        let others = Rc::clone(&count);
+        world.spawn("other", move || others.fetch_add(10, Release));
+        let guard = Guard(count, cell);
+        assert_eq!(guard.0.load(Relaxed), 0, "the assertion of the model");
+    });
+    let text = error.unwrap_err().to_string();
+    assert!(text.contains("the assertion of the model"), "{text}");
+    assert!(!text.contains("writes a cell"), "{text}");
+}
+
+#[test]
 fn a_process_is_gone_only_when_its_last_thread_is() {
     Model::new()
         .check(|world| {

@@ -85,9 +85,9 @@ fn stamp(word: &AtomicU32, any_owner: bool) {
 
 fn leave_process(died: u32) {
     let Some(word) = run::my_process() else { return };
-    // AcqRel: Release pairs with the Acquire load of `Proof::is_gone`; Acquire so that the last
-    // thread to end passes on what those that ended before it stored.
-    word.kernel_update(Ordering::AcqRel, |old| Some((old + 1) | died));
+    // Release: pairs with the Acquire load of `Proof::is_gone`, for each thread that ended: their
+    // read-modify-writes form one release sequence.
+    word.kernel_update(Ordering::Release, |old| Some((old + 1) | died));
     run::log(|me| Event::bare(me, Action::Released).on(word.id(), 0));
 }
 

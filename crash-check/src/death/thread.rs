@@ -89,6 +89,11 @@ pub(super) fn start<T: 'static>(
 
 fn conclude<T>(ended: Result<T, Box<dyn Any + Send>>) -> Result<T, Killed> {
     match ended {
+        // Caught its own death on the way: dead all the same.
+        Ok(_) if run::is_muted() => {
+            kernel::exit();
+            Err(Killed)
+        }
         Ok(value) => {
             kernel::finish();
             Ok(value)
