@@ -15,5 +15,7 @@ pub mod death;
 pub mod explore;
 #[cfg(feature = "linear")]
 pub mod linear;
+#[cfg(feature = "mutate")]
+pub mod mutate;
 #[cfg(feature = "step")]
 pub mod step;
