@@ -19,6 +19,8 @@ pub mod handle;
 mod header;
 mod id;
 pub mod layout;
+#[cfg(all(test, loom))]
+mod models;
 mod name;
 mod part;
 #[doc(hidden)]
