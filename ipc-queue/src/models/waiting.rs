@@ -7,6 +7,7 @@ use shm_core::primitive::spin_loop;
 
 use super::{Ring, check, models};
 use crate::ring::{self, Stop};
+use crate::role::{self, Side};
 use crate::wait::Deadline;
 
 models![
@@ -18,6 +19,8 @@ models![
     a_parked_producer_learns_that_the_consumer_is_gone,
     a_supervisor_releases_the_consumer_of_a_producer_that_died_before_it_rang,
     a_supervisor_releases_the_producer_of_a_consumer_that_died_before_it_rang,
+    a_consumer_killed_asleep_leaves_what_it_was_woken_for,
+    a_parked_consumer_gets_what_the_successor_of_a_dead_producer_sends,
 ];
 
 fn a_parked_consumer_never_sleeps_beside_an_element() -> Result<Report, Error> {
@@ -147,5 +150,46 @@ fn a_supervisor_releases_the_producer_of_a_consumer_that_died_before_it_rang()
         });
         let sent = ring.send(&mut send, 2, Deadline::Never);
         assert!(matches!(sent, Ok(()) | Err(Stop::PeerDead)), "{sent:?}");
+    })
+}
+
+fn a_consumer_killed_asleep_leaves_what_it_was_woken_for() -> Result<Report, Error> {
+    check(1, |world| {
+        let (ring, mut send, mut recv) = Ring::with_sides(2);
+        let theirs = Rc::clone(&ring);
+        let consumer = world.victim("consumer", move || theirs.recv(&mut recv, Deadline::Never));
+        for value in 1..=2 {
+            ring.send(&mut send, value, Deadline::Now).unwrap();
+        }
+        match consumer.join() {
+            Ok(received) => assert_eq!(received, Ok(1)),
+            Err(_) => {
+                let mut successor = ring.recv_side();
+                for value in successor.position() + 1..=2 {
+                    assert_eq!(ring.recv(&mut successor, Deadline::Now), Ok(value as u32));
+                }
+            }
+        }
+    })
+}
+
+fn a_parked_consumer_gets_what_the_successor_of_a_dead_producer_sends() -> Result<Report, Error> {
+    check(1, |world| {
+        let (ring, mut send, mut recv) = Ring::with_sides(2);
+        let dead = role::claim(&ring.shared, Side::Producer, None).unwrap();
+        let theirs = Rc::clone(&ring);
+        let producer = world.victim("producer", move || {
+            theirs.send(&mut send, 1, Deadline::Now).unwrap();
+        });
+        let theirs = Rc::clone(&ring);
+        world.spawn("supervisor", move || {
+            if producer.join().is_err() {
+                theirs.shared.end(ring::PRODUCER_DEAD);
+                role::claim(&theirs.shared, Side::Producer, Some(dead)).unwrap();
+                theirs.send(&mut theirs.send_side(), 1, Deadline::Now).unwrap();
+            }
+        });
+        let received = ring.recv(&mut recv, Deadline::Never);
+        assert!(matches!(received, Ok(1) | Err(Stop::PeerDead)), "{received:?}");
     })
 }
