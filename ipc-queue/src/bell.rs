@@ -117,7 +117,8 @@ impl Bell {
                 return false;
             }
             let rung = state.wrapping_add(EPOCH);
-            // Release: our change comes before the new epoch, which the woken acquire in `listen`.
+            // Release: our change comes before the new epoch, which the woken acquire by the
+            // barrier in `listen`.
             // Relaxed on failure: the value is only compared again.
             match word.compare_exchange(state, rung, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => {
@@ -145,10 +146,10 @@ impl Bell {
         let mut state = word.load(Ordering::Relaxed);
         let listening = loop {
             let listening = state.wrapping_add(EPOCH) | LISTENING;
-            // Acquire: pairs with the Release in `wake_listeners`: what the ringers of earlier
-            // epochs had changed is visible to the look that follows.
-            // Relaxed on failure: the value is only compared again.
-            match word.compare_exchange(state, listening, Ordering::Acquire, Ordering::Relaxed) {
+            // Relaxed: the full fence in the barrier below makes what the ringers of earlier epochs
+            // had changed visible to the look that follows; it pairs with the Release in
+            // `wake_listeners`. On failure the value is only compared again.
+            match word.compare_exchange(state, listening, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => break listening,
                 Err(now) => state = now,
             }

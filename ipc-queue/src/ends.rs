@@ -84,7 +84,7 @@ pub(crate) struct RecvEnd {
 
 /// What the two ends share in form.
 macro_rules! both_ends {
-    ($name:ident, $half:ident, $side:expr, $dead:expr, $peer_dead:expr, $words:ident) => {
+    ($name:ident, $half:ident, $side:expr, $peer_dead:expr, $words:ident) => {
         impl $name {
             /// Claims the side: from nobody, or from a holder that the caller knows dead.
             pub(crate) fn attach(
@@ -94,9 +94,6 @@ macro_rules! both_ends {
                 from: Option<Holder>,
             ) -> Result<Self, Error> {
                 let end = End::attach(segment, offset, unit, $side, from)?;
-                if from.is_some() {
-                    end.mapped.shared().revive($dead);
-                }
                 match $half::resume(end.mapped.shared(), end.mapped.capacity()) {
                     Err(_) => Err(corrupted(&end)),
                     Ok(side) => Ok($name { end, side, also: None, open: true }),
@@ -181,8 +178,8 @@ macro_rules! both_ends {
     };
 }
 
-both_ends!(SendEnd, SendSide, Side::Producer, ring::PRODUCER_DEAD, ring::CONSUMER_DEAD, producer);
-both_ends!(RecvEnd, RecvSide, Side::Consumer, ring::CONSUMER_DEAD, ring::PRODUCER_DEAD, consumer);
+both_ends!(SendEnd, SendSide, Side::Producer, ring::CONSUMER_DEAD, producer);
+both_ends!(RecvEnd, RecvSide, Side::Consumer, ring::PRODUCER_DEAD, consumer);
 
 impl SendEnd {
     #[inline(always)]

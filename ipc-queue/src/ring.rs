@@ -127,8 +127,9 @@ pub(crate) struct SendSide {
 impl SendSide {
     /// Goes on where the shared positions stand. The caller holds the producer's role.
     pub(crate) fn resume(shared: &Shared, capacity: u64) -> Result<Self, Stop> {
-        // Acquire: pairs with the Release in `publish` of the producer before us, if any.
-        let tail = shared.producer.0.position.load(Ordering::Acquire);
+        // Relaxed: the role brings what the producer before us did: by the Acquire in `role::claim`
+        // when it was given back, by the proof of its holder's death when it was taken over.
+        let tail = shared.producer.0.position.load(Ordering::Relaxed);
         let mut side = SendSide { tail, head: tail, capacity, patience: Patience::default() };
         match side.refresh(shared) {
             Err(Stop::Corrupted) => Err(Stop::Corrupted),
@@ -241,8 +242,8 @@ pub(crate) struct RecvSide {
 impl RecvSide {
     /// Goes on where the shared positions stand. The caller holds the consumer's role.
     pub(crate) fn resume(shared: &Shared, capacity: u64) -> Result<Self, Stop> {
-        // Acquire: pairs with the Release in `consume` of the consumer before us, if any.
-        let head = shared.consumer.0.position.load(Ordering::Acquire);
+        // Relaxed: the role brings what the consumer before us did, as in `SendSide::resume`.
+        let head = shared.consumer.0.position.load(Ordering::Relaxed);
         let mut side = RecvSide { head, tail: head, capacity, patience: Patience::default() };
         side.refresh(shared)?;
         Ok(side)

@@ -5,7 +5,7 @@ use std::fmt;
 use shm_core::primitive::{AtomicU64, Ordering};
 
 use crate::Error;
-use crate::ring::Shared;
+use crate::ring::{self, Shared};
 
 /// One of the two sides of a ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,7 +70,8 @@ pub(crate) fn holder(shared: &Shared, side: Side) -> Option<Holder> {
     }
 }
 
-/// Claims `side` for this process: from nobody, or from `from`, which the caller knows dead.
+/// Claims `side` for this process: from nobody, or from `from`, which the caller knows dead. A
+/// take-over also makes the side alive again, for the peer and for us.
 pub(crate) fn claim(shared: &Shared, side: Side, from: Option<Holder>) -> Result<Holder, Error> {
     // Relaxed: only makes claims differ from each other; 0 is left out after 2³² claims.
     let claim = shared.control.0.claims.fetch_add(1, Ordering::Relaxed).wrapping_add(1).max(1);
@@ -80,11 +81,17 @@ pub(crate) fn claim(shared: &Shared, side: Side, from: Option<Holder>) -> Result
     // ours to go on from. Relaxed on failure: the word is only reported.
     word(shared, side)
         .compare_exchange(expected, mine.0, Ordering::Acquire, Ordering::Relaxed)
-        .map(|_| mine)
         .map_err(|held| match from {
             None => Error::RoleTaken { side, pid: Holder(held).pid() },
             Some(_) => Error::RoleChanged { side },
-        })
+        })?;
+    if from.is_some() {
+        shared.revive(match side {
+            Side::Producer => ring::PRODUCER_DEAD,
+            Side::Consumer => ring::CONSUMER_DEAD,
+        });
+    }
+    Ok(mine)
 }
 
 /// Gives `side` back, if `mine` still holds it.

@@ -83,6 +83,7 @@ fn find_mode() -> Mode {
 /// if sleeping.load(Relaxed) != 0 { /* wake */ }
 /// ```
 #[inline(always)]
+#[track_caller]
 pub fn light_barrier() {
     if MODE.load(Relaxed) == ASYMMETRIC {
         // SeqCst, for the compiler alone: keeps the load below the store in program order; the
@@ -94,6 +95,7 @@ pub fn light_barrier() {
 }
 
 #[cold]
+#[track_caller]
 fn light_fence() {
     // Registers at the first use: from then on a sleeper's membarrier reaches this process.
     mode();
@@ -118,6 +120,7 @@ fn light_fence() {
 /// # let _ = bounded;
 /// ```
 #[must_use = "a sleep after a barrier that reached fences only must be bounded"]
+#[track_caller]
 pub fn heavy_barrier() -> Mode {
     let reached = match mode() {
         Mode::Asymmetric if membarrier_all() => Mode::Asymmetric,

@@ -59,6 +59,7 @@ impl Futex {
     /// Sleeps while the word holds `expected`, for at most `timeout`. The kernel compares and
     /// falls asleep in one step with respect to [`wake`](Self::wake): a wake that comes after a
     /// change of the word is never lost between the two. No memory ordering is promised.
+    #[track_caller]
     pub fn wait(&self, expected: u32, timeout: Option<Duration>) -> Waited {
         match self.queue.wait(&self.word, expected, timeout) {
             Err(rustix::io::Errno::AGAIN) => Waited::Changed,
@@ -69,11 +70,13 @@ impl Futex {
 
     /// Wakes up to `count` sleepers; how many there were. One system call, some 140 ns when
     /// nobody sleeps: look at a word of your own first.
+    #[track_caller]
     pub fn wake(&self, count: u32) -> usize {
         self.queue.wake(&self.word, count)
     }
 
     /// Wakes every sleeper; how many there were.
+    #[track_caller]
     pub fn wake_all(&self) -> usize {
         // The kernel takes a signed count.
         self.wake(i32::MAX.unsigned_abs())

@@ -20,6 +20,8 @@ mod header;
 mod id;
 pub mod layout;
 mod mapping;
+#[cfg(all(test, loom))]
+mod models;
 mod name;
 mod part;
 #[doc(hidden)]

@@ -2,9 +2,10 @@
 //! services they lean on (futex queues and membarrier).
 //!
 //! This is the only file that knows of the model checker: under `cfg(loom)` the same names are
-//! loom's, the futex queue is a modelled one, and membarrier is "refused", so that both sides of
-//! an asymmetric barrier become sequentially consistent fences. Algorithms import from here and
-//! never mention either. It is public for the sibling crates only and no part of the stable API.
+//! those of `crash_check::death` (loom, and threads that die at any operation), the futex queue is
+//! a modelled one, and membarrier is "refused", so that both sides of an asymmetric barrier become
+//! sequentially consistent fences. Algorithms import from here and never mention either. It is
+//! public for the sibling crates only and no part of the stable API.
 
 pub use imp::*;
 
@@ -111,84 +112,99 @@ mod imp {
 
 #[cfg(loom)]
 mod imp {
-    pub use loom::hint::spin_loop;
-    pub use loom::sync::atomic::{
-        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    pub use crash_check::death::hint::spin_loop;
+    pub use crash_check::death::sync::{
+        AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, UnsafeCell,
     };
-    pub use loom::thread::yield_now;
+    pub use crash_check::death::thread::yield_now;
 
+    use std::cell::Cell;
     use std::time::Duration;
 
+    use crash_check::death::futex::{self, Wake};
     use rustix::io::Errno;
 
     /// A model looks no further by looking again: it explores what a second look would see.
     pub const SPIN_LIMIT: u32 = 0;
 
-    /// loom's cell: concurrent access that no edge orders fails the model.
-    #[derive(Debug, Default)]
-    pub struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
+    /// What a model takes the system to do. All threads of a model run on one system thread.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub enum System {
+        /// A sleep ends by a wake or never, whatever its bound: a lost wake-up is a deadlock.
+        #[default]
+        TimeStandsStill,
+        /// A bounded sleep ends when nobody else can go on.
+        TimePasses,
+        /// Nobody sleeps, and membarrier works: a barrier orders nothing but the compiler.
+        NobodySleeps,
+    }
 
-    impl<T> UnsafeCell<T> {
-        /// A cell holding `value`.
-        pub fn new(value: T) -> Self {
-            UnsafeCell(loom::cell::UnsafeCell::new(value))
-        }
+    thread_local! {
+        static SYSTEM: Cell<System> = const { Cell::new(System::TimeStandsStill) };
+    }
 
-        /// Lends the data for reading.
-        pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
-            self.0.with(f)
-        }
+    /// Runs `model` on such a system.
+    pub fn on_a_system_where<R>(system: System, model: impl FnOnce() -> R) -> R {
+        let before = SYSTEM.replace(system);
+        let result = model();
+        SYSTEM.set(before);
+        result
+    }
 
-        /// Lends the data for writing.
-        pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
-            self.0.with_mut(f)
+    /// The machine's fence. The algorithms reach it through `barrier` alone, whose light side is no
+    /// fence for the processor unless somebody is about to sleep.
+    #[track_caller]
+    pub fn fence(order: Ordering) {
+        if SYSTEM.get() != System::NobodySleeps {
+            crash_check::death::sync::fence(order);
         }
     }
 
     /// In the model the compiler's barrier is the whole one (see [`membarrier_register`]).
+    #[track_caller]
     pub fn compiler_fence(order: Ordering) {
         fence(order);
     }
 
-    /// The kernel's queue of sleepers: a bucket lock under which the word is compared. Time does
-    /// not pass in a model, so a sleep ends by a wake or never: a lost wake-up is a deadlock.
+    /// The kernel's queue of sleepers: the modelled kernel finds it by the word.
     #[derive(Debug, Default)]
-    pub struct WaitQueue {
-        bucket: loom::sync::Mutex<()>,
-        sleepers: loom::sync::Condvar,
-    }
+    pub struct WaitQueue;
 
     impl WaitQueue {
         /// The queue of a new word.
         pub fn new() -> Self {
-            Self::default()
+            WaitQueue
         }
 
         /// Sleeps if `word` still holds `expected`.
+        ///
+        /// # Panics
+        /// Under [`System::NobodySleeps`].
+        #[track_caller]
         pub fn wait(
             &self,
             word: &AtomicU32,
             expected: u32,
-            _timeout: Option<Duration>,
+            timeout: Option<Duration>,
         ) -> Result<(), Errno> {
-            let bucket = self.bucket.lock().map_err(|_| Errno::DEADLK)?;
-            // SeqCst: the kernel compares after a full barrier.
-            if word.load(Ordering::SeqCst) != expected {
-                return Err(Errno::AGAIN);
+            assert!(SYSTEM.get() != System::NobodySleeps, "a model says that nobody sleeps");
+            let timed = timeout.is_some() && SYSTEM.get() == System::TimePasses;
+            let wake = if timed {
+                futex::wait_timeout(word, expected)
+            } else {
+                futex::wait(word, expected)
+            };
+            match wake {
+                Wake::Changed(_) => Err(Errno::AGAIN),
+                Wake::TimedOut => Err(Errno::TIMEDOUT),
+                _ => Ok(()),
             }
-            let _bucket = self.sleepers.wait(bucket).map_err(|_| Errno::DEADLK)?;
-            Ok(())
         }
 
-        /// Wakes sleepers: one, or all.
-        pub fn wake(&self, _word: &AtomicU32, count: u32) -> usize {
-            let Ok(_bucket) = self.bucket.lock() else { return 0 };
-            if count == 1 {
-                self.sleepers.notify_one();
-            } else {
-                self.sleepers.notify_all();
-            }
-            1
+        /// Wakes up to `count` sleepers; how many there were.
+        #[track_caller]
+        pub fn wake(&self, word: &AtomicU32, count: u32) -> usize {
+            futex::wake(word, usize::try_from(count).unwrap_or(usize::MAX))
         }
     }
 

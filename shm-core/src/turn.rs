@@ -15,12 +15,12 @@
 //! alone. A part whose receiver is killed stays where it is: the array is never whole again.
 
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Error;
 use crate::header::DATA_OFFSET;
+use crate::primitive::{AtomicU64, Ordering};
 
-const COUNT_AT: usize = 4096;
+pub(crate) const COUNT_AT: usize = 4096;
 const TURNS_AT: usize = COUNT_AT + 8;
 
 /// How many parts of one array can be handed over.
@@ -37,16 +37,17 @@ impl<'a> Turns<'a> {
     /// # Safety
     ///
     /// - `start` is 8-aligned and valid for reads and writes of the header area during `'a`;
-    /// - from byte 4096 on, the area is accessed through this type only.
+    /// - from byte 4096 on, the area holds words of this type (zeroed ones to begin with) and is
+    ///   accessed through this type only.
     pub unsafe fn at(start: *mut u8) -> Turns<'a> {
         Turns { start, mapping: PhantomData }
     }
 
     fn word(&self, at: usize) -> &'a AtomicU64 {
-        let word = self.start.wrapping_add(at).cast();
+        let word = self.start.wrapping_add(at).cast::<AtomicU64>();
         // SAFETY: both callers stay within the header area, which the constructor's caller
-        // promised to be mapped, aligned and ours for `'a`.
-        unsafe { AtomicU64::from_ptr(word) }
+        // promised to be mapped, aligned and ours for `'a`; any bytes are a valid word.
+        unsafe { &*word }
     }
 
     fn turn(&self, part: usize) -> Result<&'a AtomicU64, Error> {
@@ -113,7 +114,7 @@ impl Turns<'_> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

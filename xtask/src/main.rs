@@ -10,6 +10,7 @@ mod command;
 mod error;
 mod kill;
 mod loom;
+mod mutants;
 mod peers;
 mod python;
 mod tally;
@@ -29,6 +30,9 @@ cargo xtask COMMAND
                        the short forms of loom and kill; ends with `N passed, N failed`
   loom [--short|--long]
                        the models under loom: 2 preemptions (short), 3, or 4 (long)
+  mutants [--html FOLDER]
+                       the mutation matrices: every ordering weakened, every statement of a
+                       recovery left out, in turn; pages in target/mutants
   kill [--long] [--json]
                        the kill-at-every-instruction checks, as a table or as JSON lines
   bench                the benchmarks of our own crates
@@ -64,6 +68,7 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         "test" => test::command(&Workspace::load()?, &only(options, &[])?),
         "loom" => loom::command(&Workspace::load()?, &only(options, &["--short", "--long"])?),
         "kill" => kill::command(&Workspace::load()?, &only(options, &["--long", "--json"])?),
+        "mutants" => mutants::command(&Workspace::load()?, options),
         "bench" => bench::command(&Workspace::load()?, &only(options, &[])?),
         "peers" => peers::command(&Workspace::load()?, options),
         "tidy" => tidy::command(&Workspace::load()?, &only(options, &[])?),
@@ -130,7 +135,9 @@ mod tests {
 
     #[test]
     fn the_help_names_every_command() {
-        for name in ["test", "loom", "kill", "bench", "peers", "tidy", "book", "ci", "miri"] {
+        for name in
+            ["test", "loom", "mutants", "kill", "bench", "peers", "tidy", "book", "ci", "miri"]
+        {
             assert!(HELP.lines().any(|line| line.trim_start().starts_with(name)), "{name}");
         }
     }

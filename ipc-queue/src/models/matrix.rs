@@ -1,0 +1,79 @@
+//! The mutation matrix: each ordering, barrier and wake of the ring, the bell and the roles, and
+//! each statement of what ends, claims and recovers, is needed by a model, or says why it is there.
+
+use std::error::Error;
+
+use crash_check::mutate::Mutations;
+
+use super::{BOUND, bell, closing, ring, roles, waiting};
+
+/// Functions that end, claim, give back, take over, wake and announce: their statements are left
+/// out in turn, too.
+const STATEMENTS_OF: [&str; 9] = [
+    "end",
+    "revive",
+    "claim",
+    "release",
+    "wake_listeners",
+    "listen",
+    "cancel",
+    "publish",
+    "consume",
+];
+
+/// Four threads: a model of its own, too slow to be run for every mutant.
+const LEFT_OUT: &str = "a_supervisor_wakes_both_waiters_of_a_ringer_that_died";
+
+fn mutations() -> Mutations {
+    let mut mutations = Mutations::new()
+        .source("ipc-queue/src/ring.rs", include_str!("../ring.rs"))
+        .source("ipc-queue/src/bell.rs", include_str!("../bell.rs"))
+        .source("ipc-queue/src/role.rs", include_str!("../role.rs"))
+        .source("ipc-queue/src/wait.rs", include_str!("../wait.rs"));
+    for function in STATEMENTS_OF {
+        mutations = mutations.statements_of(function);
+    }
+    for models in [ring::MODELS, closing::MODELS, roles::MODELS, bell::MODELS, waiting::MODELS] {
+        for &(name, model) in models.iter().filter(|(name, _)| *name != LEFT_OUT) {
+            mutations = mutations.model(name, model);
+        }
+    }
+    with_reasons(mutations)
+}
+
+fn with_reasons(mut mutations: Mutations) -> Mutations {
+    mutations = mutations.reason(
+        "wake_listeners",
+        "match word.compare_exchange(state, rung",
+        "Release → Relaxed",
+        "beyond the tool: a model has a full fence in the light barrier before it; where membarrier \
+         works there is none, and this Release is what the fence in `listen` pairs with",
+    );
+    for (function, line) in [
+        ("read", "self.spins"),
+        ("read", "self.parks"),
+        ("read", "self.wakes"),
+        ("add_one", "counter.store"),
+    ] {
+        let why = "a count to show, Relaxed already, no part of the protocol and of no model";
+        mutations = mutations.reason(function, line, "unreached", why);
+    }
+    mutations
+}
+
+#[test]
+fn loom_matrix_of_the_ring_the_bell_and_the_roles() -> Result<(), Box<dyn Error>> {
+    // Two switches find what three do, in a tenth of the time.
+    BOUND.set(Some(2));
+    let matrix = mutations().run();
+    BOUND.set(None);
+    let matrix = matrix?;
+    println!("{}", matrix.text());
+    if let Some(folder) = std::env::var_os("MUTATION_PAGES") {
+        let page = std::path::Path::new(&folder).join("ipc-queue");
+        std::fs::write(page.with_extension("txt"), matrix.text())?;
+        std::fs::write(page.with_extension("html"), matrix.html("Mutation matrix of ipc-queue"))?;
+    }
+    matrix.check(0.1)?;
+    Ok(())
+}
