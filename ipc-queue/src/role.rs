@@ -85,12 +85,11 @@ pub(crate) fn claim(shared: &Shared, side: Side, from: Option<Holder>) -> Result
             None => Error::RoleTaken { side, pid: Holder(held).pid() },
             Some(_) => Error::RoleChanged { side },
         })?;
-    if from.is_some() {
-        shared.revive(match side {
-            Side::Producer => ring::PRODUCER_DEAD,
-            Side::Consumer => ring::CONSUMER_DEAD,
-        });
-    }
+    // Also for a role that was free: a supervisor may have called dead who had given it back.
+    shared.revive(match side {
+        Side::Producer => ring::PRODUCER_DEAD,
+        Side::Consumer => ring::CONSUMER_DEAD,
+    });
     Ok(mine)
 }
 

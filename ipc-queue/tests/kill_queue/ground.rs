@@ -107,13 +107,10 @@ pub fn has_returned(region: &Region) -> bool {
     region.u64_at(RETURNED).load(Acquire) == 1
 }
 
-/// What a supervisor does once it has the proof. A role that the dead had given back, or not yet
-/// taken, is free for anybody: only a take-over ends a `disconnect`, and there is nobody to take
-/// over from.
+/// What a supervisor does once it has the proof, also where the dead one held no role (any more):
+/// whoever claims the side next ends it.
 pub fn disconnect(monitor: &Monitor, dead: Side) {
-    if monitor.holder(dead).is_some() {
-        monitor.disconnect(dead);
-    }
+    monitor.disconnect(dead);
 }
 
 /// The supervisor's view, attached before anybody dies.
