@@ -1,7 +1,7 @@
 //! Parents of pools in a process of their own, where they may be killed, and where nothing else
 //! opens files or takes memory: a test runs itself again.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -103,10 +103,14 @@ impl Parent {
         self.child.wait().expect("the parent's end");
     }
 
-    /// Waits until the parent's own checks are through.
+    /// Waits until the parent's own checks are through; prints what it still had to say.
     pub fn succeed(mut self) {
-        while self.output.read_line(&mut String::new()).expect("text") > 0 {}
+        let mut said = String::new();
+        self.output.read_to_string(&mut said).expect("text");
         let status = self.child.wait().expect("the parent's end");
+        said.lines()
+            .filter(|line| line.starts_with("parent: "))
+            .for_each(|line| println!("{line}"));
         assert!(status.success(), "the parent failed: {status}");
     }
 }
