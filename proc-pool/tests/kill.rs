@@ -254,7 +254,7 @@ fn work_in_a_storm(pool: &Pool, folder: &str) -> BTreeMap<u32, Victim> {
     std::thread::scope(|scope| {
         let storm = scope.spawn(|| storm(pool, folder, &phase, &stop));
         while start.elapsed() < Duration::from_secs(4) {
-            let results = pool.map(work, 0..500).unwrap();
+            let results = pool.map(work, 0..500).expect("results");
             assert!(results.iter().zip(0u64..).all(|(&y, x)| y == x * x));
             // Relaxed, here and below: flags, no data hangs on them.
             phase.fetch_add(1, Ordering::Relaxed);
@@ -267,7 +267,7 @@ fn work_in_a_storm(pool: &Pool, folder: &str) -> BTreeMap<u32, Victim> {
         }
         // Relaxed: as above.
         stop.store(true, Ordering::Relaxed);
-        storm.join().unwrap()
+        storm.join().expect("the storm")
     })
 }
 

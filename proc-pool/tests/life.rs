@@ -86,7 +86,7 @@ fn half_busy_parent(folder: &str) -> ! {
 
 /// The workers of a parent that got this signal, or its whole process group did.
 fn no_worker_outlives(test: &str, end: impl FnOnce(&Parent)) {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a folder");
     let mut parent = Parent::start(test, folder.path());
     let workers = parent.workers();
     assert!(workers.len() == 4 && workers.iter().all(|&pid| runs(pid)), "{workers:?}");
@@ -406,12 +406,12 @@ fn pool_in_worker(folder: String) {
 }
 
 fn workers_of_a_worker(pool: &Pool) -> (Vec<u32>, TaskHandle<pool_in_worker>) {
-    let folder = tempfile::tempdir().unwrap();
-    let handle = pool.submit(pool_in_worker, folder.path().to_str().unwrap().to_owned());
+    let folder = tempfile::tempdir().expect("a folder");
+    let handle = pool.submit(pool_in_worker, folder.path().to_str().expect("UTF-8").to_owned());
     let list = folder.path().join("workers");
     assert!(becomes(LONG, || list.exists()), "the worker's pool does not start");
-    let list = std::fs::read_to_string(list).unwrap();
-    let pids: Vec<u32> = list.split(' ').map(|pid| pid.parse().unwrap()).collect();
+    let list = std::fs::read_to_string(list).expect("the list");
+    let pids: Vec<u32> = list.split(' ').map(|pid| pid.parse().expect("a process id")).collect();
     assert!(pids.len() == 2 && pids.iter().all(|&pid| runs(pid)), "{pids:?}");
     (pids, handle)
 }
