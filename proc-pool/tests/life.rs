@@ -485,18 +485,27 @@ fn sleep_and_mark(millis: u64, marker: String) {
     std::fs::write(marker, "").expect("a file");
 }
 
-#[proc_pool::test]
-fn a_result_of_one_pool_is_heard_while_another_pool_is_at_work() {
-    let folder = tempfile::tempdir().unwrap();
-    let marker = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
-    let (slow, quick) = (pool(1), pool(1));
+/// Whether the quick pool's result was heard before the slow one's was there.
+fn quick_result_is_heard_first(slow: &Pool, quick: &Pool) -> bool {
+    let folder = tempfile::tempdir().expect("a folder");
+    let marker = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
     let handles = [
-        slow.submit(sleep_and_mark, (10_000, marker("slow"))),
+        slow.submit(sleep_and_mark, (500, marker("slow"))),
         quick.submit(sleep_and_mark, (50, marker("quick"))),
     ];
     let mut results = as_completed(handles);
-    assert!(matches!(results.next(), Some((1, Ok(())))));
-    assert!(!std::fs::exists(marker("slow")).unwrap(), "it was heard only with the other result");
-    drop(slow);
-    assert!(matches!(results.next(), Some((0, Err(_)))));
+    let first = results.next();
+    let alone = !std::fs::exists(marker("slow")).expect("the folder");
+    assert!(matches!(results.next(), Some((_, Ok(())))));
+    matches!(first, Some((1, Ok(())))) && alone
+}
+
+#[proc_pool::test]
+fn a_result_of_one_pool_is_heard_while_another_pool_is_at_work() {
+    let (slow, quick) = (pool(1), pool(1));
+    census(&slow, 1);
+    census(&quick, 1);
+    // A busy machine may be late once. A bell that is not rung is late each time: nobody looks
+    // again sooner than after a second.
+    assert!((0..5).any(|_| quick_result_is_heard_first(&slow, &quick)), "nobody rings");
 }
