@@ -1,24 +1,54 @@
 //! Workers are killed: what is promised, holds.
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
+mod parent;
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::num::NonZero;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use proc_pool::{Death, Pool, TaskError, task};
 use rustix::process::{Pid, Signal, kill_process};
 use shm_core::Frozen;
 
+use parent::{Parent, becomes, open_files, runs};
+
 #[task(pure)]
 fn square(x: u64) -> u64 {
     x * x
 }
 
+/// Names, in a worker's environment, the folder where it keeps its progress byte.
+const PROGRESS: &str = "PROC_POOL_TEST_PROGRESS";
+
+thread_local! {
+    /// This worker's progress byte: `r` while it runs a task, `b` between two.
+    static PROGRESS_FILE: OnceCell<File> = const { OnceCell::new() };
+}
+
+/// Survives this process: whoever kills it can read what it was doing.
+fn note_progress(what: u8) {
+    PROGRESS_FILE.with(|file| {
+        let file = file.get_or_init(|| {
+            let folder = std::env::var(PROGRESS).expect("the folder");
+            File::create(format!("{folder}/{}", std::process::id())).expect("a file")
+        });
+        file.write_all_at(&[what], 0).expect("one byte");
+    });
+}
+
 #[task(pure)]
 fn work(x: u64) -> u64 {
+    note_progress(b'r');
     let start = Instant::now();
     while start.elapsed() < Duration::from_micros(200) {
         std::hint::spin_loop();
     }
+    note_progress(b'b');
     x * x
 }
 
@@ -65,12 +95,6 @@ fn kill(pid: u32, signal: Signal) {
 
 fn pool(workers: usize) -> Pool {
     Pool::builder().workers(workers).build().expect("a pool")
-}
-
-/// Whether the process still runs: one that waits to be reaped does not.
-fn runs(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z')))
 }
 
 fn death_of(result: Result<(), TaskError>) -> (Death, u32) {
@@ -172,39 +196,103 @@ fn more_files_than_the_socket_holds_reach_an_idle_worker() {
     }
 }
 
-#[proc_pool::test]
-fn a_storm_of_kills_loses_no_result_and_leaves_no_process() {
-    let seed = u64::from(std::process::id());
-    println!("seed {seed}");
-    let pool = Pool::builder().workers(2).attempts(NonZero::new(1000).unwrap()).build().unwrap();
-    pool.map(work, 0..10).unwrap();
-    let (stop, start) = (AtomicBool::new(false), Instant::now());
-    let victims = std::thread::scope(|scope| {
-        let storm = scope.spawn(|| {
-            let (mut random, mut victims) = (seed, std::collections::BTreeSet::new());
-            // Relaxed: a flag, no data hangs on it.
-            while !stop.load(Ordering::Relaxed) && start.elapsed() < Duration::from_secs(10) {
-                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                std::thread::sleep(Duration::from_micros((random >> 33) % 20_000));
-                let pids = pool.worker_pids();
-                if let Some(&pid) = pids.get((random >> 40) as usize % pids.len().max(1)) {
-                    kill(pid, Signal::KILL);
-                    victims.insert(pid);
-                }
-            }
-            victims
-        });
+/// What a killed worker was doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Victim {
+    /// It was starting, or had not been given its first task.
+    New,
+    /// The pool had nothing to do.
+    Idle,
+    /// It was taking, giving, or waiting for something, outside of its tasks.
+    BetweenTasks,
+    Running,
+}
+
+impl Victim {
+    fn of(pid: u32, folder: &str, resting: bool) -> Victim {
+        match std::fs::read(format!("{folder}/{pid}")).unwrap_or_default().first() {
+            Some(b'r') => Victim::Running,
+            Some(_) if resting => Victim::Idle,
+            Some(_) => Victim::BetweenTasks,
+            None => Victim::New,
+        }
+    }
+}
+
+/// Kills workers until it is told to stop. `phase` is odd while the pool rests.
+fn storm(pool: &Pool, folder: &str, phase: &AtomicU32, stop: &AtomicBool) -> BTreeMap<u32, Victim> {
+    let mut random = u64::from(std::process::id());
+    let mut victims = BTreeMap::new();
+    // Relaxed, here and below: flags, no data hangs on them.
+    while !stop.load(Ordering::Relaxed) {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        std::thread::sleep(Duration::from_micros((random >> 33) % 30_000));
+        let pids = pool.worker_pids();
+        let Some(&pid) = pids.get((random >> 40) as usize % pids.len().max(1)) else { continue };
+        // Relaxed: as above. Only a rest that lasts until the victim is dead makes it an idle one.
+        let before = phase.load(Ordering::Relaxed);
+        kill(pid, Signal::KILL);
+        assert!(becomes(Duration::from_secs(10), || !runs(pid)), "SIGKILL does not end {pid}");
+        // Relaxed: as above.
+        let resting = before % 2 == 1 && phase.load(Ordering::Relaxed) == before;
+        victims.entry(pid).or_insert_with(|| Victim::of(pid, folder, resting));
+    }
+    victims
+}
+/// What this process has mapped or open in the folder of named shared memory.
+fn named_memory(pid: u32) -> Vec<String> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten();
+    let files = files.filter_map(|file| std::fs::read_link(file.path()).ok());
+    let files = files.map(|path| path.to_string_lossy().into_owned());
+    maps.lines().map(str::to_owned).chain(files).filter(|name| name.contains("/dev/shm/")).collect()
+}
+
+/// Work and rest in turn, each result checked. Gives what the victims were doing.
+fn work_in_a_storm(pool: &Pool, folder: &str) -> BTreeMap<u32, Victim> {
+    let (stop, phase, start) = (AtomicBool::new(false), AtomicU32::new(0), Instant::now());
+    std::thread::scope(|scope| {
+        let storm = scope.spawn(|| storm(pool, folder, &phase, &stop));
         while start.elapsed() < Duration::from_secs(4) {
-            let results = pool.map(work, 0..2000).unwrap();
-            assert!(results.iter().zip(0u64..).all(|(&y, x)| y == x * x), "seed {seed}");
+            let results = pool.map(work, 0..500).expect("results");
+            assert!(results.iter().zip(0u64..).all(|(&y, x)| y == x * x));
+            // Relaxed, here and below: flags, no data hangs on them.
+            phase.fetch_add(1, Ordering::Relaxed);
+            for pid in pool.worker_pids().into_iter().chain([std::process::id()]) {
+                assert_eq!(named_memory(pid), [""; 0], "nothing of a pool has a name");
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            // Relaxed: as above.
+            phase.fetch_add(1, Ordering::Relaxed);
         }
         // Relaxed: as above.
         stop.store(true, Ordering::Relaxed);
-        storm.join().unwrap()
-    });
-    println!("{} workers killed", victims.len());
-    assert!(victims.len() > 20, "only {} kills in the storm", victims.len());
+        storm.join().expect("the storm")
+    })
+}
+
+#[proc_pool::test]
+fn a_storm_of_kills_loses_no_result_and_leaves_nothing() {
+    let Some(folder) = parent::folder() else {
+        let folder = tempfile::tempdir().unwrap();
+        return Parent::start("a_storm_of_kills_loses_no_result_and_leaves_nothing", folder.path())
+            .succeed();
+    };
+    let files = open_files();
+    let attempts = NonZero::new(1000).unwrap();
+    let pool =
+        Pool::builder().workers(2).attempts(attempts).env(PROGRESS, &folder).build().unwrap();
+    let victims = work_in_a_storm(&pool, &folder);
     let last = pool.worker_pids();
     pool.close().unwrap();
-    assert!(!victims.into_iter().chain(last).any(runs), "a worker outlived its pool");
+    let all: Vec<u32> = victims.keys().copied().chain(last).collect();
+    assert!(!all.into_iter().any(runs), "a worker outlived its pool");
+    assert_eq!(open_files(), files, "the pool left files open");
+    let mut doing = BTreeMap::new();
+    victims.values().for_each(|&victim| *doing.entry(victim).or_insert(0) += 1);
+    parent::say(&format!("{} workers killed: {doing:?}", victims.len()));
+    assert!(victims.len() > 20, "only {} kills in the storm", victims.len());
+    for victim in [Victim::Idle, Victim::Running] {
+        assert!(doing.contains_key(&victim), "no such victim: {victim:?} in {doing:?}");
+    }
 }

@@ -1,0 +1,185 @@
+//! What a pool costs: a task that does nothing, one round trip, a start.
+//!
+//! `cargo run --release -p proc-pool --example bench_pool`
+//!
+//! Each figure is the median of its rounds, and the spread is half the distance between the first
+//! and the third quartile. The rounds of all figures alternate, so that whatever else the machine
+//! does hits all of them. Starts stand beside a bare `posix_spawn` of this same program with an
+//! argument on which it ends at once, waited for; and beside one that waits until the program
+//! answers a byte, which is what "ready" means.
+
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use proc_pool::{Pool, task};
+
+#[task(pure)]
+fn nothing() {}
+
+/// Tasks in one round of one figure.
+const TASKS: usize = 5_000;
+/// Round trips in one round.
+const TRIPS: usize = 200;
+/// Times that everything is measured.
+const ROUNDS: usize = 15;
+
+type Failure = Box<dyn std::error::Error>;
+
+/// Samples of one thing.
+struct Row {
+    name: String,
+    measure: Box<dyn Fn() -> Result<Duration, Failure>>,
+    microseconds: Vec<f64>,
+}
+
+impl Row {
+    fn new(
+        name: impl Into<String>,
+        measure: impl Fn() -> Result<Duration, Failure> + 'static,
+    ) -> Row {
+        Row { name: name.into(), measure: Box::new(measure), microseconds: Vec::new() }
+    }
+
+    fn run(&mut self) -> Result<(), Failure> {
+        self.microseconds.push((self.measure)()?.as_secs_f64() * 1e6);
+        Ok(())
+    }
+
+    fn print(&mut self) {
+        self.microseconds.sort_by(f64::total_cmp);
+        let at = |part: f64| self.microseconds[(part * (ROUNDS - 1) as f64).round() as usize];
+        let (median, spread) = (at(0.5), (at(0.75) - at(0.25)) / 2.0);
+        let percent = 100.0 * spread / median;
+        println!("{:<46} {median:>10.2} {percent:>7.0} % {:>10.2}", self.name, at(0.0));
+    }
+}
+
+fn pool(workers: usize) -> Result<Pool, Failure> {
+    Ok(Pool::builder().workers(workers).build()?)
+}
+
+/// Time of one task out of many that do nothing, each sent on its own.
+fn a_task(workers: usize) -> Result<Duration, Failure> {
+    let pool = pool(workers)?;
+    pool.map(nothing, vec![(); 500])?;
+    let start = Instant::now();
+    let done = pool.map(nothing, vec![(); TASKS])?;
+    let time = start.elapsed();
+    assert_eq!(done.len(), TASKS);
+    Ok(time / TASKS as u32)
+}
+
+/// Time from `submit` to the result, with nothing else under way.
+fn a_round_trip(workers: usize) -> Result<Duration, Failure> {
+    let pool = pool(workers)?;
+    pool.map(nothing, vec![(); 500])?;
+    let start = Instant::now();
+    for _ in 0..TRIPS {
+        pool.submit(nothing, ()).wait()?;
+    }
+    Ok(start.elapsed() / TRIPS as u32)
+}
+
+/// The same with a pause before each, in which everybody falls asleep.
+fn a_parked_round_trip() -> Result<Duration, Failure> {
+    let pool = pool(1)?;
+    pool.map(nothing, vec![(); 500])?;
+    let mut time = Duration::ZERO;
+    for _ in 0..TRIPS / 10 {
+        std::thread::sleep(Duration::from_millis(1));
+        let start = Instant::now();
+        pool.submit(nothing, ()).wait()?;
+        time += start.elapsed();
+    }
+    Ok(time / (TRIPS / 10) as u32)
+}
+
+/// Time until `build` returns.
+fn a_start(workers: usize) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    let pool = pool(workers)?;
+    let time = start.elapsed();
+    pool.close()?;
+    Ok(time)
+}
+
+/// Time until the first result is there.
+fn a_first_result(workers: usize) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    let pool = pool(workers)?;
+    pool.submit(nothing, ()).wait()?;
+    let time = start.elapsed();
+    pool.close()?;
+    Ok(time)
+}
+
+/// Time of `build`, a result, and `close`.
+fn a_whole_life(workers: usize) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    let pool = pool(workers)?;
+    pool.submit(nothing, ()).wait()?;
+    pool.close()?;
+    Ok(start.elapsed())
+}
+
+/// Time of these many programs from their start until each has written a byte.
+fn bare_spawns_that_answer(processes: usize) -> Result<Duration, Failure> {
+    let start = Instant::now();
+    let spawn = || {
+        Command::new("/proc/self/exe")
+            .arg("answer")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+    };
+    let mut children = (0..processes).map(|_| spawn()).collect::<Result<Vec<_>, _>>()?;
+    for child in &mut children {
+        let mut byte = [0];
+        child.stdout.take().ok_or("no output")?.read_exact(&mut byte)?;
+    }
+    let time = start.elapsed();
+    for mut child in children {
+        child.wait()?;
+    }
+    Ok(time)
+}
+
+/// Time of one program from its start until it has ended and was waited for.
+fn bare_spawn_that_ends() -> Result<Duration, Failure> {
+    let start = Instant::now();
+    Command::new("/proc/self/exe").arg("end").status()?;
+    Ok(start.elapsed())
+}
+
+fn main() -> Result<(), Failure> {
+    // Before anything of the pool's, as in a program that knows of none.
+    match std::env::args().nth(1).as_deref() {
+        Some("end") => return Ok(()),
+        Some("answer") => return Ok(std::io::stdout().write_all(b"x")?),
+        _ => proc_pool::init(),
+    }
+    let mut rows = vec![
+        Row::new("a task at chunk 1, 1 worker", || a_task(1)),
+        Row::new("a task at chunk 1, 2 workers", || a_task(2)),
+        Row::new("a task at chunk 1, 4 workers", || a_task(4)),
+        Row::new("round trip, 1 worker", || a_round_trip(1)),
+        Row::new("round trip, 2 workers", || a_round_trip(2)),
+        Row::new("round trip after 1 ms of rest, 1 worker", a_parked_round_trip),
+        Row::new("posix_spawn until it has ended", bare_spawn_that_ends),
+        Row::new("posix_spawn until it answers", || bare_spawns_that_answer(1)),
+        Row::new("4 × posix_spawn until all answer", || bare_spawns_that_answer(4)),
+        Row::new("pool of 1: build", || a_start(1)),
+        Row::new("pool of 1: build and a result", || a_first_result(1)),
+        Row::new("pool of 1: build, a result, close", || a_whole_life(1)),
+        Row::new("pool of 4: build", || a_start(4)),
+        Row::new("pool of 4: build and a result", || a_first_result(4)),
+        Row::new("pool of 4: build, a result, close", || a_whole_life(4)),
+    ];
+    for _ in 0..ROUNDS {
+        rows.iter_mut().try_for_each(Row::run)?;
+    }
+    println!("{:<46} {:>10} {:>9} {:>10}", "", "median µs", "spread", "least µs");
+    rows.iter_mut().for_each(Row::print);
+    Ok(())
+}
