@@ -122,18 +122,6 @@ fn as_completed_gives_each_result_once_with_its_index() {
 }
 
 #[proc_pool::test]
-fn as_completed_does_not_wait_for_one_pool_when_another_has_a_result() {
-    let (slow, quick) = (pool(1), pool(1));
-    quick.submit(nothing, ()).wait().unwrap();
-    let handles = [slow.submit(sleep_for, 10_000), quick.submit(sleep_for, 50)];
-    let mut results = as_completed(handles);
-    assert_eq!(results.next().map(|(index, _)| index), Some(1));
-    // The first task is still at it: its pool is dropped with it.
-    drop(slow);
-    assert!(matches!(results.next(), Some((0, Err(_)))));
-}
-
-#[proc_pool::test]
 fn a_panic_comes_back_with_message_and_place_and_the_worker_lives_on() {
     let pool = pool(1);
     let before = pool.submit(process_id, ()).wait().unwrap();
