@@ -6,6 +6,7 @@
 
 mod bells;
 mod ground;
+mod pipes;
 mod receive;
 mod roles;
 mod send;
