@@ -12,7 +12,8 @@ use syn::{Error, FnArg, ItemFn, LitStr, Result, ReturnType, Type, parse_macro_in
 /// good as once.
 ///
 /// Parameters and result are owned serde values. Each parameter has a plain name. The task's name
-/// stands for a value of a unit type, which is what pools take.
+/// stands for a value of a unit type, which is what pools take. So, where a task is in scope, no
+/// local variable can have its name.
 #[proc_macro_attribute]
 pub fn task(attr: TokenStream, item: TokenStream) -> TokenStream {
     let function = parse_macro_input!(item as ItemFn);
