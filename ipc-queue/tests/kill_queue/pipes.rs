@@ -61,7 +61,7 @@ fn writing(operation: &str, from: Start, act: fn(&mut Writer, &[u8]) -> usize) {
 fn reads_a_prefix(region: &Region, written: usize, read: usize) -> Said {
     let segment = segment(region)?;
     let mut reader = pipe::attach_reader(&segment, 0)?;
-    let mut bytes = vec![0; 2 * BYTES];
+    let mut bytes = [0; 2 * BYTES];
     let mut filled = 0;
     let end = loop {
         match reader.try_read(&mut bytes[filled..]) {
@@ -106,7 +106,7 @@ fn reads_the_rest(region: &Region, written: usize, read: usize, takes: usize) ->
     let dead = Monitor::attach(&segment, 0)?.holder(Side::Consumer).ok_or("the role is free")?;
     // SAFETY: the holder was killed before this ran.
     let mut reader = unsafe { pipe::take_over_reader(&segment, 0, dead) }?;
-    let mut rest = vec![0; BYTES];
+    let mut rest = [0; BYTES];
     let mut filled = 0;
     while let Ok(count) = reader.try_read(&mut rest[filled..]) {
         filled += count;
