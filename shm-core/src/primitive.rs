@@ -58,6 +58,16 @@ mod imp {
         }
     }
 
+    /// A full barrier right after a read-modify-write of this thread, which is one already on x86.
+    #[inline(always)]
+    pub fn fence_after_rmw() {
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            fence(Ordering::SeqCst);
+        }
+    }
+
     /// The kernel's queue of sleepers behind a futex word: nothing in user memory.
     #[derive(Debug, Default)]
     pub struct WaitQueue;
@@ -194,6 +204,12 @@ mod imp {
     #[track_caller]
     pub fn compiler_fence(order: Ordering) {
         fence(order);
+    }
+
+    /// The model's memory needs the whole fence.
+    #[track_caller]
+    pub fn fence_after_rmw() {
+        fence(Ordering::SeqCst);
     }
 
     /// The kernel's queue of sleepers: the modelled kernel finds it by the word.
