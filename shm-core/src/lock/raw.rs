@@ -23,8 +23,8 @@ use crate::primitive::{Ordering, SPIN_LIMIT, one_processor, spin_loop};
 const WAITERS: u32 = 1 << 31;
 const HANDOFF: u32 = 1 << 30;
 
-/// How long a newcomer leaves a free lock to those who have slept. Nobody took it within this time:
-/// the mark is a dead or impatient sleeper's.
+/// How long a newcomer leaves a free lock to those who have slept. Somebody always comes for it or
+/// frees it (the models have no clock); this bounds what one costs that is stopped on the way.
 const COURTESY: Duration = Duration::from_millis(1);
 /// Looks at a held lock before the first sleep: about as long as a short critical section.
 const SPINS: u32 = 100;
@@ -197,12 +197,27 @@ impl RawLock {
                 Ordering::Release,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => {
-                    self.wake_one();
-                    return;
-                }
+                Ok(_) => return self.wake_after_release(free),
                 Err(now) => seen = now,
             }
+        }
+    }
+
+    /// Wakes the one who has slept longest. A lock that is left to those who have slept, when none
+    /// has, is simply free.
+    fn wake_after_release(&self, free: u32) {
+        let woken = self.word.wake(1);
+        // Relaxed: no data are published by it; whoever takes it has the Release before.
+        if woken == 0
+            && free != 0
+            && self
+                .word
+                .word()
+                .compare_exchange(free, 0, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            // Newcomers may have stood back meanwhile.
+            self.word.wake_all();
         }
     }
 

@@ -131,7 +131,7 @@ impl Semaphore {
             // Relaxed: compared by an exchange, or slept on by its value.
             let seen = word.load(Ordering::Relaxed);
             if seen & !WAITERS != 0 {
-                let next = seen - 1 | mark;
+                let next = (seen - 1) | mark;
                 // Acquire: pairs with the Release in `post`.
                 if word.compare_exchange(seen, next, Ordering::Acquire, Ordering::Relaxed).is_ok() {
                     return Ok(());

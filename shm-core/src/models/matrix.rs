@@ -16,12 +16,32 @@ fn loom_matrix_of_the_turns() -> Result<(), Box<dyn Error>> {
     for &(name, model) in MODELS {
         mutations = mutations.model(name, model);
     }
+    run(&mutations, "shm-core-turns", "Mutation matrix of shm-core: turns")
+}
+
+#[test]
+fn loom_matrix_of_the_locks() -> Result<(), Box<dyn Error>> {
+    let mut mutations = Mutations::new()
+        .source("shm-core/src/lock/raw.rs", include_str!("../lock/raw.rs"))
+        .source("shm-core/src/lock/signal.rs", include_str!("../lock/signal.rs"))
+        .source("shm-core/src/lock/shares.rs", include_str!("../lock/shares.rs"))
+        .source("shm-core/src/lock/rwlock.rs", include_str!("../lock/rwlock.rs"))
+        .source("shm-core/src/lock/semaphore.rs", include_str!("../lock/semaphore.rs"))
+        .source("shm-core/src/lock/event.rs", include_str!("../lock/event.rs"))
+        .source("shm-core/src/lock/once.rs", include_str!("../lock/once.rs"));
+    for &(name, model) in super::locks::MODELS {
+        mutations = mutations.model(name, model);
+    }
+    run(&mutations, "shm-core-locks", "Mutation matrix of shm-core: locks")
+}
+
+fn run(mutations: &Mutations, file: &str, title: &str) -> Result<(), Box<dyn Error>> {
     let matrix = mutations.run()?;
     println!("{}", matrix.text());
     if let Some(folder) = std::env::var_os("MUTATION_PAGES") {
-        let page = std::path::Path::new(&folder).join("shm-core");
+        let page = std::path::Path::new(&folder).join(file);
         std::fs::write(page.with_extension("txt"), matrix.text())?;
-        std::fs::write(page.with_extension("html"), matrix.html("Mutation matrix of shm-core"))?;
+        std::fs::write(page.with_extension("html"), matrix.html(title))?;
     }
     matrix.check(0.1)?;
     Ok(())
