@@ -149,7 +149,7 @@ impl Permits {
         if self.lock.lock(peers, me, Deadline::Never).is_err() {
             return false;
         }
-        let room = u64::from(self.total()).saturating_sub(self.shares.living(peers));
+        let room = u64::from(self.total()).saturating_sub(self.shares.take_stock(peers));
         let taken = u64::from(count) <= room;
         if taken {
             self.shares.add(me, count);

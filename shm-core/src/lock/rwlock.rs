@@ -238,13 +238,13 @@ impl<T> RwLock<T> {
     }
 
     fn wait_for_readers<P: Peers>(&self, peers: &P, deadline: Deadline) -> Result<(), Stop> {
-        if self.shares.living(peers) == 0 {
+        if self.shares.take_stock(peers) == 0 {
             return Ok(());
         }
         loop {
             let ticket = peers.ticket();
             let listening = self.drained.listen();
-            if self.shares.living(peers) == 0 {
+            if self.shares.take_stock(peers) == 0 {
                 return Ok(());
             }
             let left = deadline.left().ok_or(Stop::at(deadline))?;

@@ -40,8 +40,8 @@ impl Shares {
             // What an earlier stay at this index held is gone with it.
             let held = if owner_of(seen) == me.to_bits() { count_of(seen) } else { 0 };
             let next = u64::from(me.to_bits()) << 32 | u64::from(held.saturating_add(count));
-            // Acquire: pairs with the Release in `sub` and `clear`, by which room was made.
-            match word.compare_exchange(seen, next, Ordering::Acquire, Ordering::Relaxed) {
+            // Relaxed: who may take is decided elsewhere, and acquired there.
+            match word.compare_exchange(seen, next, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => seen = now,
             }
@@ -55,25 +55,34 @@ impl Shares {
         self.word(me).fetch_sub(u64::from(count), Ordering::Release);
     }
 
-    /// How much the living hold together; the shares of the dead are cleared.
+    /// How much the living hold together.
     pub fn living<P: Peers>(&self, peers: &P) -> u64 {
-        self.0.iter().map(|word| share(word, peers)).sum()
+        self.0.iter().map(|word| living(word, peers).0).sum()
+    }
+
+    /// The same, for the holder of the lock that decides who may take; clears what the dead held.
+    pub fn take_stock<P: Peers>(&self, peers: &P) -> u64 {
+        self.0.iter().map(|word| cleared(word, peers)).sum()
     }
 }
 
-fn share<P: Peers>(word: &AtomicU64, peers: &P) -> u64 {
+/// What the word's owner holds, if it lives, and the word.
+fn living<P: Peers>(word: &AtomicU64, peers: &P) -> (u64, u64) {
     // Acquire: pairs with the Release in `sub`.
     let seen = word.load(Ordering::Acquire);
-    if count_of(seen) == 0 {
-        return 0;
+    let living = count_of(seen) != 0
+        && Owner::from_bits(owner_of(seen)).is_some_and(|owner| !peers.is_gone(owner));
+    (if living { count_of(seen).into() } else { 0 }, seen)
+}
+
+fn cleared<P: Peers>(word: &AtomicU64, peers: &P) -> u64 {
+    let (share, seen) = living(word, peers);
+    if share != 0 || count_of(seen) == 0 {
+        return share;
     }
-    let gone = Owner::from_bits(owner_of(seen)).is_none_or(|owner| peers.is_gone(owner));
-    if !gone {
-        return count_of(seen).into();
-    }
-    // Release: the proof of the death comes before. Relaxed on failure: a newcomer at the same
-    // index, or another who clears; neither share is the dead one's.
-    match word.compare_exchange(seen, 0, Ordering::Release, Ordering::Relaxed) {
+    // Relaxed: the next who takes stock has our lock after us, and with it our proof of the death.
+    // On failure a newcomer has taken a share at the same index.
+    match word.compare_exchange(seen, 0, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => 0,
         Err(now) => count_of(now).into(),
     }

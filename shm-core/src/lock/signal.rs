@@ -64,9 +64,9 @@ impl Signal {
     #[cold]
     pub fn wake(&self, count: u32) {
         let word = self.word.word();
-        // Release: the change comes before; listeners have a fence. A sleep that is about to
-        // begin fails.
-        let rung = word.fetch_add(ONE, Ordering::Release).wrapping_add(ONE);
+        // Relaxed: the barrier before orders the change, and listeners have one too. A sleep that is
+        // about to begin fails.
+        let rung = word.fetch_add(ONE, Ordering::Relaxed).wrapping_add(ONE);
         if self.word.wake(count) < count as usize {
             // Nobody is left asleep, unless the count has gone on: then this fails. Relaxed: no
             // sleeper relies on the mark.

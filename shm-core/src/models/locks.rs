@@ -24,6 +24,7 @@ models![
     a_timed_waiter_leaves_the_lock_to_others,
     a_reader_sees_whole_data_or_poison,
     a_writer_waits_for_readers_and_not_for_dead_ones,
+    a_reader_that_was_woken_wakes_the_next,
     a_permit_is_held_by_one_and_not_by_the_dead,
     a_signal_is_taken_once_and_wakes_whoever_is_left,
     an_event_is_seen_by_whoever_waits,
@@ -223,6 +224,22 @@ fn a_writer_waits_for_readers_and_not_for_dead_ones() -> Result<Report, Error> {
     })
 }
 
+fn a_reader_that_was_woken_wakes_the_next() -> Result<Report, Error> {
+    check(1, |world| {
+        let [main, one, two] = members(world, &[1]);
+        let lock = Rc::new(RwLock::new(0_u32));
+        let mut held = lock.write(&main).unwrap();
+        let theirs = Rc::clone(&lock);
+        let victim = world.victim("one", move || assert_eq!(*theirs.read(&one).unwrap(), 1));
+        let theirs = Rc::clone(&lock);
+        let reader = world.spawn("two", move || assert_eq!(*theirs.read(&two).unwrap(), 1));
+        *held += 1;
+        drop(held);
+        keep(&main.all, victim);
+        reader.join().unwrap();
+    })
+}
+
 fn a_permit_is_held_by_one_and_not_by_the_dead() -> Result<Report, Error> {
     check(1, |world| {
         let [main, one, two] = members(world, &[1]);
@@ -250,16 +267,23 @@ fn a_permit_is_held_by_one_and_not_by_the_dead() -> Result<Report, Error> {
 fn a_signal_is_taken_once_and_wakes_whoever_is_left() -> Result<Report, Error> {
     check(1, |world| {
         let [main, one, two] = members(world, &[1]);
-        let signals = Rc::new(Semaphore::new(0));
+        let signals = Rc::new((Semaphore::new(0), UnsafeCell::new(0_u32)));
+        let take = |signals: &(Semaphore, UnsafeCell<u32>), me: &Member| {
+            signals.0.wait(me).unwrap();
+            // SAFETY: written before the signal; the model checks that.
+            assert_eq!(signals.1.with(|value| unsafe { *value }), 7);
+        };
         let theirs = Rc::clone(&signals);
-        let victim = world.victim("one", move || theirs.wait(&one).unwrap());
+        let victim = world.victim("one", move || take(&theirs, &one));
         let theirs = Rc::clone(&signals);
-        let survivor = world.spawn("two", move || theirs.wait(&two).unwrap());
-        signals.post(1).unwrap();
-        signals.post(1).unwrap();
+        let survivor = world.spawn("two", move || take(&theirs, &two));
+        // SAFETY: nobody reads it before the signal; the model checks that.
+        signals.1.with_mut(|value| unsafe { *value = 7 });
+        signals.0.post(1).unwrap();
+        signals.0.post(1).unwrap();
         keep(&main.all, victim);
         survivor.join().unwrap();
-        assert!(signals.value() <= 1);
+        assert!(signals.0.value() <= 1);
     })
 }
 
@@ -274,6 +298,13 @@ fn an_event_is_seen_by_whoever_waits() -> Result<Report, Error> {
             theirs.0.set();
         });
         let theirs = Rc::clone(&event);
+        let looker = Rc::clone(&event);
+        world.spawn("looker", move || {
+            if looker.0.is_set() {
+                // SAFETY: nobody writes it any more; the model checks that.
+                assert_eq!(looker.1.with(|value| unsafe { *value }), 7);
+            }
+        });
         let waiter = world.spawn("two", move || {
             theirs.0.wait(&two).unwrap();
             // SAFETY: nobody writes it any more; the model checks that.

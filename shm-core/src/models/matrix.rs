@@ -29,6 +29,26 @@ fn loom_matrix_of_the_locks() -> Result<(), Box<dyn Error>> {
         .source("shm-core/src/lock/semaphore.rs", include_str!("../lock/semaphore.rs"))
         .source("shm-core/src/lock/event.rs", include_str!("../lock/event.rs"))
         .source("shm-core/src/lock/once.rs", include_str!("../lock/once.rs"));
+    mutations = mutations
+        .reason(
+            "clear",
+            "fetch_and(!SET",
+            "unreached",
+            "the user's own flag: it publishes nothing, and a mark of sleepers stays",
+        )
+        .reason(
+            "run",
+            "compare_exchange(seen, mine",
+            "Acquire → Relaxed",
+            "for an earlier run that panicked and one more between the load and the exchange; in a \
+             model a panic is a death",
+        )
+        .reason(
+            "wake_after_release",
+            "self.word.wake_all()",
+            "dropped",
+            "the condvar's model finds it with two forced switches, in a minute; here it has one",
+        );
     for &(name, model) in super::locks::MODELS {
         mutations = mutations.model(name, model);
     }
