@@ -40,6 +40,9 @@ pub(super) struct Engine<'a> {
     pub(super) initial: Vec<u8>,
     /// One kill point of the operation for each distinct image.
     pub(super) points: Vec<Place>,
+    /// Whether walks to a known system call run freely until there, and whether one ever slept.
+    pub(super) skips: bool,
+    pub(super) sleeps: bool,
     seen: HashSet<Key>,
     /// What `points` stand for: a recovery may have left the same image before.
     repeated: HashSet<Key>,
@@ -60,6 +63,8 @@ impl<'a> Engine<'a> {
             tally: Tally::default(),
             initial: Vec::new(),
             points: Vec::new(),
+            skips: scenario.each_call,
+            sleeps: false,
             seen: HashSet::new(),
             repeated: HashSet::new(),
             left: VecDeque::new(),
@@ -127,6 +132,7 @@ impl<'a> Engine<'a> {
             let mut progress = walk.advance()?;
             self.tally.instructions = walk.place().instruction;
             if progress == Progress::Asleep {
+                self.sleeps = true;
                 if let Some(finding) = self.visit(&walk, &[], &[])? {
                     return Ok(Some(finding));
                 }

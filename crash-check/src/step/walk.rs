@@ -91,6 +91,21 @@ impl<'a> Walk<'a> {
         self
     }
 
+    /// Goes on to the last system call before `place` without looking at what lies between, for a
+    /// walk that has not begun; `false` when it ended on the way.
+    pub(super) fn skip_to(&mut self, place: &Place, limit: Duration) -> Result<bool, StepError> {
+        let Some(after) = place.after_call.filter(|after| after.calls > 0) else { return Ok(true) };
+        if self.tracee.run_calls(after.calls, limit)?.is_some() {
+            return Ok(false);
+        }
+        self.place.instruction = place.instruction - after.instructions;
+        self.place.address = self.tracee.registers().rip;
+        self.place.after_call = Some(AfterCall { instructions: 0, ..after });
+        self.find_mappings()?;
+        self.look();
+        Ok(true)
+    }
+
     /// Counts the instruction that was just executed.
     fn count(&mut self, address: u64) {
         self.place.instruction += 1;

@@ -103,9 +103,6 @@ fn kill_recall() {
     let maker = Maker::new();
     let (receiver, recalls) = (maker.clone(), maker.clone());
     let scenario = row("shm_core::handle::Reachable::recall", "redeemed by the dead", &maker)
-        .operation_with(
-            move |_| drop(receiver.redeem().unwrap()),
-            move |_, ()| recalls.recall(),
-        );
+        .operation_with(move |_| drop(receiver.redeem().unwrap()), move |_, ()| recalls.recall());
     run(scenario);
 }
