@@ -103,13 +103,17 @@ impl<'a> Engine<'a> {
         } else {
             self.judge_in_company(&mut scene)?
         };
-        if broken.is_some() && self.skips {
-            // Once more, step by step, to show the instructions that led there.
-            drop(scene);
+        let found = broken.map(|broken| finding(&scene.victim, path, broken, true));
+        drop(scene);
+        if found.is_some() && self.skips {
+            // Once more, step by step, to show the instructions that led there. What the broken
+            // case has left behind may stand in the way of that.
             self.skips = false;
-            return self.judge_real(path);
+            if let Ok(Some(shown)) = self.judge_real(path) {
+                return Ok(Some(shown));
+            }
         }
-        Ok(broken.map(|broken| finding(&scene.victim, path, broken, true)))
+        Ok(found)
     }
 
     /// Runs and kills the operation, then the recoveries, at the places of `path`.
