@@ -10,3 +10,4 @@ mod pipes;
 mod receive;
 mod roles;
 mod send;
+mod sleepers;
