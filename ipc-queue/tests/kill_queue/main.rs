@@ -6,6 +6,7 @@
 
 mod bells;
 mod ground;
+mod pipe_roles;
 mod pipes;
 mod receive;
 mod roles;
