@@ -1,5 +1,8 @@
 //! Operations that really sleep: killed on the way to sleep, asleep, and between the wake-up and
 //! its use; and peers that sleep for the dead one, which a disconnect must release.
+//!
+//! A sleep is bounded by a second, so a ring that is missing shows here as a delay and not as a
+//! failure: that none is missing is shown by the models of `waiting`, where nobody wakes by himself.
 
 use std::error::Error;
 use std::io::{Read, Write};
