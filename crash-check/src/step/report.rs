@@ -253,7 +253,11 @@ impl fmt::Display for Failure {
                 Phase::Asleep => ", asleep in a system call",
                 Phase::Woken => ", woken by the waker",
             };
-            writeln!(f, "  killed after {} instructions of {who}{phase}", place.instruction)?;
+            write!(f, "  killed after {} instructions of {who}{phase}", place.instruction)?;
+            match place.after_call {
+                Some(after) => writeln!(f, ", after its {} system calls", after.calls)?,
+                None => writeln!(f)?,
+            }
         }
         writeln!(f, "  how: {}", self.how)?;
         if let Some(source) = &self.source {
