@@ -285,7 +285,9 @@ fn replay_command(scenario: &str, point: &str) -> String {
     let value = format!("{scenario}@{point}").replace('\'', "'\\''");
     let program = std::env::args().next().unwrap_or_default();
     let package = std::env::var("CARGO_PKG_NAME").map(|name| format!(" -p {name}"));
-    let package = package.unwrap_or_default();
+    // Counts of instructions are those of this build.
+    let release = if program.contains("/release/deps/") { " --release" } else { "" };
+    let package = format!("{release}{}", package.unwrap_or_default());
     let command = match std::thread::current().name() {
         Some(test) if test != "main" => {
             format!("cargo test{package} {test} -- --exact --nocapture")

@@ -244,7 +244,10 @@ fn kill_a_reader_around_its_sleep() {
             Said::Ok(())
         })
         .recovery_with(monitor, |_, monitor| disconnect(monitor, Side::Consumer))
-        .validate(|r| Said::Ok(pipe::attach_writer(&segment(r)?, 0)?.detach()))
+        .validate(|r| {
+            pipe::attach_writer(&segment(r)?, 0)?.detach();
+            Said::Ok(())
+        })
         .continuation(|r| pipe_goes_on(r, Side::Consumer)));
 }
 
@@ -271,7 +274,10 @@ fn kill_a_writer_around_its_sleep() {
             Said::Ok(())
         })
         .recovery_with(monitor, |_, monitor| disconnect(monitor, Side::Producer))
-        .validate(|r| Said::Ok(pipe::attach_reader(&segment(r)?, 0)?.detach()))
+        .validate(|r| {
+            pipe::attach_reader(&segment(r)?, 0)?.detach();
+            Said::Ok(())
+        })
         .continuation(|r| pipe_goes_on(r, Side::Producer)));
 }
 

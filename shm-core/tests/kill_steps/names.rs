@@ -1,6 +1,7 @@
 //! Named segments: a user is killed behind every system call of what it does with a name.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crash_check::step::Scenario;
 use shm_core::{Error, NamedFrozen, Segment, sweep};
@@ -11,6 +12,13 @@ use crate::reexec::{Actor, tell};
 const SIZE: usize = 5000;
 /// What a living user's memory begins with.
 const MARK: u8 = 77;
+
+/// Everybody's sweep takes away everybody's dead names, so these rows are run one after another:
+/// else another row could clean up what this one is about to meet.
+fn alone() -> MutexGuard<'static, ()> {
+    static ROWS: Mutex<()> = Mutex::new(());
+    ROWS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A name that only this row uses.
 fn name(row: &str) -> String {
@@ -90,6 +98,7 @@ fn of_the_living(scenario: Scenario, name: &str) -> Scenario {
 
 #[test]
 fn kill_create() {
+    let _alone = alone();
     for state in ["free name", "name of the dead"] {
         let name = name(&state.replace(' ', "-"));
         let (before, made) = (name.clone(), name.clone());
@@ -118,6 +127,7 @@ fn kill_create() {
 
 #[test]
 fn kill_open() {
+    let _alone = alone();
     let name_in_use = name("open");
     let user = user(&name_in_use);
     let opened = name_in_use.clone();
@@ -142,6 +152,7 @@ fn kill_open() {
 
 #[test]
 fn kill_leave() {
+    let _alone = alone();
     let last = name("last");
     let made = last.clone();
     let scenario = row("shm_core::Segment::drop", "last user").operation_with(
@@ -163,6 +174,7 @@ fn kill_leave() {
 
 #[test]
 fn kill_sweep() {
+    let _alone = alone();
     let (living, dead) = (name("beside"), name("swept"));
     let user = user(&living);
     let before = dead.clone();
@@ -174,6 +186,7 @@ fn kill_sweep() {
 
 #[test]
 fn kill_publish_and_open_frozen() {
+    let _alone = alone();
     let published = name("frozen");
     let made = published.clone();
     let scenario = row("shm_core::NamedFrozen::publish", "free name").operation_with(
