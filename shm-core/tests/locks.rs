@@ -78,12 +78,11 @@ fn joined(argument: &str) -> (Group, World) {
     let mut open = |flags: libc::c_int| {
         let path = format!("/proc/{pid}/fd/{}", words.next().unwrap());
         let path = std::ffi::CString::new(path).unwrap();
-        // SAFETY: a path that ends with a zero byte; the descriptor is ours alone.
-        unsafe {
-            let fd = libc::open(path.as_ptr(), flags | libc::O_CLOEXEC);
-            assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-            <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd)
-        }
+        // SAFETY: a path that ends with a zero byte.
+        let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) };
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: opened just now, and nobody else's.
+        unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) }
     };
     let group = Group::attach(open(libc::O_PATH)).unwrap();
     (group, Shared::attach(open(libc::O_RDWR)).unwrap())

@@ -4,9 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 /// How many processes can be in one group.
-///
-/// A model checker visits every word that holds something for each member, so that models have few.
-pub const MAX_MEMBERS: usize = if cfg!(loom) { 3 } else { 48 };
+pub const MAX_MEMBERS: usize = crate::primitive::MOST_MEMBERS;
 
 /// Indices in use: one for each member, and one that is kept back for a newcomer who finds all of
 /// them taken, some by the dead.

@@ -160,9 +160,9 @@ impl Barrier {
         }
     }
 
+    // Orderings: Relaxed. All of this is read and changed under the lock.
     /// Under the lock: counts this party, and ends the round if it is the last.
     fn arrive<P: Peers>(&self, peers: &P, me: Owner) -> (u32, bool) {
-        // Relaxed, here and below: changed under the lock only.
         let round = self.round.word().load(Ordering::Relaxed);
         let word = &self.arrivals[me.index() % MAX_MEMBERS];
         let seen = word.load(Ordering::Relaxed);
@@ -188,9 +188,9 @@ impl Barrier {
     /// The time is over: takes the arrival back, unless the round has ended meanwhile.
     fn leave<P: Peers>(&self, peers: &P, round: u32) -> Result<bool, Broken> {
         let ended = self.locked(peers, |me| {
+            // Relaxed, here and below: under the lock.
             let ended = self.round.word().load(Ordering::Relaxed) != round;
             if !ended {
-                // Relaxed: under the lock.
                 self.arrivals[me.index() % MAX_MEMBERS].fetch_sub(1, Ordering::Relaxed);
             }
             ended

@@ -14,12 +14,12 @@ const CLEAN: u32 = 0;
 const PANICKED: u32 = 1;
 const OWNER_DIED: u32 = 2;
 
+// Orderings: Relaxed everywhere. It is written and read under the lock, and outside it only to show.
 /// Whether data may be half changed, and why.
 #[derive(Debug)]
 #[repr(transparent)]
 pub(crate) struct Poison(AtomicU32);
 
-// Relaxed everywhere: written and read under the lock; outside it, to show.
 impl Poison {
     pub fn new() -> Poison {
         Poison(AtomicU32::new(CLEAN))

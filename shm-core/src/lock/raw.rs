@@ -173,7 +173,8 @@ impl RawLock {
 
     #[inline]
     pub fn unlock(&self, me: Owner) {
-        // Release: what was done under the lock; pairs with the Acquire of the next holder.
+        // Release: what was done under the lock; pairs with the Acquire of the next holder. Relaxed on
+        // failure: others have set their marks.
         let free = self.word.word().compare_exchange(
             me.to_bits(),
             0,
@@ -190,7 +191,7 @@ impl RawLock {
         // The word of another: corrupted memory, which is not ours to change.
         while Owner::from_bits(seen) == Some(me) {
             let free = if seen & HANDOFF == 0 { 0 } else { HANDOFF | WAITERS };
-            // Release: as above.
+            // Release, and Relaxed on failure: as above.
             match self.word.word().compare_exchange(
                 seen,
                 free,
