@@ -274,7 +274,7 @@ mod wire {
 
     impl<T: ShmSafe + Copy> Serialize for Frozen<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            if self.is_named() {
+            if self.named().is_some() {
                 return Err(S::Error::custom(crate::Error::TravelsByName));
             }
             note(ReachableKind::Frozen(Arc::clone(self.data())));

@@ -5,6 +5,7 @@
 #[cfg(test)]
 extern crate self as shm_core;
 
+mod abi;
 mod array;
 mod backing;
 pub mod barrier;
@@ -20,15 +21,23 @@ mod header;
 mod id;
 pub mod layout;
 mod mapping;
+mod memory;
 #[cfg(all(test, loom))]
 mod models;
 mod name;
+mod options;
+mod origin;
 mod part;
 #[doc(hidden)]
 pub mod primitive;
+mod raw;
+mod read_only;
 mod record_lock;
 mod records;
+mod scope;
 mod segment;
+mod state;
+mod sweep;
 mod turn;
 
 pub use array::Array;
@@ -36,9 +45,13 @@ pub use error::Error;
 pub use frozen::{Frozen, NamedFrozen};
 pub use id::SegmentId;
 pub use layout::ShmSafe;
-pub use name::sweep;
+pub use options::Options;
 pub use part::{Part, Remains};
+pub use raw::RawSegment;
+pub use read_only::ReadOnlySegment;
 pub use records::{Column, ColumnSpec, ColumnType, Iter, Number, Schema};
+pub use scope::Scope;
 pub use segment::Segment;
 #[cfg(feature = "derive")]
 pub use shm_core_macros::ShmSafe;
+pub use sweep::{remove, sweep};

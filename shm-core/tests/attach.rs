@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags};
 use shm_core::{Error, Frozen, Segment};
 
-const HEADER: usize = 80;
+const HEADER: usize = 136;
 const DATA_OFFSET: u64 = 65_536;
 /// Where the header's fields begin, in bytes.
 const FORMAT: usize = 8;
@@ -18,9 +18,15 @@ const WIDTH: usize = 16;
 const KIND: usize = 20;
 const OFFSET: usize = 24;
 const SIZE: usize = 32;
-const TYPE_HASH: usize = 56;
-const ELEMENT: usize = 64;
-const SUM: usize = 72;
+const MAXIMUM: usize = 40;
+const ID: usize = 48;
+const TYPE_HASH: usize = 64;
+const ELEMENT: usize = 72;
+const PAGE: usize = 80;
+const FUTEX_OFFSET: usize = 84;
+const LIFETIME: usize = 88;
+const BOOT: usize = 112;
+const SUM: usize = 128;
 
 type Header = [u8; HEADER];
 
@@ -79,7 +85,7 @@ fn the_unchanged_header_is_accepted() {
 
 #[test]
 fn a_truncated_segment_says_how_long_it_is_and_should_be() {
-    for size in [0, 1, 79, 80, DATA_OFFSET, DATA_OFFSET + 999] {
+    for size in [0, 1, 80, 135, 136, DATA_OFFSET, DATA_OFFSET + 999] {
         let header = plain();
         let begin = &header[..HEADER.min(size as usize)];
         match Segment::attach(file(begin, size, SealFlags::SHRINK)) {
@@ -106,6 +112,8 @@ fn another_build_is_told_what_differs() {
         ("byte order mark", ENDIAN, 0x0403_0201u32.to_ne_bytes().to_vec()),
         ("pointer width", WIDTH, 32u32.to_ne_bytes().to_vec()),
         ("data offset", OFFSET, 4096u64.to_ne_bytes().to_vec()),
+        ("page size", PAGE, 16_384u32.to_ne_bytes().to_vec()),
+        ("C library's futex offset", FUTEX_OFFSET, (-28i32).to_ne_bytes().to_vec()),
     ];
     for (property, at, bytes) in cases {
         let error = attach(&with(plain(), at, &bytes), 100_000);
@@ -128,11 +136,45 @@ fn a_header_that_contradicts_itself_is_corrupted() {
         with(plain(), SIZE, &(i64::MAX as u64).to_ne_bytes()),
         with(plain(), ELEMENT, &0u64.to_ne_bytes()),
         with(plain(), ELEMENT, &7u64.to_ne_bytes()),
+        with(plain(), LIFETIME, &3u32.to_ne_bytes()),
+        with(plain(), MAXIMUM, &999u64.to_ne_bytes()),
+        with(plain(), MAXIMUM, &u64::MAX.to_ne_bytes()),
+        with(frozen(), MAXIMUM, &1000u64.to_ne_bytes()),
     ];
     for header in cases {
         let error = attach(&header, 100_000);
         assert!(matches!(error, Error::Corrupted { .. }), "{error}");
     }
+}
+
+#[test]
+fn what_an_earlier_run_of_the_machine_left_is_told_apart() {
+    let error = attach(&with(plain(), BOOT, &[1; 16]), 100_000);
+    assert!(matches!(error, Error::OfAnotherBoot), "{error}");
+    // Made where nobody could tell: no reason to refuse it.
+    Segment::attach(file(&with(plain(), BOOT, &[0; 16]), 100_000, SealFlags::SHRINK)).unwrap();
+}
+
+#[test]
+fn a_maximum_that_no_address_space_holds_is_an_error() {
+    let error = attach(&with(plain(), MAXIMUM, &(1u64 << 60).to_ne_bytes()), 100_000);
+    assert!(matches!(error, Error::System { call: "mmap", .. }), "{error}");
+}
+
+#[test]
+fn a_size_word_that_the_file_does_not_bear_out_is_refused() {
+    let header = with(plain(), MAXIMUM, &1_000_000u64.to_ne_bytes());
+    let grown = |size: u64| {
+        let fd = file(&header, 100_000, SealFlags::SHRINK);
+        let file = File::from(fd.try_clone().unwrap());
+        file.write_all_at(&size.to_ne_bytes(), 1024).unwrap();
+        Segment::attach(fd)
+    };
+    assert_eq!(grown(0).unwrap().size(), 1000);
+    assert_eq!(grown(2000).unwrap().size(), 2000);
+    assert!(matches!(grown(900_000), Err(Error::Truncated { .. })));
+    assert!(matches!(grown(2_000_000), Err(Error::Corrupted { .. })));
+    assert!(matches!(grown(u64::MAX), Err(Error::Corrupted { .. })));
 }
 
 #[test]
@@ -193,7 +235,7 @@ fn what_is_not_a_regular_file_is_refused_at_once() {
 fn a_huge_sparse_file_takes_no_memory_when_it_is_attached_to() {
     // 256 MiB of holes, frozen; a hostile file could claim a terabyte.
     let size = 256u64 << 20;
-    let header = with(frozen(), SIZE, &size.to_ne_bytes());
+    let header = with(frozen(), SIZE, &[size.to_ne_bytes(), size.to_ne_bytes()].concat());
     let fd = file(&header, DATA_OFFSET + size, ALL);
     let blocks = || rustix::fs::fstat(&fd).unwrap().st_blocks;
     let before = blocks();
@@ -207,7 +249,7 @@ fn a_huge_sparse_file_takes_no_memory_when_it_is_attached_to() {
 #[test]
 fn a_file_larger_than_memory_can_address_is_an_error() {
     let size = i64::MAX as u64 - 2 * DATA_OFFSET;
-    let header = with(plain(), SIZE, &size.to_ne_bytes());
+    let header = with(plain(), SIZE, &[size.to_ne_bytes(), size.to_ne_bytes()].concat());
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = File::from(rustix::fs::memfd_create("test", flags).unwrap());
     file.write_all_at(&header, 0).unwrap();
@@ -256,7 +298,7 @@ proptest! {
     #[test]
     fn mutated_fields_with_a_valid_checksum_never_crash(
         array in any::<bool>(),
-        at in prop::sample::select(vec![OFFSET, SIZE, 40, 48, TYPE_HASH, ELEMENT]),
+        at in prop::sample::select(vec![OFFSET, SIZE, MAXIMUM, ID, TYPE_HASH, ELEMENT, PAGE, BOOT]),
         value in prop_oneof![
             any::<u64>(), 0u64..5000, Just(u64::MAX), Just(i64::MAX as u64), Just(1 << 63),
         ],
