@@ -157,9 +157,13 @@ impl NamedFile {
 
     /// Takes the name of a scope's file away. Its users go on without one.
     pub fn end_scope(&self) {
+        // First: in a forked child the table may be locked by a thread that does not exist there.
+        if !self.is_own() {
+            return;
+        }
         let _table = table();
-        // Relaxed: see the fields.
-        if self.is_own() && self.scope.swap(false, Ordering::Relaxed) {
+        // Relaxed: see the field.
+        if self.scope.swap(false, Ordering::Relaxed) {
             take_away(&self.file, &self.path, self.inode, &self.header);
             let _ = record_lock::unlock(&self.file, Byte::Scope);
         }
