@@ -19,6 +19,7 @@ pub mod futex;
 pub mod handle;
 mod header;
 mod id;
+pub mod inspect;
 pub mod layout;
 mod mapping;
 mod memory;

@@ -140,6 +140,11 @@ impl NamedFile {
         file.strip_prefix(directory::PREFIX).unwrap_or(file)
     }
 
+    /// Whether its name still leads to it.
+    pub fn is_still_called_so(&self) -> bool {
+        shows(&self.path, self.inode)
+    }
+
     /// A descriptor that tells which file it is (`fstat`), and that may be duplicated and closed.
     ///
     /// With no descriptor left in the process, that of a file that is nothing to anybody: never

@@ -14,12 +14,12 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use memmap2::{MmapOptions, MmapRaw};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::header::{DATA_OFFSET, Header, Kind, MAX_SIZE};
@@ -206,12 +206,21 @@ fn watched(control: &File) -> Option<Inode> {
     Some((u64::from_ne_bytes(device.try_into().ok()?), u64::from_ne_bytes(inode.try_into().ok()?)))
 }
 
+/// The file that a control file of this path watches over, if it is there.
+pub(crate) fn watched_stat(control: &File, path: &Path) -> Option<Stat> {
+    let stat = rustix::fs::lstat(watched_path(path)?).ok()?;
+    (watched(control)? == inode_of(&stat)).then_some(stat)
+}
+
+fn watched_path(control: &Path) -> Option<PathBuf> {
+    let name = control.file_name()?.to_str()?.strip_prefix(directory::PREFIX)?;
+    directory::raw_path_of(name).ok()
+}
+
 /// Takes away the name of the file that a control file of this path watches over, if it still
 /// shows that file. Called by whoever is about to take the control file's own name away.
 pub(crate) fn take_away(control: &File, path: &Path) {
-    let name = path.file_name().and_then(|file| file.to_str());
-    let name = name.and_then(|file| file.strip_prefix(directory::PREFIX)).unwrap_or_default();
-    if let (Some(inode), Ok(path)) = (watched(control), directory::raw_path_of(name))
+    if let (Some(inode), Some(path)) = (watched(control), watched_path(path))
         && shows(&path, inode)
     {
         // Failing would mean that somebody else just did it, or that nobody may.

@@ -29,7 +29,8 @@ use std::ops::Range;
 use crate::header::DATA_OFFSET;
 use crate::primitive::{AtomicU64, Ordering};
 
-const SIZE_AT: usize = 1024;
+/// Where the size word lies in the file.
+pub(crate) const SIZE_AT: usize = 1024;
 const RUNS_AT: usize = 4096;
 /// How many runs the header area has bits for.
 const MAX_RUNS: u64 = (DATA_OFFSET - RUNS_AT as u64) * 8;
