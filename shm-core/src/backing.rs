@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
 
+use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, Stat};
 use rustix::io::Errno;
 
@@ -97,7 +98,7 @@ pub(crate) fn memfd(header: &Header) -> Result<File, Error> {
     let fd = rustix::fs::memfd_create("shm-core", flags).map_err(Error::system("memfd_create"))?;
     let file = File::from(fd);
     let size = match header.kind {
-        Kind::Plain | Kind::Raw => header.file_size(),
+        Kind::Plain | Kind::Group | Kind::Raw => header.file_size(),
         // Up to a whole huge page; memory is taken for what is used of it.
         Kind::Array => mapping::file_len(length(header)?) as u64,
     };
@@ -132,6 +133,13 @@ pub(crate) fn read_sealed(fd: BorrowedFd<'_>) -> Result<Header, Error> {
         return Err(Error::NotASegment { what: "its file can be shrunk by another process" });
     }
     Ok(header)
+}
+
+/// Maps the data of the file (not its header), shared, for reading and writing.
+pub(crate) fn map_writable(fd: BorrowedFd<'_>, header: &Header) -> Result<MmapRaw, Error> {
+    let mut options = MmapOptions::new();
+    options.offset(DATA_OFFSET).len(length(header)?);
+    options.map_raw(&fd).map_err(Error::system("mmap"))
 }
 
 /// Maps a segment's file, header included, with address space for all that it may grow to.

@@ -6,7 +6,7 @@ use std::ops::{Deref, Range, RangeBounds};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::fs::{Mode, SealFlags, Stat};
+use rustix::fs::{SealFlags, Stat};
 
 use crate::backing::{self, Backing};
 #[cfg(feature = "serde")]
@@ -303,7 +303,7 @@ impl<T: ShmSafe + Copy> NamedFrozen<T> {
         let size = backing::array_size(values.len(), size_of::<T>())?;
         let header = Header { lifetime, ..Header::array(size, &T::LAYOUT)? };
         let fill = |file: &File| crate::fill::write_all(file, bytes_of(values));
-        NamedFrozen::map(name::create(name, header, Mode::RUSR | Mode::WUSR, fill)?)
+        NamedFrozen::map(name::create(name, header, fill)?)
     }
 
     /// Opens what another process published under `name`.
@@ -312,8 +312,7 @@ impl<T: ShmSafe + Copy> NamedFrozen<T> {
     ///
     /// As [`Segment::open`](crate::Segment::open), and [`Error::WrongType`].
     pub fn open(name: &str) -> Result<NamedFrozen<T>, Error> {
-        let own = rustix::process::geteuid().as_raw();
-        NamedFrozen::map(name::open(name, own, false)?)
+        NamedFrozen::map(name::open(name)?)
     }
 
     fn map(named: Arc<name::NamedFile>) -> Result<Self, Error> {

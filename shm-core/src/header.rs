@@ -7,12 +7,13 @@
 use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileExt;
+use std::sync::OnceLock;
 
 use rustix::fs::{FileType, Stat};
 
 use crate::layout::Layout;
 use crate::origin::Origin;
-use crate::{Error, SegmentId, ShmSafe, abi};
+use crate::{Error, SegmentId, ShmSafe};
 
 /// Bytes from the start of the file to the data: one page of the largest page size in use.
 ///
@@ -24,6 +25,8 @@ const MAGIC: [u8; 8] = *b"shm-core";
 const FORMAT: u32 = 2;
 /// Reads as another number where bytes have another order.
 const ENDIAN: u32 = 0x0102_0304;
+/// What a file may need that not every build of this format has; none so far.
+const FEATURES: u32 = 0;
 const SIZE: usize = 136;
 
 /// What a file is for.
@@ -34,8 +37,10 @@ pub(crate) enum Kind {
     Plain = 1,
     /// An array of one type, exclusive until it is frozen.
     Array = 2,
+    /// The control file of a group: who takes part, and who of them is alive.
+    Group = 3,
     /// No memory: keeps watch over a file without header, of the same name, for other programs.
-    Raw = 3,
+    Raw = 4,
 }
 
 /// Who ends the life of a *named* file's name.
@@ -163,8 +168,8 @@ impl Header {
         out.put(&self.id.0[1].to_ne_bytes());
         out.put(&self.type_hash.to_ne_bytes());
         out.put(&self.element.to_ne_bytes());
-        out.put(&abi::page_size().to_ne_bytes());
-        out.put(&abi::FUTEX_OFFSET.to_ne_bytes());
+        out.put(&page_size().to_ne_bytes());
+        out.put(&FEATURES.to_ne_bytes());
         out.put(&(self.lifetime as u32).to_ne_bytes());
         out.put(&self.origin.pid.to_ne_bytes());
         out.put(&self.origin.start.to_ne_bytes());
@@ -195,17 +200,16 @@ impl Header {
         let kind = match input.u32() {
             1 => Kind::Plain,
             2 => Kind::Array,
-            3 => Kind::Raw,
+            3 => Kind::Group,
+            4 => Kind::Raw,
             _ => return Err(Error::Corrupted { what: "unknown kind" }),
         };
         expect("data offset", input.u64(), DATA_OFFSET)?;
         let (size, maximum) = (input.u64(), input.u64());
         let id = SegmentId([input.u64(), input.u64()]);
         let (type_hash, element) = (input.u64(), input.u64());
-        expect("page size", input.u32().into(), abi::page_size().into())?;
-        // Compared and shown as the 32 bits that they are.
-        let futex_offset = abi::FUTEX_OFFSET.cast_unsigned();
-        expect("C library's futex offset", input.u32().into(), futex_offset.into())?;
+        expect("page size", input.u32().into(), page_size().into())?;
+        expect("set of features", input.u32().into(), FEATURES.into())?;
         let lifetime = match input.u32() {
             0 => Lifetime::Users,
             1 => Lifetime::Keep,
@@ -242,6 +246,12 @@ impl Header {
 
 /// The largest data size: what `mmap` and slices can address.
 pub(crate) const MAX_SIZE: u64 = (isize::MAX as u64) - DATA_OFFSET;
+
+/// Bytes of a page of memory; the same all over a running machine.
+fn page_size() -> u32 {
+    static SIZE: OnceLock<u32> = OnceLock::new();
+    *SIZE.get_or_init(|| u32::try_from(rustix::param::page_size()).unwrap_or(4096))
+}
 
 fn expect(what: &'static str, found: u64, ours: u64) -> Result<(), Error> {
     if found == ours { Ok(()) } else { Err(Error::Incompatible { what, found, ours }) }

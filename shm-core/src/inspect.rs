@@ -37,6 +37,8 @@ pub enum Content {
     Memory,
     /// A [`NamedFrozen`](crate::NamedFrozen) array.
     Array,
+    /// The control file of a [`Group`](crate::Group).
+    Group,
     /// A [`RawSegment`](crate::RawSegment): the memory itself lies in a file of the same name.
     Raw,
 }
@@ -177,6 +179,7 @@ pub fn one(name: &str) -> Result<Found, Error> {
         content: match header.kind {
             Kind::Plain => Content::Memory,
             Kind::Array => Content::Array,
+            Kind::Group => Content::Group,
             Kind::Raw => Content::Raw,
         },
         stays: match header.lifetime {

@@ -5,7 +5,6 @@
 #[cfg(test)]
 extern crate self as shm_core;
 
-mod abi;
 mod array;
 mod backing;
 pub mod barrier;
@@ -15,6 +14,7 @@ mod error;
 mod fill;
 mod frozen;
 pub mod futex;
+mod group;
 #[cfg(feature = "serde")]
 pub mod handle;
 mod header;
@@ -44,6 +44,7 @@ mod turn;
 pub use array::Array;
 pub use error::Error;
 pub use frozen::{Frozen, NamedFrozen};
+pub use group::{Group, MAX_MEMBERS, Member, Owner, Peers, Stats, Ticket, Watch};
 pub use id::SegmentId;
 pub use layout::ShmSafe;
 pub use options::Options;

@@ -59,7 +59,7 @@ impl Memory {
 
     /// Opens a named file and maps it.
     pub fn open(name: &str, writable: bool, options: &Options) -> Result<Memory, Error> {
-        let named = name::open(name, options.accepted_owner(), writable)?;
+        let named = name::open_with(name, options.accepted_owner(), writable)?;
         let header = named.header();
         Memory::map(Backing::Named(named), header, writable, options)
     }

@@ -31,7 +31,7 @@
 //!
 //! Two kinds of files have another [`Lifetime`], which their header tells. One that is *kept* is
 //! opened without the exclusive lock and left without an unlink. One of a *scope* ends with it: the
-//! scope's process holds the second byte exclusively as long as the scope lives, and whoever takes
+//! scope's process holds another byte exclusively as long as the scope lives, and whoever takes
 //! the name away must hold that instead. Its users' locks then only tell who they are.
 //!
 //! A process's record locks on a file vanish when it closes *any* descriptor of that file. So each
@@ -216,8 +216,17 @@ impl Drop for NamedFile {
     }
 }
 
-/// Publishes a new file with this header under `name`; `fill` runs before anybody can open it.
+/// Publishes a new file, of this user alone, as [`create_with`] does.
 pub(crate) fn create(
+    name: &str,
+    header: Header,
+    fill: impl FnOnce(&File) -> Result<(), Error>,
+) -> Result<Arc<NamedFile>, Error> {
+    create_with(name, header, Mode::RUSR | Mode::WUSR, fill)
+}
+
+/// Publishes a new file with this header under `name`; `fill` runs before anybody can open it.
+pub(crate) fn create_with(
     name: &str,
     header: Header,
     mode: Mode,
@@ -291,9 +300,14 @@ fn insert(files: &mut Table, named: &Arc<NamedFile>) {
     files.insert(named.path.clone(), entry);
 }
 
-/// Opens the file called `name`, if it is this user's, and becomes one of its users. `write`:
+/// Opens the file called `name` of this user for writing, as [`open_with`] does.
+pub(crate) fn open(name: &str) -> Result<Arc<NamedFile>, Error> {
+    open_with(name, rustix::process::geteuid().as_raw(), true)
+}
+
+/// Opens the file called `name`, if it is that user's, and becomes one of its users. `write`:
 /// whether a file that may only be read will not do.
-pub(crate) fn open(name: &str, owner: u32, write: bool) -> Result<Arc<NamedFile>, Error> {
+pub(crate) fn open_with(name: &str, owner: u32, write: bool) -> Result<Arc<NamedFile>, Error> {
     let path = directory::path_of(name)?;
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -21,8 +21,9 @@ mod imp {
     use std::time::Duration;
 
     use rustix::io::Errno;
-    use rustix::thread::futex::{self, Timespec};
+    use rustix::thread::futex::{self, Timespec, Wait, WaitFlags, WaitPtr, WaitvFlags};
     use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
+    use rustix::time::{ClockId, clock_gettime};
 
     /// How often a waiter may look again before it parks, at most. A pause takes some tens of
     /// nanoseconds, so that the whole is about what parking and being woken costs.
@@ -86,6 +87,35 @@ mod imp {
             // An error would mean an address that is not mapped: then nobody sleeps there.
             futex::wake(word, futex::Flags::empty(), count).unwrap_or(0)
         }
+    }
+
+    /// The most words that `futex_waitv` takes.
+    const MOST_WORDS: usize = 128;
+
+    /// `futex_waitv`, shared words; the time-out counts from now.
+    pub fn wait_any<'a>(
+        words: impl Iterator<Item = (&'a AtomicU32, u32)>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Errno> {
+        let mut list = [Wait::new(); MOST_WORDS];
+        let mut count = 0;
+        for (entry, (word, expected)) in list.iter_mut().zip(words) {
+            entry.val = expected.into();
+            entry.uaddr = WaitPtr::new(word.as_ptr().cast());
+            entry.flags = WaitFlags::SIZE_U32;
+            count += 1;
+        }
+        // An instant that the clock cannot show is never.
+        let end = timeout.and_then(|timeout| {
+            let now = clock_gettime(ClockId::Monotonic);
+            let limit = Timespec {
+                tv_sec: i64::try_from(timeout.as_secs()).ok()?,
+                tv_nsec: timeout.subsec_nanos().into(),
+            };
+            now.checked_add(limit)
+        });
+        let list = list.get(..count).unwrap_or(&[]);
+        futex::waitv(list, WaitvFlags::empty(), end.as_ref(), ClockId::Monotonic).map(drop)
     }
 
     /// Whether the machine has a single processor online, so that looking again is in vain. Not
@@ -205,6 +235,25 @@ mod imp {
         #[track_caller]
         pub fn wake(&self, word: &AtomicU32, count: u32) -> usize {
             futex::wake(word, usize::try_from(count).unwrap_or(usize::MAX))
+        }
+    }
+
+    /// `futex_waitv`.
+    ///
+    /// # Panics
+    /// Under [`System::NobodySleeps`].
+    #[track_caller]
+    pub fn wait_any<'a>(
+        words: impl Iterator<Item = (&'a AtomicU32, u32)>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Errno> {
+        assert!(SYSTEM.get() != System::NobodySleeps, "a model says that nobody sleeps");
+        let words: Vec<_> = words.collect();
+        let timed = timeout.is_some() && SYSTEM.get() == System::TimePasses;
+        match if timed { futex::waitv_timeout(&words) } else { futex::waitv(&words) } {
+            Wake::Changed(_) => Err(Errno::AGAIN),
+            Wake::TimedOut => Err(Errno::TIMEDOUT),
+            _ => Ok(()),
         }
     }
 

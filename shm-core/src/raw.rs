@@ -94,7 +94,7 @@ impl RawSegment {
         record[8..].copy_from_slice(&inode.to_ne_bytes());
         let header = Header::new(Kind::Raw, RECORD as u64)?;
         let control =
-            name::create(name, header, own, |control| crate::fill::write_all(control, &record))?;
+            name::create(name, header, |control| crate::fill::write_all(control, &record))?;
         // Before anybody can find it: an error now takes the control file's name away again.
         let map = map(&file, size)?;
         name::link(&file, &path, |_| Err(Error::AlreadyExists { name: name.to_owned() }))?;
@@ -111,7 +111,7 @@ impl RawSegment {
     pub fn open(name: &str) -> Result<RawSegment, Error> {
         let path = directory::raw_path_of(name)?;
         let own = rustix::process::geteuid().as_raw();
-        let control = match name::open(name, own, false) {
+        let control = match name::open(name) {
             Ok(control) if control.header().kind == Kind::Raw => Some(control),
             // A segment of this crate may have the same name as a stranger's file.
             Ok(_) | Err(Error::NotFound { .. } | Error::NotASegment { .. }) => None,

@@ -1,4 +1,4 @@
-//! POSIX record locks on the first bytes of a file: who uses it, by the kernel's word.
+//! POSIX record locks on single bytes of a file: who uses it, by the kernel's word.
 //!
 //! A record lock belongs to a process and a file. The kernel releases it when the process ends,
 //! however it ends; a forked child does not inherit it. It is also released when the process closes
@@ -15,7 +15,9 @@ pub(crate) enum Byte {
     /// Shared: one of the file's users. Exclusive: about to take its name away.
     Users = 0,
     /// Exclusive: the scope that the file was made in, or who takes its name away after that.
-    Scope = 1,
+    ///
+    /// Far from the bytes of a group's members, which follow the first.
+    Scope = 65_535,
 }
 
 /// How much of it.

@@ -99,7 +99,7 @@ impl Segment {
     /// Attaches to the anonymous segment behind a descriptor that was inherited or received.
     ///
     /// Everything about the file is checked first: magic number, format version, byte order,
-    /// pointer width, page size, C library, sizes against the file's, and that it can no longer
+    /// pointer width, page size, sizes against the file's, and that it can no longer
     /// shrink.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl Segment {
         mode: Mode,
         options: &Options,
     ) -> Result<Segment, Error> {
-        let named = name::create(name, header, mode, |_| Ok(()))?;
+        let named = name::create_with(name, header, mode, |_| Ok(()))?;
         Segment::of(Memory::map(Backing::Named(named), header, true, options))
     }
 

@@ -23,7 +23,7 @@ const ID: usize = 48;
 const TYPE_HASH: usize = 64;
 const ELEMENT: usize = 72;
 const PAGE: usize = 80;
-const FUTEX_OFFSET: usize = 84;
+const FEATURES: usize = 84;
 const LIFETIME: usize = 88;
 const BOOT: usize = 112;
 const SUM: usize = 128;
@@ -113,7 +113,7 @@ fn another_build_is_told_what_differs() {
         ("pointer width", WIDTH, 32u32.to_ne_bytes().to_vec()),
         ("data offset", OFFSET, 4096u64.to_ne_bytes().to_vec()),
         ("page size", PAGE, 16_384u32.to_ne_bytes().to_vec()),
-        ("C library's futex offset", FUTEX_OFFSET, (-28i32).to_ne_bytes().to_vec()),
+        ("set of features", FEATURES, 1u32.to_ne_bytes().to_vec()),
     ];
     for (property, at, bytes) in cases {
         let error = attach(&with(plain(), at, &bytes), 100_000);

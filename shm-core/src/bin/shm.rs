@@ -138,6 +138,7 @@ fn content(found: &Found) -> &'static str {
     match found.content {
         Content::Memory => "memory",
         Content::Array => "array",
+        Content::Group => "group",
         Content::Raw => "raw",
         _ => "other",
     }
