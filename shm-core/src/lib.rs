@@ -31,6 +31,8 @@ mod origin;
 mod part;
 #[doc(hidden)]
 pub mod primitive;
+#[cfg(feature = "serde")]
+pub mod push;
 mod raw;
 mod read_only;
 mod record_lock;
