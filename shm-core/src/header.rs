@@ -116,29 +116,39 @@ impl Header {
 
     /// The same, with what `fstat` said of the file at the moment of the size check.
     pub fn read_with_stat(fd: BorrowedFd<'_>) -> Result<(Header, Stat), Error> {
+        let (header, stat) = Header::read_of_any_size(fd)?;
+        let (file, needed) = (u64::try_from(stat.st_size).unwrap_or(0), header.file_size());
+        if file < needed {
+            return Err(Error::Truncated { file, needed });
+        }
+        if header.origin.is_of_another_boot() {
+            return Err(Error::OfAnotherBoot);
+        }
+        Ok((header, stat))
+    }
+
+    /// The header of a file that may lack the memory, or be from before the machine was started:
+    /// nothing to be attached to, but ours, and to be taken away.
+    pub fn read_of_any_size(fd: BorrowedFd<'_>) -> Result<(Header, Stat), Error> {
         let stat = rustix::fs::fstat(fd).map_err(Error::system("fstat"))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             // Reading a terminal or a device could wait for ever.
             return Err(Error::NOT_REGULAR);
         }
-        let file_size = u64::try_from(stat.st_size).unwrap_or(0);
         let mut bytes = [0u8; SIZE];
         let mut filled = 0;
         while filled < SIZE {
             match rustix::io::pread(fd, &mut bytes[filled..], filled as u64) {
                 Ok(0) => {
-                    return Err(Error::Truncated { file: file_size, needed: DATA_OFFSET });
+                    let file = u64::try_from(stat.st_size).unwrap_or(0);
+                    return Err(Error::Truncated { file, needed: DATA_OFFSET });
                 }
                 Ok(n) => filled += n,
                 Err(rustix::io::Errno::INTR) => {}
                 Err(errno) => return Err(Error::system("pread")(errno)),
             }
         }
-        let header = Header::decode(&bytes)?;
-        if file_size < header.file_size() {
-            return Err(Error::Truncated { file: file_size, needed: header.file_size() });
-        }
-        Ok((header, stat))
+        Ok((Header::decode(&bytes)?, stat))
     }
 
     /// Fails unless the segment holds an array of `T`; gives its length in elements.
@@ -183,7 +193,7 @@ impl Header {
     }
 
     /// Checks in the order that gives the most helpful error: foreign, older or newer, corrupted,
-    /// built otherwise, left by an earlier run of the machine.
+    /// built otherwise.
     fn decode(bytes: &[u8; SIZE]) -> Result<Header, Error> {
         let mut input = Reader { bytes, at: 0 };
         if input.take::<8>() != MAGIC {
@@ -220,9 +230,6 @@ impl Header {
         let origin = Origin { boot: [input.u64(), input.u64()], pid, start, created };
         let header = Header { kind, lifetime, id, size, maximum, type_hash, element, origin };
         header.check_sizes()?;
-        if origin.is_of_another_boot() {
-            return Err(Error::OfAnotherBoot);
-        }
         Ok(header)
     }
 

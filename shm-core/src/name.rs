@@ -373,7 +373,7 @@ fn try_open(name: &str, path: &Path, owner: u32) -> Result<Option<Arc<NamedFile>
 fn open_file(name: &str, path: &Path) -> Result<(File, bool), Error> {
     let open = |access| rustix::fs::open(path, directory::OPEN | access, Mode::empty());
     let (opened, writable) = match open(OFlags::RDWR) {
-        Err(Errno::ACCESS) => (open(OFlags::RDONLY), false),
+        Err(Errno::ACCESS | Errno::ROFS) => (open(OFlags::RDONLY), false),
         opened => (opened, true),
     };
     match opened {

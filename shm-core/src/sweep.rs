@@ -70,7 +70,7 @@ pub fn remove(name: &str) -> Result<(), Error> {
     let flags = directory::OPEN | OFlags::RDWR;
     let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(Error::system("open"))?;
     let file = File::from(file);
-    let (header, stat) = Header::read_with_stat(file.as_fd())?;
+    let (header, stat) = Header::read_of_any_size(file.as_fd())?;
     for byte in [Byte::Users, Byte::Scope] {
         if !try_lock(&file, byte, Lock::Exclusive).map_err(Error::system("fcntl(F_SETLK)"))? {
             return Err(in_use());
@@ -103,7 +103,7 @@ pub(crate) fn remove_if_dead(files: &Table, path: &Path) -> Fate {
     let flags = directory::OPEN | OFlags::RDWR;
     let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) else { return Fate::Stays };
     let file = File::from(fd);
-    let (header, stat) = match Header::read_with_stat(file.as_fd()) {
+    let (header, stat) = match Header::read_of_any_size(file.as_fd()) {
         Ok(found) => found,
         Err(_) => return Fate::Stays,
     };

@@ -78,6 +78,16 @@ impl Actor {
         self.child.wait().unwrap();
     }
 
+    /// Waits until it has ended, and gives the signal that ended it.
+    pub fn signal(&mut self) -> Option<i32> {
+        std::os::unix::process::ExitStatusExt::signal(&self.child.wait().unwrap())
+    }
+
+    /// Waits until it has ended; whether that was a failure.
+    pub fn ends_badly(&mut self) -> bool {
+        !self.child.wait().unwrap().success()
+    }
+
     /// Waits until it has ended by itself.
     pub fn finish(mut self) {
         drop(self.to.take());
