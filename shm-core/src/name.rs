@@ -185,6 +185,8 @@ impl NamedFile {
         if locked && shows(&self.path, self.inode) {
             // Relaxed: under the table's lock, see `user`.
             self.user.store(std::process::id(), Ordering::Relaxed);
+            // Relaxed: see the field. The scope stays the parent's.
+            self.scope.store(false, Ordering::Relaxed);
             return Ok(true);
         }
         Ok(false)

@@ -71,6 +71,9 @@ pub fn remove(name: &str) -> Result<(), Error> {
     let file = rustix::fs::open(&path, flags, Mode::empty()).map_err(Error::system("open"))?;
     let file = File::from(file);
     let (header, stat) = Header::read_of_any_size(file.as_fd())?;
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(Error::NotASegment { what: "it belongs to another user" });
+    }
     for byte in [Byte::Users, Byte::Scope] {
         if !try_lock(&file, byte, Lock::Exclusive).map_err(Error::system("fcntl(F_SETLK)"))? {
             return Err(in_use());

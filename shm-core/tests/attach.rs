@@ -4,10 +4,11 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags};
-use shm_core::{Error, Frozen, Segment};
+use shm_core::{Error, Frozen, NamedFrozen, RawSegment, ReadOnlySegment, Segment};
 
 const HEADER: usize = 136;
 const DATA_OFFSET: u64 = 65_536;
@@ -305,5 +306,75 @@ proptest! {
     ) {
         let header = if array { frozen() } else { plain() };
         attach_and_touch(&with(header, at, &value.to_ne_bytes()));
+    }
+}
+
+/// A named file with these bytes, opened in every way there is; whether any was accepted.
+fn open_and_touch(bytes: &[u8], grown: u64) -> bool {
+    // Relaxed: only has to give each caller another number.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("test-attach-{}-{next}", std::process::id());
+    let path = format!("/dev/shm/shm-core.{name}");
+    let file = File::create_new(&path).unwrap();
+    file.set_len(DATA_OFFSET + 1000).unwrap();
+    file.write_all_at(&grown.to_ne_bytes(), 1024).unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    drop(file);
+    let mut accepted = false;
+    if let Ok(segment) = Segment::open(&name) {
+        accepted = true;
+        // SAFETY: within the segment, and only this thread knows of the file.
+        unsafe { segment.data().as_ptr().wrapping_add(segment.size() - 1).read() };
+        segment.validate().unwrap();
+    }
+    if let Ok(segment) = ReadOnlySegment::open(&name) {
+        // SAFETY: as above.
+        unsafe { segment.data().wrapping_add(segment.size() - 1).read() };
+    }
+    if let Ok(array) = NamedFrozen::<f64>::open(&name) {
+        accepted = true;
+        assert!(array.iter().sum::<f64>().is_finite());
+    }
+    // The header may say that it watches over another file, of which there is none.
+    assert!(RawSegment::open(&name).is_err());
+    let _ = shm_core::inspect::one(&name);
+    shm_core::sweep().unwrap();
+    let _ = std::fs::remove_file(path);
+    accepted
+}
+
+/// A header that says that the name is to be kept: it can be opened though nobody uses it.
+fn kept(header: Header) -> Header {
+    with(header, LIFETIME, &1u32.to_ne_bytes())
+}
+
+#[test]
+fn a_kept_header_is_opened_and_a_touch_of_all_of_it_is_no_fault() {
+    let growing = kept(with(plain(), MAXIMUM, &(1u64 << 30).to_ne_bytes()));
+    assert!(open_and_touch(&growing, 0));
+    assert!(open_and_touch(&kept(frozen()), 0));
+    assert!(!open_and_touch(&growing, 1 << 20), "grown beyond its file");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn mutated_headers_of_named_files_never_crash(
+        array in any::<bool>(),
+        at in prop::sample::select(
+            vec![KIND, OFFSET, SIZE, MAXIMUM, TYPE_HASH, ELEMENT, LIFETIME, BOOT],
+        ),
+        value in prop_oneof![
+            any::<u64>(), 0u64..5000, Just(u64::MAX), Just(i64::MAX as u64), Just(1 << 40),
+        ],
+        grown in prop_oneof![Just(0u64), 0u64..3000, any::<u64>()],
+    ) {
+        let header = kept(if array { frozen() } else { plain() });
+        let width = if [KIND, LIFETIME].contains(&at) { 4 } else { 8 };
+        open_and_touch(&with(header, at, &value.to_ne_bytes()[..width]), grown);
+        let growing = with(header, MAXIMUM, &(1u64 << 30).to_ne_bytes());
+        open_and_touch(&with(growing, at, &value.to_ne_bytes()[..width]), grown);
     }
 }

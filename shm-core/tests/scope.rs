@@ -34,6 +34,25 @@ fn in_a_child() {
             tell("open");
             listen();
         }
+        "forker" => {
+            let scope = Scope::new();
+            let _segment = scope.create(&argument, 1).unwrap();
+            // SAFETY: no other thread of this process uses the crate, so nothing that the child
+            // needs is locked at this moment.
+            let pid = unsafe { libc::fork() };
+            if pid == 0 {
+                let opened = Segment::open(&argument).unwrap();
+                drop(scope);
+                drop(opened);
+                tell(if path_of(&argument).exists() { "stays" } else { "gone" });
+                // SAFETY: ends the process at once.
+                unsafe { libc::_exit(0) };
+            }
+            // SAFETY: waits for our own child; a null status is allowed.
+            assert_eq!(unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) }, pid);
+            drop(scope);
+            tell(if path_of(&argument).exists() { "stays" } else { "gone" });
+        }
         "sweeper" => tell(&shm_core::sweep().unwrap().to_string()),
         other => panic!("{other}"),
     }
@@ -138,6 +157,13 @@ fn a_forked_child_does_not_end_the_scope_that_it_inherited() {
     assert!(path_of(&name).exists());
     sweep_in_another_process();
     assert!(path_of(&name).exists());
+}
+
+#[test]
+fn a_forked_child_that_opens_a_scopes_name_does_not_own_the_scope() {
+    let mut forker = Actor::start("forker", &name("forker"));
+    assert_eq!(forker.hear(), "stays");
+    assert_eq!(forker.hear(), "gone");
 }
 
 #[test]
