@@ -117,11 +117,15 @@ impl Memory {
 
     /// Fails when the file has fewer bytes than this process may believe.
     pub fn validate(&self) -> Result<(), Error> {
-        let (has, needed) = (self.file_size()?, self.size());
+        // The sizes first: who grows makes the file longer before it says so.
+        let grown = if self.header.can_grow() { self.state().grown() } else { 0 };
+        let needed = self.size();
+        let has = self.file_size()?;
         if has < needed {
-            return Err(Error::Truncated { file: DATA_OFFSET + has, needed: DATA_OFFSET + needed });
+            let (file, needed) = (DATA_OFFSET + has, DATA_OFFSET + needed);
+            return Err(Error::Truncated { file, needed });
         }
-        if self.header.can_grow() && self.state().grown() > has {
+        if grown > has {
             return Err(Error::Corrupted { what: "its size is larger than its file" });
         }
         Ok(())

@@ -10,11 +10,18 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use reexec::{Actor, listen, role, tell};
 use shm_core::{Error, NamedFrozen, RawSegment, ReadOnlySegment, Scope, Segment, barrier};
 
 const NOBODY: u32 = 65_534;
+
+/// One test at a time: any creation sweeps, and some of these tests leave what a sweep takes.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 #[test]
 fn in_a_child() {
@@ -286,6 +293,7 @@ fn path_of(name: &str) -> std::path::PathBuf {
 }
 
 fn passes(role: &str) {
+    let _alone = alone();
     let mut child = Actor::start(role, "");
     let verdict = child.hear();
     if verdict != "passed" {
@@ -307,6 +315,7 @@ fn a_read_only_directory_is_an_error_for_those_who_create() {
 
 #[test]
 fn files_of_another_user_are_left_alone() {
+    let _alone = alone();
     let name = format!("test-user-{}", std::process::id());
     // Dead by our rules (nobody holds its lock), complete, and readable by its owner alone.
     let template = format!("{name}-template");
@@ -358,6 +367,7 @@ fn where_membarrier_is_refused_fences_take_its_place() {
 
 #[test]
 fn a_process_without_descriptors_is_told_so_and_loses_no_name() {
+    let _alone = alone();
     let mut child = Actor::start("descriptors", "");
     let names = child.hear();
     // From here its locks are seen: none was given up.
@@ -372,6 +382,7 @@ fn a_process_without_descriptors_is_told_so_and_loses_no_name() {
 
 #[test]
 fn a_file_that_shrinks_under_a_mapping_ends_who_touches_it_and_nobody_else() {
+    let _alone = alone();
     let name = format!("test-shrunk-{}", std::process::id());
     let ours = Segment::create(&name, 100_000).unwrap();
     let mut other = Actor::start("shrunk", &name);
@@ -393,6 +404,7 @@ fn a_file_that_shrinks_under_a_mapping_ends_who_touches_it_and_nobody_else() {
 
 #[test]
 fn a_truncated_segment_of_the_dead_is_swept_like_any_other() {
+    let _alone = alone();
     let name = format!("test-truncated-{}", std::process::id());
     let template = format!("{name}-template");
     let segment = Segment::create(&template, 100_000).unwrap();
@@ -421,6 +433,7 @@ fn nobody_can_shrink_an_anonymous_segment() {
 
 #[test]
 fn a_name_that_is_too_long_is_refused_before_anything_is_made() {
+    let _alone = alone();
     let name = "x".repeat(201);
     assert!(matches!(Segment::create(&name, 1), Err(Error::BadName { .. })));
     assert!(matches!(Segment::open(&name), Err(Error::BadName { .. })));
