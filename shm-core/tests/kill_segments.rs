@@ -38,6 +38,7 @@ fn inherited() -> Segment {
 fn in_a_child() {
     let Some((role, name)) = role() else { return };
     match role.as_str() {
+        "nothing" => traced(|| ()),
         "create" => traced(|| Segment::create(&name, 5000).unwrap()),
         "create kept" => traced(|| Segment::options().size(1).keep(true).create(&name).unwrap()),
         "publish" => traced(|| NamedFrozen::publish(&name, &[7u64; 5000]).unwrap()),
@@ -138,37 +139,58 @@ fn one_sweep_leaves_nothing_of(role: &str) {
 
 #[test]
 fn creating() {
+    if !Victim::permitted() {
+        return;
+    }
     one_sweep_leaves_nothing_of("create");
 }
 
 #[test]
 fn publishing_an_array() {
+    if !Victim::permitted() {
+        return;
+    }
     one_sweep_leaves_nothing_of("publish");
 }
 
 #[test]
 fn creating_without_a_header() {
+    if !Victim::permitted() {
+        return;
+    }
     one_sweep_leaves_nothing_of("create raw");
 }
 
 #[test]
 fn creating_in_a_scope() {
+    if !Victim::permitted() {
+        return;
+    }
     one_sweep_leaves_nothing_of("create in a scope");
 }
 
 #[test]
 fn ending_a_scope() {
+    if !Victim::permitted() {
+        return;
+    }
     one_sweep_leaves_nothing_of("end a scope");
 }
 
 #[test]
 fn leaving_as_the_last() {
+    if !Victim::permitted() {
+        return;
+    }
     one_sweep_leaves_nothing_of("leave last");
     one_sweep_leaves_nothing_of("leave raw last");
 }
 
 #[test]
 fn creating_what_is_kept_makes_it_whole_or_not_at_all() {
+    if !Victim::permitted() {
+        return;
+    }
     let name = name("kept");
     let (mut there, mut missing) = (0, 0);
     at_every_system_call(
@@ -190,6 +212,9 @@ fn creating_what_is_kept_makes_it_whole_or_not_at_all() {
 
 #[test]
 fn removing_what_was_kept() {
+    if !Victim::permitted() {
+        return;
+    }
     let name = name("removed");
     let make = || drop(Segment::options().size(1).keep(true).create(&name).unwrap());
     at_every_system_call(
@@ -209,6 +234,9 @@ fn removing_what_was_kept() {
 
 #[test]
 fn opening_and_leaving_while_others_stay() {
+    if !Victim::permitted() {
+        return;
+    }
     let name = name("opened");
     let ours = Segment::create(&name, 5000).unwrap();
     for role in ["open", "leave"] {
@@ -227,6 +255,9 @@ fn opening_and_leaving_while_others_stay() {
 
 #[test]
 fn sweeping() {
+    if !Victim::permitted() {
+        return;
+    }
     let name = name("swept");
     let witness = Segment::create(&format!("{name}-witness"), 1).unwrap();
     let dead = || {
@@ -246,6 +277,9 @@ fn sweeping() {
 
 #[test]
 fn attaching() {
+    if !Victim::permitted() {
+        return;
+    }
     let segment = Segment::options().size(5000).maximum(MIB).anonymous().unwrap();
     let start = || {
         let file = segment.as_fd().try_clone_to_owned().unwrap();
@@ -283,6 +317,9 @@ fn touch_all(segment: &Segment) {
 
 #[test]
 fn growing() {
+    if !Victim::permitted() {
+        return;
+    }
     let name = name("grown");
     for role in ["grow anonymous", "grow named"] {
         let mut sizes = Vec::new();
@@ -341,6 +378,9 @@ fn committed_is_there(segment: &Segment, what: &str) -> bool {
 
 #[test]
 fn punching_and_committing() {
+    if !Victim::permitted() {
+        return;
+    }
     for role in ["punch", "commit"] {
         let mut all_there = Vec::new();
         for n in 0.. {
@@ -378,6 +418,9 @@ fn memfd_of(process: u32) -> OwnedFd {
 
 #[test]
 fn freezing() {
+    if !Victim::permitted() {
+        return;
+    }
     let (mut frozen, mut not_yet) = (0, 0);
     for n in 0.. {
         let victim = Victim::of(Actor::start("freeze", ""));

@@ -10,10 +10,11 @@ use crate::reexec::{Actor, tell};
 pub fn traced<R>(operation: impl FnOnce() -> R) {
     // SAFETY: no arguments.
     let thread = unsafe { libc::gettid() };
-    tell(&thread.to_string());
     // SAFETY: asks to be traced by the process that started this one; no memory is touched.
-    let asked = unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) };
-    assert_eq!(asked, 0);
+    if unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) } != 0 {
+        return tell("refused");
+    }
+    tell(&thread.to_string());
     stop(thread);
     let result = operation();
     stop(thread);
@@ -49,6 +50,22 @@ enum Stop {
 }
 
 impl Victim {
+    /// Whether this system lets a process trace its child; says so in a line if not.
+    pub fn permitted() -> bool {
+        let mut actor = Actor::start("nothing", "");
+        match actor.hear().as_str() {
+            "refused" => {
+                println!("skipped: ptrace is not permitted here");
+                false
+            }
+            thread => {
+                // Dropped, and so killed.
+                let _stopped = Victim { thread: thread.parse().unwrap(), actor };
+                true
+            }
+        }
+    }
+
     pub fn of(mut actor: Actor) -> Victim {
         let thread = actor.hear().parse().unwrap();
         let victim = Victim { actor, thread };
@@ -69,13 +86,7 @@ impl Victim {
     }
 
     fn wait(&self) -> Stop {
-        // It tells its id before it lets us trace it: until then there is nobody to wait for.
-        let status = loop {
-            match self.reap() {
-                Some(status) => break status,
-                None => std::thread::yield_now(),
-            }
-        };
+        let status = self.reap().expect("it is traced");
         assert!(libc::WIFSTOPPED(status), "it ended by itself: {status:#x}");
         match libc::WSTOPSIG(status) {
             libc::SIGSTOP => Stop::Operation,

@@ -83,11 +83,6 @@ impl Actor {
         std::os::unix::process::ExitStatusExt::signal(&self.child.wait().unwrap())
     }
 
-    /// Waits until it has ended; whether that was a failure.
-    pub fn ends_badly(&mut self) -> bool {
-        !self.child.wait().unwrap().success()
-    }
-
     /// Waits until it has ended by itself.
     pub fn finish(mut self) {
         drop(self.to.take());
