@@ -21,6 +21,7 @@ mod header;
 mod id;
 pub mod inspect;
 pub mod layout;
+pub mod lock;
 mod mapping;
 mod memory;
 #[cfg(all(test, loom))]
@@ -39,6 +40,7 @@ mod record_lock;
 mod records;
 mod scope;
 mod segment;
+mod shared;
 mod state;
 mod sweep;
 mod turn;
@@ -56,6 +58,7 @@ pub use read_only::ReadOnlySegment;
 pub use records::{Column, ColumnSpec, ColumnType, Iter, Number, Schema};
 pub use scope::Scope;
 pub use segment::Segment;
+pub use shared::{Concurrent, Shared};
 #[cfg(feature = "derive")]
 pub use shm_core_macros::ShmSafe;
 pub use sweep::{remove, sweep};
