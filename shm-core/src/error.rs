@@ -41,6 +41,26 @@ pub enum Error {
         /// The segment's name.
         name: String,
     },
+    /// The name cannot be taken away: somebody uses it.
+    #[error("the segment named {name:?} is in use: let its users leave first")]
+    InUse {
+        /// The segment's name.
+        name: String,
+    },
+    /// An option that cannot be, or that means nothing to this call.
+    #[error("the option `{option}` is refused: {why}")]
+    BadOption {
+        /// The option.
+        option: &'static str,
+        /// The rule it breaks.
+        why: &'static str,
+    },
+    /// The file's permissions allow this process to read it only.
+    #[error("this process may only read the segment named {name:?}: open it read-only")]
+    ReadOnly {
+        /// The segment's name.
+        name: String,
+    },
     /// A size of zero, or too large to map.
     #[error("a segment cannot be {size} bytes: give 1 to {max}")]
     BadSize {
@@ -91,6 +111,9 @@ pub enum Error {
         /// Ours.
         ours: u64,
     },
+    /// The segment was made before the machine was last started.
+    #[error("the segment was left by an earlier run of this machine: create it anew")]
+    OfAnotherBoot,
     /// The file is shorter than its header says.
     #[error(
         "the segment is truncated: its file has {file} bytes and must have {needed}; create it anew"
@@ -171,6 +194,14 @@ pub enum Error {
         end: u64,
         /// Elements there are.
         len: u64,
+    },
+    /// A stretch of memory does not begin and end at a run.
+    #[error("{at} is not a multiple of {run}: memory is given back and taken in whole runs")]
+    Misaligned {
+        /// The offset given, in bytes.
+        at: u64,
+        /// Bytes of a run.
+        run: u64,
     },
     /// There is no column of that name.
     #[error("there is no column {column:?}; there are: {columns}")]

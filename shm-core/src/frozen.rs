@@ -11,7 +11,7 @@ use rustix::fs::{SealFlags, Stat};
 use crate::backing::{self, Backing};
 #[cfg(feature = "serde")]
 use crate::handle;
-use crate::header::Header;
+use crate::header::{Header, Lifetime};
 use crate::mapping::Mapping;
 use crate::{Error, SegmentId, ShmSafe, name};
 
@@ -75,7 +75,7 @@ impl FrozenData {
         stat: &Stat,
         populate: bool,
     ) -> Result<Arc<FrozenData>, Error> {
-        let map = backing::map_read_only(backing.file(), &header, stat, populate)?;
+        let map = backing::map_read_only(&backing, &header, stat, populate)?;
         Ok(Arc::new(FrozenData { map, backing, header }))
     }
 }
@@ -194,9 +194,12 @@ impl<T> Frozen<T> {
         self.start
     }
 
-    /// Whether this is a view of named data, whose file cannot be pushed to another process.
-    pub(crate) fn is_named(&self) -> bool {
-        matches!(self.data.backing, Backing::Named(_))
+    /// The named file that this is a view of: one that cannot be pushed to another process.
+    pub(crate) fn named(&self) -> Option<&Arc<name::NamedFile>> {
+        match &self.data.backing {
+            Backing::Named(named) => Some(named),
+            Backing::Memfd(_) => None,
+        }
     }
 }
 
@@ -289,8 +292,16 @@ impl<T: ShmSafe + Copy> NamedFrozen<T> {
     /// [`Error::BadName`], [`Error::BadSize`], [`Error::AlreadyExists`]; [`Error::NoSpace`] when
     /// `/dev/shm` is too full; [`Error::System`].
     pub fn publish(name: &str, values: &[T]) -> Result<NamedFrozen<T>, Error> {
+        NamedFrozen::publish_for(name, values, Lifetime::Users)
+    }
+
+    pub(crate) fn publish_for(
+        name: &str,
+        values: &[T],
+        lifetime: Lifetime,
+    ) -> Result<NamedFrozen<T>, Error> {
         let size = backing::array_size(values.len(), size_of::<T>())?;
-        let header = Header::array(size, &T::LAYOUT)?;
+        let header = Header { lifetime, ..Header::array(size, &T::LAYOUT)? };
         let fill = |file: &File| crate::fill::write_all(file, bytes_of(values));
         NamedFrozen::map(name::create(name, header, fill)?)
     }

@@ -1,17 +1,19 @@
-//! Handles: how a [`Frozen`](crate::Frozen) array, a [`Column`](crate::Column) or a
-//! [`Part`](crate::Part) travels to another process.
+//! Handles: how a [`Frozen`](crate::Frozen) array, a [`Column`](crate::Column), a
+//! [`Part`](crate::Part) or an anonymous [`Segment`](crate::Segment) travels to another process.
 //!
 //! A handle is `(segment id, place within it)`: bytes cannot carry a file. The one rule: **the file
 //! is pushed to the receiver before the handle is sent**, over a Unix socket that both inherited.
 //! A pool does this by itself; for other transports the pieces are here:
 //!
 //! 1. the sender serialises inside [`collect`], which also gives the files that the value names;
-//! 2. it sends those that the receiver has not got yet ([`Reachable::as_fd`], `SCM_RIGHTS`);
-//! 3. the receiver gives each to [`offer`]; then the value deserialises;
+//! 2. it sends those that the receiver has not got yet ([`push::send`](crate::push::send), or
+//!    [`Reachable::as_fd`] over a socket that carries more);
+//! 3. the receiver takes each in ([`push::receive`](crate::push::receive), or [`offer`]); then the
+//!    value deserialises;
 //! 4. when the sender no longer needs a file there, the receiver calls [`forget`].
 //!
 //! A handle whose file has not arrived is [`Error::NotReachable`], never a wait. The handle of a view
-//! can be redeemed as often as one likes, that of a `Part` once. Named data has no handle
+//! or a segment can be redeemed as often as one likes, that of a `Part` once. Named data has no handle
 //! ([`Error::TravelsByName`]): its file cannot be pushed, and the receiver can open the name.
 
 use std::cell::RefCell;
@@ -21,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::array::Writable;
 use crate::frozen::FrozenData;
+use crate::memory::Memory;
 use crate::{Error, SegmentId};
 
 /// What this process can redeem handles with.
@@ -28,6 +31,7 @@ use crate::{Error, SegmentId};
 struct Table {
     frozen: HashMap<SegmentId, Weak<FrozenData>>,
     writable: HashMap<SegmentId, Weak<Writable>>,
+    plain: HashMap<SegmentId, Weak<Memory>>,
     /// Files that arrived, kept until the sender says that they are needed no longer.
     arrived: HashMap<SegmentId, OwnedFd>,
 }
@@ -59,6 +63,7 @@ pub struct Reachable {
 enum ReachableKind {
     Frozen(Arc<FrozenData>),
     Writable { memory: Arc<Writable>, part: usize, turn: u64 },
+    Plain(Arc<Memory>),
 }
 
 impl Reachable {
@@ -68,11 +73,12 @@ impl Reachable {
         match &self.kind {
             ReachableKind::Frozen(data) => data.id(),
             ReachableKind::Writable { memory, .. } => memory.id(),
+            ReachableKind::Plain(memory) => memory.header.id,
         }
     }
 
     /// Makes the handle good again after its receiver died: a [`Part`](crate::Part) that the dead
-    /// process had redeemed can be redeemed by another. Nothing happens for frozen data.
+    /// process had redeemed can be redeemed by another. Nothing happens for other data.
     ///
     /// # Safety
     ///
@@ -94,6 +100,7 @@ impl Reachable {
                 ReachableKind::Writable { memory, .. } => {
                     WeakKind::Writable(Arc::downgrade(memory))
                 }
+                ReachableKind::Plain(memory) => WeakKind::Plain(Arc::downgrade(memory)),
             },
         }
     }
@@ -105,6 +112,7 @@ impl AsFd for Reachable {
         match &self.kind {
             ReachableKind::Frozen(data) => data.as_fd(),
             ReachableKind::Writable { memory, .. } => memory.as_fd(),
+            ReachableKind::Plain(memory) => memory.backing.as_fd(),
         }
     }
 }
@@ -120,6 +128,7 @@ pub struct WeakReachable {
 enum WeakKind {
     Frozen(Weak<FrozenData>),
     Writable(Weak<Writable>),
+    Plain(Weak<Memory>),
 }
 
 impl WeakReachable {
@@ -135,6 +144,7 @@ impl WeakReachable {
         match &self.kind {
             WeakKind::Frozen(data) => data.strong_count() == 0,
             WeakKind::Writable(memory) => memory.strong_count() == 0,
+            WeakKind::Plain(memory) => memory.strong_count() == 0,
         }
     }
 }
@@ -179,6 +189,7 @@ pub fn forget(id: SegmentId) {
         table.arrived.remove(&id);
         table.frozen.retain(|_, data| data.strong_count() > 0);
         table.writable.retain(|_, memory| memory.strong_count() > 0);
+        table.plain.retain(|_, memory| memory.strong_count() > 0);
     });
 }
 
@@ -210,13 +221,20 @@ pub(crate) fn register_writable(memory: &Arc<Writable>) {
     });
 }
 
+pub(crate) fn register_plain(memory: &Arc<Memory>) {
+    with_table(|table| {
+        table.plain.retain(|_, memory| memory.strong_count() > 0);
+        table.plain.insert(memory.header.id, Arc::downgrade(memory))
+    });
+}
+
 mod wire {
     //! What a handle looks like as a serde value.
 
     use super::*;
-    use crate::ShmSafe;
     use crate::frozen::Frozen;
     use crate::part::Part;
+    use crate::{Segment, ShmSafe};
     use serde::de::Error as _;
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -274,7 +292,7 @@ mod wire {
 
     impl<T: ShmSafe + Copy> Serialize for Frozen<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            if self.is_named() {
+            if self.named().is_some() {
                 return Err(S::Error::custom(crate::Error::TravelsByName));
             }
             note(ReachableKind::Frozen(Arc::clone(self.data())));
@@ -299,6 +317,35 @@ mod wire {
                 }
             };
             Frozen::from_parts(data, place(start), place(len)).map_err(D::Error::custom)
+        }
+    }
+
+    impl Serialize for Segment {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            if self.name().is_some() {
+                return Err(S::Error::custom(crate::Error::TravelsByName));
+            }
+            register_plain(&self.memory);
+            note(ReachableKind::Plain(Arc::clone(&self.memory)));
+            self.id().serialize(serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Segment {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let id = SegmentId::deserialize(deserializer)?;
+            let found = find(id, |table| {
+                let mapped = table.plain.get(&id).and_then(Weak::upgrade);
+                mapped.map(Found::Mapped).or_else(|| file_of(table, id).map(Found::File))
+            });
+            match found.map_err(D::Error::custom)? {
+                Found::Mapped(memory) => Ok(Segment { memory }),
+                Found::File(fd) => {
+                    let segment = Segment::attach(fd).map_err(D::Error::custom)?;
+                    register_plain(&segment.memory);
+                    Ok(segment)
+                }
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! An array's file in memory, placed so that the kernel can use huge pages for it.
+//! A file in memory: plain memory anywhere, an array where the kernel can use huge pages for it.
 //!
 //! Pages of 4 KiB cost about as much as the data they hold: every process that maps 240 MB fills
 //! and empties 60,000 page-table entries, which takes longer than reading the data. With pages of
@@ -6,13 +6,13 @@
 //! the machine and no privilege; where the kernel refuses, small pages do.
 //!
 //! The kernel maps a huge page as one entry only where address and file offset agree modulo its
-//! size. So mappings begin at a multiple of it, in a stretch of reserved address space.
+//! size. So mappings of arrays begin at a multiple of it, in a stretch of reserved address space.
 
 use std::ffi::c_void;
 use std::os::fd::BorrowedFd;
 use std::ptr::{NonNull, null_mut};
 
-use rustix::mm::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 
 use crate::header::DATA_OFFSET;
 
@@ -57,6 +57,42 @@ impl Mapping {
         // A successful mapping is never at address zero.
         let start = NonNull::new(start).ok_or(rustix::io::Errno::NOMEM)?;
         Ok(Mapping { start, len, size })
+    }
+
+    /// Maps header and `size` bytes of data wherever the kernel likes: one system call. Bytes past
+    /// the file's end are address space only, until the file grows.
+    pub fn anywhere(
+        fd: BorrowedFd<'_>,
+        size: usize,
+        writable: bool,
+    ) -> Result<Mapping, rustix::io::Errno> {
+        let prot = if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        let len = DATA_OFFSET as usize + size;
+        // SAFETY: a new mapping at an address that the kernel chooses.
+        let start = unsafe { mmap(null_mut(), len, prot, MapFlags::SHARED, fd, 0) }?;
+        // A successful mapping is never at address zero.
+        let start = NonNull::new(start).ok_or(rustix::io::Errno::NOMEM)?;
+        Ok(Mapping { start, len, size })
+    }
+
+    /// Brings the first `size` bytes of data into memory and into this process's page table.
+    pub fn prefault(&self, size: usize, writable: bool) -> Result<(), rustix::io::Errno> {
+        let advice = if writable { Advice::LinuxPopulateWrite } else { Advice::LinuxPopulateRead };
+        loop {
+            // SAFETY: within the mapping; reads pages in and changes nothing of what they hold.
+            match unsafe { madvise(self.data().cast(), size.min(self.size), advice) } {
+                // Before Linux 5.14 there is no such advice: the memory comes when it is touched.
+                Ok(()) | Err(rustix::io::Errno::INVAL) => return Ok(()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+
+    /// Leaves the mapping out of this process's core dumps.
+    pub fn exclude_from_core_dumps(&self) -> Result<(), rustix::io::Errno> {
+        // SAFETY: the whole mapping is ours; the advice changes nothing of what it holds.
+        unsafe { madvise(self.start.as_ptr(), self.len, Advice::LinuxDontDump) }
     }
 
     /// Where the file begins.

@@ -7,7 +7,7 @@
 //! | step of `create` | killed after it |
 //! |---|---|
 //! | `O_TMPFILE`, size, header | no name: the kernel frees everything |
-//! | shared lock | the same |
+//! | locks | the same |
 //! | `linkat` (**published**) | a name without a lock: the next create, open or sweep removes it |
 //!
 //! | step of `open` | killed after it |
@@ -29,6 +29,11 @@
 //! opener reads the header first. Whoever locks after an unlink finds another inode (or none)
 //! behind the name, and tries again: [`open`].
 //!
+//! Two kinds of files have another [`Lifetime`], which their header tells. One that is *kept* is
+//! opened without the exclusive lock and left without an unlink. One of a *scope* ends with it: the
+//! scope's process holds another byte exclusively as long as the scope lives, and whoever takes
+//! the name away must hold that instead. Its users' locks then only tell who they are.
+//!
 //! A process's record locks on a file vanish when it closes *any* descriptor of that file. So each
 //! process opens a named file once and shares the descriptor ([`TABLE`]), closes it only under the
 //! table's lock, and shows others an `O_PATH` descriptor, whose closing touches no lock.
@@ -38,7 +43,7 @@ use std::fs::File;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -46,9 +51,10 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use crate::Error;
-use crate::directory::{self, DIR, PREFIX};
-use crate::header::Header;
-use crate::record_lock::{self, Lock, held_by_another, try_lock};
+use crate::directory;
+use crate::header::{Header, Lifetime};
+use crate::record_lock::{self, Byte, Lock, held_by_another, try_lock};
+use crate::sweep::{Fate, remove_if_dead, take_away, take_away_if_unused};
 
 /// How long to go on when somebody holds the exclusive lock, which takes microseconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -56,18 +62,23 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// The named files that this process has open, by path.
 static TABLE: Mutex<Option<Table>> = Mutex::new(None);
 
-type Table = HashMap<PathBuf, Entry>;
+pub(crate) type Table = HashMap<PathBuf, Entry>;
 
 #[derive(Debug)]
-struct Entry {
-    file: Weak<NamedFile>,
+pub(crate) struct Entry {
+    pub file: Weak<NamedFile>,
     inode: Inode,
 }
 
-/// Device and inode number: which file it is, whatever its name.
-type Inode = (u64, u64);
+/// Stands in for a place that there was no descriptor left for; opened with the first named file.
+static NOWHERE: OnceLock<OwnedFd> = OnceLock::new();
 
-fn inode_of(stat: &Stat) -> Inode {
+const PLACE: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+
+/// Device and inode number: which file it is, whatever its name.
+pub(crate) type Inode = (u64, u64);
+
+pub(crate) fn inode_of(stat: &Stat) -> Inode {
     (stat.st_dev, stat.st_ino)
 }
 
@@ -81,6 +92,12 @@ pub(crate) struct NamedFile {
     path: PathBuf,
     inode: Inode,
     header: Header,
+    /// Whether this process may write the file.
+    writable: bool,
+    /// Whether this process holds the scope's lock.
+    ///
+    /// Relaxed: changed once, by the scope's end; nothing else hangs on it.
+    scope: AtomicBool,
     /// The process whose lock it is. A forked child inherits this value, but not the lock.
     ///
     /// Relaxed everywhere: read and written by one process, under the table's lock or in `Drop`.
@@ -88,13 +105,21 @@ pub(crate) struct NamedFile {
 }
 
 impl NamedFile {
-    fn new(file: File, path: PathBuf, header: Header, stat: &Stat) -> Arc<NamedFile> {
+    fn new(
+        file: File,
+        path: PathBuf,
+        header: Header,
+        inode: Inode,
+        (writable, scope): (bool, bool),
+    ) -> Arc<NamedFile> {
         Arc::new(NamedFile {
             file: ManuallyDrop::new(file),
             place: OnceLock::new(),
             path,
-            inode: inode_of(stat),
+            inode,
             header,
+            writable,
+            scope: AtomicBool::new(scope),
             user: AtomicU32::new(std::process::id()),
         })
     }
@@ -109,27 +134,59 @@ impl NamedFile {
         self.header
     }
 
+    /// The name that it was created or opened by.
+    pub fn name(&self) -> &str {
+        let file = self.path.file_name().and_then(|file| file.to_str()).unwrap_or_default();
+        file.strip_prefix(directory::PREFIX).unwrap_or(file)
+    }
+
+    /// Whether its name still leads to it.
+    pub fn is_still_called_so(&self) -> bool {
+        shows(&self.path, self.inode)
+    }
+
     /// A descriptor that tells which file it is (`fstat`), and that may be duplicated and closed.
     ///
-    /// With no descriptor left in the process, the file's own: still true, but not to be closed.
+    /// With no descriptor left in the process, that of a file that is nothing to anybody: never
+    /// the file's own, which must not be closed.
     pub fn place(&self) -> BorrowedFd<'_> {
         if self.place.get().is_none() {
             let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            let flags = OFlags::PATH | OFlags::CLOEXEC;
-            if let Ok(fd) = rustix::fs::open(path, flags, Mode::empty()) {
+            if let Ok(fd) = rustix::fs::open(path, PLACE, Mode::empty()) {
                 // Two threads at once: the second's descriptor is closed, which touches no lock.
                 let _ = self.place.set(fd);
             }
         }
-        self.place.get().map_or(self.file.as_fd(), AsFd::as_fd)
+        self.place.get().or(NOWHERE.get()).map_or(rustix::stdio::stdin(), AsFd::as_fd)
+    }
+
+    /// Takes the name of a scope's file away. Its users go on without one.
+    pub fn end_scope(&self) {
+        // First: in a forked child the table may be locked by a thread that does not exist there.
+        if !self.is_own() {
+            return;
+        }
+        let _table = table();
+        // Relaxed: see the field.
+        if self.scope.swap(false, Ordering::Relaxed) {
+            take_away(&self.file, &self.path, self.inode, &self.header);
+            let _ = record_lock::unlock(&self.file, Byte::Scope);
+        }
+    }
+
+    fn is_own(&self) -> bool {
+        // Relaxed: see the field.
+        self.user.load(Ordering::Relaxed) == std::process::id()
     }
 
     /// Makes this process a user of what it inherited by `fork`. `false`: the name is taken away.
     fn adopt(&self) -> Result<bool, Error> {
-        let locked = try_lock(&self.file, Lock::Shared).map_err(Error::system("fcntl(F_SETLK)"))?;
+        let locked = try_lock(&self.file, Byte::Users, Lock::Shared).map_err(locking())?;
         if locked && shows(&self.path, self.inode) {
             // Relaxed: under the table's lock, see `user`.
             self.user.store(std::process::id(), Ordering::Relaxed);
+            // Relaxed: see the field. The scope stays the parent's.
+            self.scope.store(false, Ordering::Relaxed);
             return Ok(true);
         }
         Ok(false)
@@ -149,8 +206,9 @@ impl Drop for NamedFile {
             // there.
             files.remove(&self.path);
         }
-        if !inherited && record_lock::unlock(&self.file).is_ok() {
-            remove_if_unused(&self.file, &self.path, self.inode);
+        if !inherited && record_lock::unlock(&self.file, Byte::Users).is_ok() {
+            // A scope's file whose scope is this process's own: as if the scope had ended.
+            take_away_if_unused(&self.file, &self.path, self.inode, &self.header);
         }
         // Closed before the table is unlocked: closing it after another thread opened the same
         // file anew would release that thread's lock.
@@ -160,17 +218,29 @@ impl Drop for NamedFile {
     }
 }
 
-/// Publishes a new file with this header under `name`; `fill` runs before anybody can open it.
+/// Publishes a new file, of this user alone, as [`create_with`] does.
 pub(crate) fn create(
     name: &str,
     header: Header,
     fill: impl FnOnce(&File) -> Result<(), Error>,
 ) -> Result<Arc<NamedFile>, Error> {
+    create_with(name, header, Mode::RUSR | Mode::WUSR, fill)
+}
+
+/// Publishes a new file with this header under `name`; `fill` runs before anybody can open it.
+pub(crate) fn create_with(
+    name: &str,
+    header: Header,
+    mode: Mode,
+    fill: impl FnOnce(&File) -> Result<(), Error>,
+) -> Result<Arc<NamedFile>, Error> {
     let path = directory::path_of(name)?;
-    sweep()?;
+    crate::sweep()?;
     let file = directory::unnamed(header.file_size())?;
     header.write(&file)?;
     fill(&file)?;
+    // Here, where nothing is lost by an error, and last: the umask had its say about the file.
+    rustix::fs::fchmod(&file, mode).map_err(Error::system("fchmod"))?;
     publish(file, name, path, header)
 }
 
@@ -178,26 +248,53 @@ pub(crate) fn create(
 fn publish(file: File, name: &str, path: PathBuf, header: Header) -> Result<Arc<NamedFile>, Error> {
     let mut table = table();
     let files = table.get_or_insert_default();
-    // A file that nobody else can know yet: the lock is never refused.
-    try_lock(&file, Lock::Shared).map_err(Error::system("fcntl(F_SETLK)"))?;
+    prepare_nowhere()?;
+    // A file that nobody else can know yet: the locks are never refused.
+    try_lock(&file, Byte::Users, Lock::Shared).map_err(locking())?;
+    let scope = header.lifetime == Lifetime::Scope;
+    if scope {
+        try_lock(&file, Byte::Scope, Lock::Exclusive).map_err(locking())?;
+    }
     let stat = rustix::fs::fstat(&file).map_err(Error::system("fstat"))?;
+    link(&file, &path, |patient| match remove_if_dead(files, &path) {
+        Fate::Removed => Ok(()),
+        Fate::Going if patient => {
+            std::thread::yield_now();
+            Ok(())
+        }
+        Fate::Going => Err(Error::Busy { name: name.to_owned() }),
+        Fate::Stays => Err(Error::AlreadyExists { name: name.to_owned() }),
+    })?;
+    let named = NamedFile::new(file, path, header, inode_of(&stat), (true, scope));
+    insert(files, &named);
+    Ok(named)
+}
+
+/// Gives a file without a name this one. Where there is such a name already, `make_way` decides;
+/// it is told whether there is time left to wait.
+pub(crate) fn link(
+    file: &File,
+    path: &Path,
+    mut make_way: impl FnMut(bool) -> Result<(), Error>,
+) -> Result<(), Error> {
     let source = format!("/proc/self/fd/{}", file.as_raw_fd());
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match rustix::fs::linkat(CWD, &source, CWD, &path, AtFlags::SYMLINK_FOLLOW) {
-            Ok(()) => break,
-            Err(Errno::EXIST) => match remove_if_dead(files, &path) {
-                Fate::Removed => {}
-                Fate::Going if Instant::now() < deadline => std::thread::yield_now(),
-                Fate::Going => return Err(Error::Busy { name: name.to_owned() }),
-                Fate::Stays => return Err(Error::AlreadyExists { name: name.to_owned() }),
-            },
+        match rustix::fs::linkat(CWD, &source, CWD, path, AtFlags::SYMLINK_FOLLOW) {
+            Ok(()) => return Ok(()),
+            Err(Errno::EXIST) => make_way(Instant::now() < deadline)?,
             Err(errno) => return Err(Error::system("linkat")(errno)),
         }
     }
-    let named = NamedFile::new(file, path, header, &stat);
-    insert(files, &named);
-    Ok(named)
+}
+
+/// Sees that [`NamedFile::place`] has something harmless to show.
+fn prepare_nowhere() -> Result<(), Error> {
+    if NOWHERE.get().is_none() {
+        let fd = rustix::fs::open("/dev/null", PLACE, Mode::empty());
+        let _ = NOWHERE.set(fd.map_err(Error::system("open(/dev/null)"))?);
+    }
+    Ok(())
 }
 
 fn insert(files: &mut Table, named: &Arc<NamedFile>) {
@@ -205,12 +302,21 @@ fn insert(files: &mut Table, named: &Arc<NamedFile>) {
     files.insert(named.path.clone(), entry);
 }
 
-/// Opens the file called `name` and becomes one of its users.
+/// Opens the file called `name` of this user for writing, as [`open_with`] does.
 pub(crate) fn open(name: &str) -> Result<Arc<NamedFile>, Error> {
+    open_with(name, rustix::process::geteuid().as_raw(), true)
+}
+
+/// Opens the file called `name`, if it is that user's, and becomes one of its users. `write`:
+/// whether a file that may only be read will not do.
+pub(crate) fn open_with(name: &str, owner: u32, write: bool) -> Result<Arc<NamedFile>, Error> {
     let path = directory::path_of(name)?;
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(named) = try_open(name, &path)? {
+        if let Some(named) = try_open(name, &path, owner)? {
+            if write && !named.writable {
+                return Err(Error::ReadOnly { name: name.to_owned() });
+            }
             return Ok(named);
         }
         if Instant::now() > deadline {
@@ -221,18 +327,18 @@ pub(crate) fn open(name: &str) -> Result<Arc<NamedFile>, Error> {
 }
 
 /// `None`: somebody was just taking the name away; try again.
-fn try_open(name: &str, path: &Path) -> Result<Option<Arc<NamedFile>>, Error> {
+fn try_open(name: &str, path: &Path, owner: u32) -> Result<Option<Arc<NamedFile>>, Error> {
     // Outlives the guard: dropping the last reference takes the table's lock.
     let known;
     let mut table = table();
     let files = table.get_or_insert_default();
+    prepare_nowhere()?;
     if let Some(entry) = files.get(path) {
         known = entry.file.upgrade();
         match &known {
             // Another thread is dropping the last reference and waits for our lock.
             None => return Ok(None),
-            // Relaxed: under the table's lock, see `user`.
-            Some(named) if named.user.load(Ordering::Relaxed) != std::process::id() => {
+            Some(named) if !named.is_own() => {
                 return Ok(if named.adopt()? { known } else { None });
             }
             Some(named) if shows(path, named.inode) => return Ok(known),
@@ -240,15 +346,8 @@ fn try_open(name: &str, path: &Path) -> Result<Option<Arc<NamedFile>>, Error> {
             Some(_) => {}
         }
     }
-    let not_found = || Error::NotFound { name: name.to_owned() };
-    let file = match rustix::fs::open(path, directory::OPEN, Mode::empty()) {
-        Ok(fd) => File::from(fd),
-        Err(Errno::NOENT) => return Err(not_found()),
-        Err(Errno::LOOP) => return Err(Error::NotASegment { what: "it is a symbolic link" }),
-        Err(Errno::ISDIR | Errno::NXIO) => return Err(Error::NOT_REGULAR),
-        Err(errno) => return Err(Error::system("open")(errno)),
-    };
-    let (header, stat) = match usable(files, &file) {
+    let (file, writable) = open_file(name, path)?;
+    let (header, stat) = match usable(files, &file, owner) {
         Ok(found) => found,
         Err(error) => {
             close_unused(files, file);
@@ -256,27 +355,57 @@ fn try_open(name: &str, path: &Path) -> Result<Option<Arc<NamedFile>>, Error> {
         }
     };
     let inode = inode_of(&stat);
-    if try_lock(&file, Lock::Exclusive).map_err(Error::system("fcntl(F_SETLK)"))? {
-        // Its users are dead: the name goes, as it would have gone with the last of them.
-        return match shows(path, inode).then(|| rustix::fs::unlink(path)) {
-            Some(Ok(())) => Err(not_found()),
-            Some(Err(errno)) => Err(Error::system("unlink")(errno)),
-            None => Ok(None),
-        };
+    if is_dead(&file, &header, writable).map_err(locking())? {
+        // The name goes, as it would have gone with the last user or the scope.
+        if writable && !take_away(&file, path, inode, &header) {
+            return Ok(None);
+        }
+        return Err(Error::NotFound { name: name.to_owned() });
     }
-    let shared = try_lock(&file, Lock::Shared).map_err(Error::system("fcntl(F_SETLK)"))?;
+    let shared = try_lock(&file, Byte::Users, Lock::Shared).map_err(locking())?;
     if !shared || !shows(path, inode) {
         return Ok(None);
     }
-    let named = NamedFile::new(file, path.to_owned(), header, &stat);
+    let named = NamedFile::new(file, path.to_owned(), header, inode, (writable, false));
     insert(files, &named);
     Ok(Some(named))
 }
 
-/// The header of a file that may be used: ours, this user's, and not in use under another name.
-fn usable(files: &Table, file: &File) -> Result<(Header, Stat), Error> {
+/// The file, for writing if its permissions allow that, and whether they do.
+fn open_file(name: &str, path: &Path) -> Result<(File, bool), Error> {
+    let open = |access| rustix::fs::open(path, directory::OPEN | access, Mode::empty());
+    let (opened, writable) = match open(OFlags::RDWR) {
+        Err(Errno::ACCESS | Errno::ROFS) => (open(OFlags::RDONLY), false),
+        opened => (opened, true),
+    };
+    match opened {
+        Ok(fd) => Ok((File::from(fd), writable)),
+        Err(Errno::NOENT) => Err(Error::NotFound { name: name.to_owned() }),
+        Err(Errno::LOOP) => Err(Error::NotASegment { what: "it is a symbolic link" }),
+        Err(Errno::ISDIR | Errno::NXIO) => Err(Error::NOT_REGULAR),
+        Err(errno) => Err(Error::system("open")(errno)),
+    }
+}
+
+/// Whether those for whom the name was there are dead. If so, and the file can be written, this
+/// process then holds what it takes to take the name away.
+fn is_dead(file: &File, header: &Header, writable: bool) -> Result<bool, Errno> {
+    let byte = match header.lifetime {
+        Lifetime::Keep => return Ok(false),
+        Lifetime::Users => Byte::Users,
+        Lifetime::Scope => Byte::Scope,
+    };
+    if writable {
+        try_lock(file, byte, Lock::Exclusive)
+    } else {
+        Ok(held_by_another(file, byte)?.is_none())
+    }
+}
+
+/// The header of a file that may be used: ours, that user's, and not in use under another name.
+fn usable(files: &Table, file: &File, owner: u32) -> Result<(Header, Stat), Error> {
     let (header, stat) = Header::read_with_stat(file.as_fd())?;
-    if stat.st_uid != rustix::process::geteuid().as_raw() {
+    if stat.st_uid != owner {
         return Err(Error::NotASegment { what: "it belongs to another user" });
     }
     if uses(files, inode_of(&stat)) {
@@ -294,85 +423,21 @@ fn close_unused(files: &Table, file: File) {
     }
 }
 
-fn uses(files: &Table, inode: Inode) -> bool {
+/// Whether this process uses the file, under whatever name.
+pub(crate) fn uses(files: &Table, inode: Inode) -> bool {
     files.values().any(|entry| entry.inode == inode)
 }
 
-/// Removes every named segment that no living process uses; gives how many.
-///
-/// Only files that carry this crate's header are touched, and never those of another user.
-/// Creating a named segment does this by itself.
-///
-/// # Errors
-///
-/// [`Error::System`] when `/dev/shm` cannot be listed.
-///
-/// ```
-/// let removed = shm_core::sweep()?;
-/// println!("{removed} segments of dead processes were removed");
-/// # Ok::<(), shm_core::Error>(())
-/// ```
-pub fn sweep() -> Result<usize, Error> {
-    let mut table = table();
-    let files = table.get_or_insert_default();
-    let entries = std::fs::read_dir(DIR).map_err(Error::system("open(/dev/shm)"))?;
-    let mut removed = 0;
-    for entry in entries.flatten() {
-        let ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(PREFIX));
-        if ours && remove_if_dead(files, &entry.path()) == Fate::Removed {
-            removed += 1;
-        }
-    }
-    Ok(removed)
-}
-
-/// What became of a name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// Its users were dead: removed.
-    Removed,
-    /// Another process is just removing it.
-    Going,
-    /// In use, or not ours to remove.
-    Stays,
-}
-
-fn remove_if_dead(files: &Table, path: &Path) -> Fate {
-    let euid = rustix::process::geteuid().as_raw();
-    let Ok(stat) = rustix::fs::lstat(path) else { return Fate::Stays };
-    // Opening and closing a file that this process uses would release our lock on it.
-    if stat.st_uid != euid || files.contains_key(path) || uses(files, inode_of(&stat)) {
-        return Fate::Stays;
-    }
-    let Ok(fd) = rustix::fs::open(path, directory::OPEN, Mode::empty()) else {
-        return Fate::Stays;
-    };
-    let file = File::from(fd);
-    let Ok((_, stat)) = Header::read_with_stat(file.as_fd()) else { return Fate::Stays };
-    if remove_if_unused(&file, path, inode_of(&stat)) {
-        return Fate::Removed;
-    }
-    match held_by_another(&file) {
-        Ok(Some(Lock::Exclusive)) => Fate::Going,
-        // Unlinked or unlocked since we looked.
-        Ok(None) => Fate::Going,
-        Ok(Some(Lock::Shared)) | Err(_) => Fate::Stays,
-    }
-}
-
-/// Unlinks the name if nobody holds a lock, and if it still shows this inode.
-fn remove_if_unused(file: &File, path: &Path, inode: Inode) -> bool {
-    try_lock(file, Lock::Exclusive) == Ok(true)
-        && shows(path, inode)
-        && rustix::fs::unlink(path).is_ok()
-}
-
 /// Whether the name leads to this very file, not through a link.
-fn shows(path: &Path, inode: Inode) -> bool {
+pub(crate) fn shows(path: &Path, inode: Inode) -> bool {
     rustix::fs::lstat(path).is_ok_and(|stat| inode_of(&stat) == inode)
 }
 
-fn table() -> MutexGuard<'static, Option<Table>> {
+pub(crate) fn table() -> MutexGuard<'static, Option<Table>> {
     // A panic under this lock leaves the map whole: single inserts and removals only.
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn locking() -> impl FnOnce(Errno) -> Error {
+    Error::system("fcntl(F_SETLK)")
 }

@@ -1,4 +1,4 @@
-//! POSIX record locks on the first byte of a file: who uses it, by the kernel's word.
+//! POSIX record locks on single bytes of a file: who uses it, by the kernel's word.
 //!
 //! A record lock belongs to a process and a file. The kernel releases it when the process ends,
 //! however it ends; a forked child does not inherit it. It is also released when the process closes
@@ -9,23 +9,34 @@ use std::os::fd::AsRawFd;
 
 use rustix::io::Errno;
 
-/// How a process uses the file.
+/// What a lock is about: a byte of the file each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Byte {
+    /// Shared: one of the file's users. Exclusive: about to take its name away.
+    Users = 0,
+    /// Exclusive: the scope that the file was made in, or who takes its name away after that.
+    ///
+    /// Far from the bytes of a group's members, which follow the first.
+    Scope = 65_535,
+}
+
+/// How much of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// One of its users.
+    /// With others.
     Shared,
-    /// About to take its name away.
+    /// Alone.
     Exclusive,
 }
 
 /// Takes the lock, or changes the one that this process holds; `false` when another process's lock
 /// stands in the way. Never waits.
-pub(crate) fn try_lock(file: &File, lock: Lock) -> Result<bool, Errno> {
+pub(crate) fn try_lock(file: &File, byte: Byte, lock: Lock) -> Result<bool, Errno> {
     let kind = match lock {
         Lock::Shared => libc::F_RDLCK,
         Lock::Exclusive => libc::F_WRLCK,
     };
-    match call(file, libc::F_SETLK, &mut first_byte(kind)) {
+    match call(file, libc::F_SETLK, &mut one(byte, kind)) {
         Ok(()) => Ok(true),
         Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
         Err(errno) => Err(errno),
@@ -33,13 +44,14 @@ pub(crate) fn try_lock(file: &File, lock: Lock) -> Result<bool, Errno> {
 }
 
 /// Releases this process's lock.
-pub(crate) fn unlock(file: &File) -> Result<(), Errno> {
-    call(file, libc::F_SETLK, &mut first_byte(libc::F_UNLCK))
+pub(crate) fn unlock(file: &File, byte: Byte) -> Result<(), Errno> {
+    call(file, libc::F_SETLK, &mut one(byte, libc::F_UNLCK))
 }
 
 /// The lock that another process holds, an exclusive one if there is one. Changes nothing.
-pub(crate) fn held_by_another(file: &File) -> Result<Option<Lock>, Errno> {
-    let mut lock = first_byte(libc::F_WRLCK);
+/// A descriptor that may only be read will do.
+pub(crate) fn held_by_another(file: &File, byte: Byte) -> Result<Option<Lock>, Errno> {
+    let mut lock = one(byte, libc::F_WRLCK);
     call(file, libc::F_GETLK, &mut lock)?;
     Ok(match i32::from(lock.l_type) {
         libc::F_UNLCK => None,
@@ -48,11 +60,12 @@ pub(crate) fn held_by_another(file: &File) -> Result<Option<Lock>, Errno> {
     })
 }
 
-fn first_byte(kind: libc::c_int) -> libc::flock {
+fn one(byte: Byte, kind: libc::c_int) -> libc::flock {
     // SAFETY: `flock` is plain data; all-zero is one of its values.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
+    lock.l_start = byte as libc::off_t;
     lock.l_len = 1;
     lock
 }

@@ -4,12 +4,13 @@
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use proptest::prelude::*;
 use rustix::fs::{MemfdFlags, SealFlags};
-use shm_core::{Error, Frozen, Segment};
+use shm_core::{Error, Frozen, NamedFrozen, RawSegment, ReadOnlySegment, Segment};
 
-const HEADER: usize = 80;
+const HEADER: usize = 136;
 const DATA_OFFSET: u64 = 65_536;
 /// Where the header's fields begin, in bytes.
 const FORMAT: usize = 8;
@@ -18,9 +19,15 @@ const WIDTH: usize = 16;
 const KIND: usize = 20;
 const OFFSET: usize = 24;
 const SIZE: usize = 32;
-const TYPE_HASH: usize = 56;
-const ELEMENT: usize = 64;
-const SUM: usize = 72;
+const MAXIMUM: usize = 40;
+const ID: usize = 48;
+const TYPE_HASH: usize = 64;
+const ELEMENT: usize = 72;
+const PAGE: usize = 80;
+const FEATURES: usize = 84;
+const LIFETIME: usize = 88;
+const BOOT: usize = 112;
+const SUM: usize = 128;
 
 type Header = [u8; HEADER];
 
@@ -79,7 +86,7 @@ fn the_unchanged_header_is_accepted() {
 
 #[test]
 fn a_truncated_segment_says_how_long_it_is_and_should_be() {
-    for size in [0, 1, 79, 80, DATA_OFFSET, DATA_OFFSET + 999] {
+    for size in [0, 1, 80, 135, 136, DATA_OFFSET, DATA_OFFSET + 999] {
         let header = plain();
         let begin = &header[..HEADER.min(size as usize)];
         match Segment::attach(file(begin, size, SealFlags::SHRINK)) {
@@ -106,6 +113,8 @@ fn another_build_is_told_what_differs() {
         ("byte order mark", ENDIAN, 0x0403_0201u32.to_ne_bytes().to_vec()),
         ("pointer width", WIDTH, 32u32.to_ne_bytes().to_vec()),
         ("data offset", OFFSET, 4096u64.to_ne_bytes().to_vec()),
+        ("page size", PAGE, 16_384u32.to_ne_bytes().to_vec()),
+        ("set of features", FEATURES, 1u32.to_ne_bytes().to_vec()),
     ];
     for (property, at, bytes) in cases {
         let error = attach(&with(plain(), at, &bytes), 100_000);
@@ -128,11 +137,45 @@ fn a_header_that_contradicts_itself_is_corrupted() {
         with(plain(), SIZE, &(i64::MAX as u64).to_ne_bytes()),
         with(plain(), ELEMENT, &0u64.to_ne_bytes()),
         with(plain(), ELEMENT, &7u64.to_ne_bytes()),
+        with(plain(), LIFETIME, &3u32.to_ne_bytes()),
+        with(plain(), MAXIMUM, &999u64.to_ne_bytes()),
+        with(plain(), MAXIMUM, &u64::MAX.to_ne_bytes()),
+        with(frozen(), MAXIMUM, &1000u64.to_ne_bytes()),
     ];
     for header in cases {
         let error = attach(&header, 100_000);
         assert!(matches!(error, Error::Corrupted { .. }), "{error}");
     }
+}
+
+#[test]
+fn what_an_earlier_run_of_the_machine_left_is_told_apart() {
+    let error = attach(&with(plain(), BOOT, &[1; 16]), 100_000);
+    assert!(matches!(error, Error::OfAnotherBoot), "{error}");
+    // Made where nobody could tell: no reason to refuse it.
+    Segment::attach(file(&with(plain(), BOOT, &[0; 16]), 100_000, SealFlags::SHRINK)).unwrap();
+}
+
+#[test]
+fn a_maximum_that_no_address_space_holds_is_an_error() {
+    let error = attach(&with(plain(), MAXIMUM, &(1u64 << 60).to_ne_bytes()), 100_000);
+    assert!(matches!(error, Error::System { call: "mmap", .. }), "{error}");
+}
+
+#[test]
+fn a_size_word_that_the_file_does_not_bear_out_is_refused() {
+    let header = with(plain(), MAXIMUM, &1_000_000u64.to_ne_bytes());
+    let grown = |size: u64| {
+        let fd = file(&header, 100_000, SealFlags::SHRINK);
+        let file = File::from(fd.try_clone().unwrap());
+        file.write_all_at(&size.to_ne_bytes(), 1024).unwrap();
+        Segment::attach(fd)
+    };
+    assert_eq!(grown(0).unwrap().size(), 1000);
+    assert_eq!(grown(2000).unwrap().size(), 2000);
+    assert!(matches!(grown(900_000), Err(Error::Truncated { .. })));
+    assert!(matches!(grown(2_000_000), Err(Error::Corrupted { .. })));
+    assert!(matches!(grown(u64::MAX), Err(Error::Corrupted { .. })));
 }
 
 #[test]
@@ -193,7 +236,7 @@ fn what_is_not_a_regular_file_is_refused_at_once() {
 fn a_huge_sparse_file_takes_no_memory_when_it_is_attached_to() {
     // 256 MiB of holes, frozen; a hostile file could claim a terabyte.
     let size = 256u64 << 20;
-    let header = with(frozen(), SIZE, &size.to_ne_bytes());
+    let header = with(frozen(), SIZE, &[size.to_ne_bytes(), size.to_ne_bytes()].concat());
     let fd = file(&header, DATA_OFFSET + size, ALL);
     let blocks = || rustix::fs::fstat(&fd).unwrap().st_blocks;
     let before = blocks();
@@ -207,7 +250,7 @@ fn a_huge_sparse_file_takes_no_memory_when_it_is_attached_to() {
 #[test]
 fn a_file_larger_than_memory_can_address_is_an_error() {
     let size = i64::MAX as u64 - 2 * DATA_OFFSET;
-    let header = with(plain(), SIZE, &size.to_ne_bytes());
+    let header = with(plain(), SIZE, &[size.to_ne_bytes(), size.to_ne_bytes()].concat());
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     let file = File::from(rustix::fs::memfd_create("test", flags).unwrap());
     file.write_all_at(&header, 0).unwrap();
@@ -256,12 +299,82 @@ proptest! {
     #[test]
     fn mutated_fields_with_a_valid_checksum_never_crash(
         array in any::<bool>(),
-        at in prop::sample::select(vec![OFFSET, SIZE, 40, 48, TYPE_HASH, ELEMENT]),
+        at in prop::sample::select(vec![OFFSET, SIZE, MAXIMUM, ID, TYPE_HASH, ELEMENT, PAGE, BOOT]),
         value in prop_oneof![
             any::<u64>(), 0u64..5000, Just(u64::MAX), Just(i64::MAX as u64), Just(1 << 63),
         ],
     ) {
         let header = if array { frozen() } else { plain() };
         attach_and_touch(&with(header, at, &value.to_ne_bytes()));
+    }
+}
+
+/// A named file with these bytes, opened in every way there is; whether any was accepted.
+fn open_and_touch(bytes: &[u8], grown: u64) -> bool {
+    // Relaxed: only has to give each caller another number.
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let next = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = format!("test-attach-{}-{next}", std::process::id());
+    let path = format!("/dev/shm/shm-core.{name}");
+    let file = File::create_new(&path).unwrap();
+    file.set_len(DATA_OFFSET + 1000).unwrap();
+    file.write_all_at(&grown.to_ne_bytes(), 1024).unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    drop(file);
+    let mut accepted = false;
+    if let Ok(segment) = Segment::open(&name) {
+        accepted = true;
+        // SAFETY: within the segment, and only this thread knows of the file.
+        unsafe { segment.data().as_ptr().wrapping_add(segment.size() - 1).read() };
+        segment.validate().unwrap();
+    }
+    if let Ok(segment) = ReadOnlySegment::open(&name) {
+        // SAFETY: as above.
+        unsafe { segment.data().wrapping_add(segment.size() - 1).read() };
+    }
+    if let Ok(array) = NamedFrozen::<f64>::open(&name) {
+        accepted = true;
+        assert!(array.iter().sum::<f64>().is_finite());
+    }
+    // The header may say that it watches over another file, of which there is none.
+    assert!(RawSegment::open(&name).is_err());
+    let _ = shm_core::inspect::one(&name);
+    shm_core::sweep().unwrap();
+    let _ = std::fs::remove_file(path);
+    accepted
+}
+
+/// A header that says that the name is to be kept: it can be opened though nobody uses it.
+fn kept(header: Header) -> Header {
+    with(header, LIFETIME, &1u32.to_ne_bytes())
+}
+
+#[test]
+fn a_kept_header_is_opened_and_a_touch_of_all_of_it_is_no_fault() {
+    let growing = kept(with(plain(), MAXIMUM, &(1u64 << 30).to_ne_bytes()));
+    assert!(open_and_touch(&growing, 0));
+    assert!(open_and_touch(&kept(frozen()), 0));
+    assert!(!open_and_touch(&growing, 1 << 20), "grown beyond its file");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+
+    #[test]
+    fn mutated_headers_of_named_files_never_crash(
+        array in any::<bool>(),
+        at in prop::sample::select(
+            vec![KIND, OFFSET, SIZE, MAXIMUM, TYPE_HASH, ELEMENT, LIFETIME, BOOT],
+        ),
+        value in prop_oneof![
+            any::<u64>(), 0u64..5000, Just(u64::MAX), Just(i64::MAX as u64), Just(1 << 40),
+        ],
+        grown in prop_oneof![Just(0u64), 0u64..3000, any::<u64>()],
+    ) {
+        let header = kept(if array { frozen() } else { plain() });
+        let width = if [KIND, LIFETIME].contains(&at) { 4 } else { 8 };
+        open_and_touch(&with(header, at, &value.to_ne_bytes()[..width]), grown);
+        let growing = with(header, MAXIMUM, &(1u64 << 30).to_ne_bytes());
+        open_and_touch(&with(growing, at, &value.to_ne_bytes()[..width]), grown);
     }
 }

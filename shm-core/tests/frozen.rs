@@ -95,7 +95,7 @@ fn data_that_its_creator_can_still_write_is_not_frozen() {
     // Sealed against *future* writers: the mapping that exists goes on writing.
     let header = {
         let data = Frozen::copy_of(&[7u64; 1000]).unwrap();
-        let mut bytes = [0u8; 80];
+        let mut bytes = [0u8; 136];
         let file = File::from(data.as_fd().try_clone_to_owned().unwrap());
         file.read_exact_at(&mut bytes, 0).unwrap();
         bytes

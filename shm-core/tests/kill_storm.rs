@@ -1,5 +1,5 @@
-//! A short storm: processes that create, open and leave named segments in a loop are killed at
-//! random instants. One sweep afterwards leaves nothing of theirs.
+//! A short storm: processes that create, open, grow and leave named segments of all kinds in a loop
+//! are killed at random instants. One sweep afterwards leaves nothing of theirs.
 #![allow(clippy::unwrap_used)]
 
 mod reexec;
@@ -9,11 +9,21 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use reexec::{Actor, role};
-use shm_core::{Error, Segment};
+use shm_core::{Error, RawSegment, Scope, Segment};
 
 const KILLS: u32 = 200;
 const NAMES: u32 = 3;
-const DOING: [&str; 6] = ["starting", "creating", "opening", "leaving", "sweeping", "between"];
+const MAXIMUM: usize = 300_000;
+const DOING: [&str; 8] = [
+    "starting",
+    "creating",
+    "opening",
+    "leaving",
+    "sweeping",
+    "between",
+    "growing",
+    "without header",
+];
 
 /// Two words that a victim keeps in shared memory: what it is doing, and how many steps it did.
 ///
@@ -63,22 +73,40 @@ fn in_a_child() {
     let mut random = Random(seed.parse().unwrap());
     loop {
         let name = format!("{names}{}", random.below(NAMES));
-        let segment = if random.below(2) == 0 {
-            progress.now(1);
-            Segment::create(&name, 5000)
-        } else {
-            progress.now(2);
-            Segment::open(&name)
+        let scope = Scope::new();
+        let made = match random.below(6) {
+            0 | 1 => {
+                progress.now(2);
+                Segment::open(&name)
+            }
+            2 => {
+                progress.now(1);
+                scope.create_with(&name, Segment::options().size(5000).maximum(MAXIMUM))
+            }
+            3 => {
+                progress.now(7);
+                leave_raw(&name, &progress);
+                continue;
+            }
+            _ => {
+                progress.now(1);
+                Segment::options().size(5000).maximum(MAXIMUM).create(&name)
+            }
         };
         progress.now(5);
-        match segment {
+        match made {
             Ok(segment) => {
-                assert_eq!(segment.size(), 5000);
+                progress.now(6);
+                segment.grow(5000 + random.below(MAXIMUM as u32 - 5000) as usize).unwrap();
+                segment.validate().unwrap();
                 progress.now(3);
                 drop(segment);
+                drop(scope);
             }
             // The other victim was there first, or left just before.
             Err(Error::AlreadyExists { .. } | Error::NotFound { .. }) => {}
+            // It is without header, or its maker was killed before it was whole.
+            Err(Error::WrongType { .. }) => {}
             Err(error) => panic!("{error}"),
         }
         if random.below(8) == 0 {
@@ -89,13 +117,23 @@ fn in_a_child() {
     }
 }
 
+fn leave_raw(name: &str, progress: &Progress<'_>) {
+    match RawSegment::create(name, 5000) {
+        Ok(raw) => {
+            progress.now(3);
+            drop(raw);
+        }
+        Err(Error::AlreadyExists { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+}
+
 /// The names of ours in the directory.
 fn left_over(names: &str) -> Vec<String> {
     let entries = std::fs::read_dir("/dev/shm").unwrap().flatten();
-    let names = format!("shm-core.{names}");
     entries
         .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|file| file.starts_with(&names))
+        .filter(|file| file.trim_start_matches("shm-core.").starts_with(names))
         .collect()
 }
 
@@ -145,7 +183,7 @@ fn after_a_storm_of_kills_one_sweep_leaves_no_name_of_the_dead() {
         println!("{count:>5} {what}");
     }
     println!("{} names were left for the sweep", before.len());
-    let inside: u32 = histogram[1..5].iter().sum();
+    let inside: u32 = histogram[1..5].iter().chain(&histogram[6..]).sum();
     assert!(inside > 0, "no kill landed inside an operation");
 
     let path = format!("shm-core.test-held-{}", std::process::id());

@@ -305,6 +305,25 @@ fn closing_a_duplicate_of_its_descriptor_does_not_give_up_the_name() {
 }
 
 #[test]
+fn of_a_name_opened_twice_one_end_leaves_the_other_its_claim() {
+    let name = Name::new();
+    let mut creator = Actor::start("creator", &name.0);
+    assert_eq!(creator.hear(), "created");
+    let first = Segment::open(&name.0).unwrap();
+    let second = Segment::open(&name.0).unwrap();
+    creator.kill();
+    drop(first);
+    // Refused as what it is not: that, too, opened and closed nothing of the file.
+    assert!(NamedFrozen::<u64>::open(&name.0).is_err());
+    assert!(shm_core::ReadOnlySegment::open(&name.0).is_ok());
+    assert!(we_hold_a_lock_on(&name.path()));
+    sweep_in_another_process();
+    assert_eq!(Segment::open(&name.0).unwrap().id(), second.id());
+    drop(second);
+    assert!(!exists(&name));
+}
+
+#[test]
 fn our_own_sweep_does_not_release_our_own_lock() {
     let name = Name::new();
     let _segment = Segment::create(&name.0, 1).unwrap();
