@@ -74,9 +74,9 @@ mod units;
 
 pub use error::{Error, Result};
 pub use ledger::Ledger;
-pub use process::{ProcessDetail, ProcessMemory, ProcessState};
+pub use process::{Denied, ForkCopies, ProcessDetail, ProcessMemory, ProcessState};
 pub use report::{Report, Summary};
-pub use sampler::{Sampler, SamplerBuilder};
+pub use sampler::{Sampler, SamplerBuilder, Seen};
 pub use segment::{SegmentId, SegmentMemory};
 pub use snapshot::Snapshot;
 pub use timeline::{Charge, Mark, Overhead, Peak, ProcessRecord, Sample, SegmentRecord, Timeline};

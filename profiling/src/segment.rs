@@ -2,7 +2,7 @@
 
 /// What makes a segment the same in every process: the device and inode of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SegmentId {
     /// Major number of the device (`maps`).
     pub major: u32,
@@ -25,7 +25,7 @@ impl SegmentId {
 
 /// A shared segment at one instant. Amounts are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SegmentMemory {
     /// Device and inode.

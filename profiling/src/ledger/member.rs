@@ -5,7 +5,7 @@ use crate::proc_files::smaps::Rollup;
 use crate::proc_files::stat::Stat;
 use crate::proc_files::status::Status;
 use crate::proc_files::{ProcessDirectory, ReadError};
-use crate::process::{ProcessDetail, ProcessMemory, ProcessState};
+use crate::process::{Denied, ForkCopies, ProcessDetail, ProcessMemory, ProcessState};
 
 /// A process of the tree.
 #[derive(Debug)]
@@ -26,6 +26,10 @@ pub(super) struct Member {
     pub(super) unexplained: u64,
     /// `RssShmem` when `smaps` was last read.
     pub(super) walked_at_shmem: u64,
+    /// The family it was forked in, see [`families`](super::families).
+    pub(super) family: Option<u32>,
+    /// Whether its pages were looked at since it was forked.
+    pub(super) looked_at: bool,
 }
 
 impl Member {
@@ -44,7 +48,9 @@ impl Member {
             high_water: 0,
             copy_on_write: 0,
             borrows_parent: false,
+            fork: ForkCopies::default(),
             detail: None,
+            denied: Denied::default(),
         };
         Self {
             memory,
@@ -57,6 +63,8 @@ impl Member {
             mapped_at_size: None,
             unexplained: 0,
             walked_at_shmem: 0,
+            family: None,
+            looked_at: false,
         }
     }
 
@@ -68,7 +76,10 @@ impl Member {
     pub(super) fn refresh(&mut self, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
         match self.directory.read(c"status", buffer) {
             Ok(()) => self.take(Status::parse(buffer)),
-            Err(ReadError::Refused) => return Ok(()), // hidden from us: keep what we know
+            Err(ReadError::Refused) => {
+                self.memory.denied.status = true; // hidden from us: keep what we know
+                return Ok(());
+            }
             Err(ReadError::Gone) => return Err(ReadError::Gone),
         }
         if self.forked {
@@ -114,6 +125,8 @@ impl Member {
         self.memory.copy_on_write = 0;
         self.memory.borrows_parent = false;
         self.memory.detail = None;
+        self.memory.fork = ForkCopies::default();
+        self.family = None;
         self.mapped_at_size = None;
     }
 
@@ -129,10 +142,12 @@ impl Member {
 
     /// Has the kernel walk the page tables.
     pub(super) fn read_detail(&mut self, buffer: &mut Vec<u8>) {
-        if self.memory.borrows_parent || self.memory.state == ProcessState::Zombie {
+        if self.has_no_memory() {
             return;
         }
-        if self.directory.read(c"smaps_rollup", buffer).is_err() || buffer.is_empty() {
+        let read = self.directory.read(c"smaps_rollup", buffer);
+        self.memory.denied.smaps_rollup = read == Err(ReadError::Refused);
+        if read.is_err() || buffer.is_empty() {
             return; // not allowed, or dying
         }
         let rollup = Rollup::parse(buffer);
@@ -154,6 +169,11 @@ impl Member {
     pub(super) fn maps_are_stale(&self, explained: u64) -> bool {
         self.mapped_at_size != Some(self.virtual_size)
             || self.memory.shmem.saturating_sub(explained) > self.unexplained
+    }
+
+    /// Whether it has no memory of its own to look at: dead, or running in its parent's.
+    pub(super) fn has_no_memory(&self) -> bool {
+        self.memory.borrows_parent || self.memory.state == ProcessState::Zombie
     }
 
     /// Asks for `maps` to be read again.

@@ -16,13 +16,14 @@ use pace::Pace;
 use recorder::Recorder;
 
 /// Settings of a [`Sampler`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct SamplerBuilder {
     root: u32,
     interval: Duration,
     full_interval: Duration,
     excluded: Vec<u32>,
     history_bytes: usize,
+    observer: Option<Observer>,
 }
 
 impl SamplerBuilder {
@@ -57,6 +58,14 @@ impl SamplerBuilder {
         self
     }
 
+    /// Has each sample shown to `observer`, on the sampling thread and before the next one is
+    /// taken: what it does should be short. [`Seen::is_peak`] tells the greatest total so far, the
+    /// moment to look at what else is known of the processes.
+    pub fn observer(mut self, observer: impl FnMut(&Seen<'_>) + Send + 'static) -> Self {
+        self.observer = Some(Observer(Box::new(observer)));
+        self
+    }
+
     /// Takes the first sample and starts the thread.
     ///
     /// # Errors
@@ -79,6 +88,7 @@ impl SamplerBuilder {
             shared: Arc::clone(&shared),
             started: Instant::now(),
             pace: Pace::new(self.interval, self.full_interval),
+            observer: self.observer,
         };
         watch.sample(true);
         let started = watch.started;
@@ -87,6 +97,27 @@ impl SamplerBuilder {
             .spawn(move || watch.run())
             .map_err(|source| Error::Thread { source })?;
         Ok(Sampler { shared, started, owner: std::process::id(), thread: Some(thread) })
+    }
+}
+
+/// A sample as the [observer](SamplerBuilder::observer) sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Seen<'a> {
+    /// When it was begun, since the start of sampling.
+    pub at: Duration,
+    /// Every process and segment.
+    pub snapshot: &'a Snapshot,
+    /// Whether the total is the greatest so far.
+    pub is_peak: bool,
+}
+
+/// What is called with each sample.
+struct Observer(Box<dyn FnMut(&Seen<'_>) + Send>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
     }
 }
 
@@ -129,6 +160,7 @@ impl Sampler {
             full_interval: Duration::from_millis(250),
             excluded: Vec::new(),
             history_bytes: 1 << 20,
+            observer: None,
         }
     }
 
@@ -162,6 +194,19 @@ impl Sampler {
         }
     }
 
+    /// What was seen so far, copied; sampling goes on. It costs a copy of the record (1 MiB, see
+    /// [`SamplerBuilder::history_bytes`]), during which no sample is taken.
+    ///
+    /// In a child forked while the sampler ran, the timeline is empty.
+    pub fn timeline(&self) -> Timeline {
+        if !self.is_ours() {
+            return Timeline::default();
+        }
+        let timeline = lock(&self.shared.recorder).so_far();
+        let inbox = lock(&self.shared.inbox);
+        with_names(timeline, inbox.marks.clone(), &inbox.labels)
+    }
+
     /// Takes a last full sample and hands over what was seen.
     ///
     /// In a child forked while the sampler ran, the timeline is empty.
@@ -169,14 +214,8 @@ impl Sampler {
         let Some(last) = self.end() else { return Timeline::default() };
         let duration = self.started.elapsed();
         let inbox = std::mem::take(&mut *lock(&self.shared.inbox));
-        let mut timeline = lock(&self.shared.recorder).finish(duration, &last);
-        timeline.marks = inbox.marks;
-        for record in &mut timeline.processes {
-            let labels = inbox.labels.iter().rev();
-            let mut of_this = labels.filter(|(pid, _)| *pid == record.last.pid);
-            record.label = of_this.next().map(|(_, label)| label.clone());
-        }
-        timeline
+        let timeline = lock(&self.shared.recorder).finish(duration, &last);
+        with_names(timeline, inbox.marks, &inbox.labels)
     }
 
     /// Whether the thread runs in this process, and not in the one we were forked from.
@@ -195,6 +234,16 @@ impl Sampler {
         self.shared.changed.notify_all();
         thread.join().ok()
     }
+}
+
+/// The timeline with what its owner called instants and processes.
+fn with_names(mut timeline: Timeline, marks: Vec<Mark>, labels: &[(u32, String)]) -> Timeline {
+    timeline.marks = marks;
+    for record in &mut timeline.processes {
+        let mut of_this = labels.iter().rev().filter(|(pid, _)| *pid == record.last.pid);
+        record.label = of_this.next().map(|(_, label)| label.clone());
+    }
+    timeline
 }
 
 impl Drop for Sampler {
@@ -234,6 +283,7 @@ struct Watch {
     shared: Arc<Shared>,
     started: Instant,
     pace: Pace,
+    observer: Option<Observer>,
 }
 
 impl Watch {
@@ -274,8 +324,9 @@ impl Watch {
         let snapshot = if full { self.ledger.full() } else { self.ledger.quick() };
         let cost = processor_time::of_this_thread().saturating_sub(before);
         self.pace.sampled(began, cost, full);
+        let at = began.saturating_duration_since(self.started);
         let mut recorder = lock(&self.shared.recorder);
-        recorder.record(began.saturating_duration_since(self.started), snapshot.clone());
+        let is_peak = recorder.record(at, snapshot.clone());
         let overhead = &mut recorder.timeline().overhead;
         let (samples, time) = if full {
             (&mut overhead.full_samples, &mut overhead.full_time)
@@ -284,6 +335,10 @@ impl Watch {
         };
         *samples += 1;
         *time += cost;
+        drop(recorder);
+        if let Some(Observer(observe)) = &mut self.observer {
+            observe(&Seen { at, snapshot: &snapshot, is_peak });
+        }
         snapshot
     }
 }

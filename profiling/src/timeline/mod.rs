@@ -14,7 +14,7 @@ use crate::snapshot::Snapshot;
 /// A peak that comes and goes between two samples is not in here. What bounds it is the kernel's
 /// own high-water mark of each process, see [`high_water_bound`](Self::high_water_bound).
 #[derive(Debug, Clone, Default, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Timeline {
     /// How long was sampled.
@@ -37,7 +37,7 @@ pub struct Timeline {
 
 /// One sample: who had how much.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sample {
     /// When, since the start of sampling.
     pub at: Duration,
@@ -51,7 +51,7 @@ pub struct Sample {
 
 /// So many bytes for one process or segment of a [`Timeline`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Charge {
     /// Its place in [`Timeline::processes`] or [`Timeline::segments`].
     pub record: u32,
@@ -61,7 +61,7 @@ pub struct Charge {
 
 /// A process as it was seen over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ProcessRecord {
     /// What the program calls it, see [`Sampler::label`](crate::Sampler::label).
@@ -74,6 +74,8 @@ pub struct ProcessRecord {
     pub ended: bool,
     /// The most it was charged in any sample.
     pub peak_charged: u64,
+    /// The most that fork had copied for it in any sample, see [`ForkCopies`](crate::ForkCopies).
+    pub peak_fork_copied: u64,
     /// Its state when it was last seen with memory.
     pub last: ProcessMemory,
 }
@@ -90,7 +92,7 @@ impl ProcessRecord {
 
 /// A shared segment as it was seen over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SegmentRecord {
     /// When it was first seen.
@@ -107,7 +109,7 @@ pub struct SegmentRecord {
 
 /// An instant that the program gave a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Mark {
     /// When, since the start of sampling.
     pub at: Duration,
@@ -118,7 +120,7 @@ pub struct Mark {
 /// The greatest total of the tree, with the state of everybody *at that instant*. It is not the
 /// sum of everybody's own peaks, which may lie at different times.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Peak {
     /// When, since the start of sampling.
@@ -131,7 +133,7 @@ pub struct Peak {
 
 /// What the watching itself cost the program that was watched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Overhead {
     /// Quick samples taken.
@@ -200,7 +202,9 @@ pub(crate) mod tests {
             high_water: anonymous,
             copy_on_write: 0,
             borrows_parent: false,
+            fork: crate::process::ForkCopies::default(),
             detail: None,
+            denied: crate::process::Denied::default(),
         }
     }
 
@@ -234,6 +238,7 @@ pub(crate) mod tests {
                     last_seen,
                     ended: false,
                     peak_charged: process.anonymous,
+                    peak_fork_copied: 0,
                     last: process,
                 })
                 .collect(),

@@ -150,3 +150,27 @@ fn an_interval_of_zero_is_refused() {
     let started = Sampler::builder(std::process::id()).interval(Duration::ZERO).start();
     assert!(matches!(started, Err(Error::ZeroInterval)));
 }
+
+#[test]
+fn an_observer_is_told_of_each_peak_with_the_state_at_that_instant() {
+    let mut root = Load::start();
+    let (sender, peaks) = std::sync::mpsc::channel();
+    let sampler = Sampler::builder(root.pid())
+        .interval(Duration::from_secs(3600))
+        .observer(move |seen| {
+            if seen.is_peak {
+                sender.send(seen.snapshot.total()).unwrap();
+            }
+        })
+        .start()
+        .unwrap();
+    root.tell("private 8388608");
+    sampler.sample_now();
+    root.tell("release");
+    sampler.sample_now();
+    let so_far = sampler.timeline();
+    let peaks: Vec<u64> = peaks.try_iter().collect();
+    assert_eq!(peaks.last(), Some(&so_far.peak_bytes()));
+    assert!(peaks.len() >= 2 && so_far.samples.len() > peaks.len());
+    assert_eq!(sampler.stop().peak_bytes(), so_far.peak_bytes());
+}
