@@ -65,10 +65,13 @@ mod ledger;
 mod proc_files;
 mod process;
 mod processor_time;
+#[cfg(feature = "recording")]
+pub mod recording;
 mod report;
 mod sampler;
 mod segment;
 mod snapshot;
+mod stacks;
 mod timeline;
 mod units;
 
@@ -79,6 +82,7 @@ pub use report::{Report, Summary};
 pub use sampler::{Sampler, SamplerBuilder, Seen};
 pub use segment::{SegmentId, SegmentMemory};
 pub use snapshot::Snapshot;
+pub use stacks::{Frame, LineBytes, Stacks, WeightedStack};
 pub use timeline::{Charge, Mark, Overhead, Peak, ProcessRecord, Sample, SegmentRecord, Timeline};
 
 /// The examples of the README, compiled.

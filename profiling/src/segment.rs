@@ -15,11 +15,12 @@ pub struct SegmentId {
 impl SegmentId {
     /// The identity of the file a `stat` was made of.
     pub(crate) fn of(stat: &rustix::fs::Stat) -> Self {
-        Self {
-            major: rustix::fs::major(stat.st_dev),
-            minor: rustix::fs::minor(stat.st_dev),
-            inode: stat.st_ino,
-        }
+        Self::of_device(stat.st_dev, stat.st_ino)
+    }
+
+    /// The identity by device number and inode.
+    pub(crate) fn of_device(device: u64, inode: u64) -> Self {
+        Self { major: rustix::fs::major(device), minor: rustix::fs::minor(device), inode }
     }
 }
 
