@@ -73,7 +73,7 @@ mod segment;
 mod snapshot;
 mod stacks;
 mod timeline;
-mod units;
+pub mod units;
 
 pub use error::{Error, Result};
 pub use ledger::Ledger;

@@ -105,7 +105,8 @@ impl Recording {
         let text = fs::read(path)
             .map_err(|source| Error::ReadRecording { path: path.to_owned(), source })?;
         let broken = |reason: String| Error::NoRecording { path: path.to_owned(), reason };
-        let head: Head = serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
+        let head: Head =
+            serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
         if head.format != FORMAT {
             return Err(broken(format!("its format is {:?}", head.format)));
         }
@@ -214,8 +215,9 @@ mod tests {
 
     #[test]
     fn a_sample_of_a_process_that_is_not_there_is_refused() {
-        let error =
-            read_changed(|json| json["timeline"]["samples"][0]["processes"][0]["record"] = 9.into());
+        let error = read_changed(|json| {
+            json["timeline"]["samples"][0]["processes"][0]["record"] = 9.into()
+        });
         assert!(error.contains("not in it"), "{error}");
     }
 

@@ -3,6 +3,8 @@
 mod chart;
 mod escape;
 mod flame;
+#[cfg(feature = "recording")]
+mod recorded;
 mod series;
 mod sources;
 mod tables;

@@ -84,7 +84,8 @@ impl Sources {
         lines.get(wanted)?;
         let first = wanted.saturating_sub(AROUND);
         let mut text = String::new();
-        for (index, line) in lines.iter().enumerate().skip(first).take(wanted - first + AROUND + 1) {
+        for (index, line) in lines.iter().enumerate().skip(first).take(wanted - first + AROUND + 1)
+        {
             let (open, close) = if index == wanted { ("<mark>", "</mark>") } else { ("", "") };
             // Byte by byte a line may hold a tab, which HTML would squeeze.
             let line = line.replace('\t', "    ");

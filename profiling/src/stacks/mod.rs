@@ -138,9 +138,11 @@ fn place_of<'a>(
     stack: &'a WeightedStack,
     is_ours: &impl Fn(&str) -> bool,
 ) -> Option<(&'a str, u32, &'a str)> {
-    let mut known = stack.frames.iter().rev().filter_map(|frame| {
-        Some((frame.file.as_deref()?, frame.line?, frame.name.as_str()))
-    });
+    let mut known = stack
+        .frames
+        .iter()
+        .rev()
+        .filter_map(|frame| Some((frame.file.as_deref()?, frame.line?, frame.name.as_str())));
     let innermost = known.clone().next();
     known.find(|(file, _, _)| is_ours(file)).or(innermost)
 }

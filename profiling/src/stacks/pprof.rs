@@ -198,7 +198,10 @@ mod tests {
         assert_eq!(profile.sample.iter().map(|sample| sample.value[1]).sum::<i64>(), 180);
         let first = &profile.sample[0];
         let innermost = &profile.function[usize::try_from(first.location_id[0] - 1).unwrap()];
-        assert_eq!((text(innermost.name), text(innermost.filename)), ("Vec<T>::push", "/library/vec.rs"));
+        assert_eq!(
+            (text(innermost.name), text(innermost.filename)),
+            ("Vec<T>::push", "/library/vec.rs")
+        );
         assert_eq!((text(first.label[0].key), first.label[0].number), ("pid", 10));
         assert_eq!((text(first.label[1].key), text(first.label[1].text)), ("task", "load"));
         assert_eq!((profile.location.len(), profile.duration_nanos), (2, 1_000_000_000));

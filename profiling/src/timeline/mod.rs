@@ -215,7 +215,10 @@ pub(crate) mod tests {
             SegmentMemory::new(SegmentId { major: 0, minor: 1, inode: 9 }, "/memfd:column");
         (segment.size, segment.resident) = (32 * mib, 32 * mib);
         segment.mapped_by = vec![10, 11];
-        let processes = vec![process(10, "main", 6 * mib), ProcessMemory { parent: 10, ..process(11, "worker", 10 * mib) }];
+        let processes = vec![
+            process(10, "main", 6 * mib),
+            ProcessMemory { parent: 10, ..process(11, "worker", 10 * mib) },
+        ];
         let state = Snapshot { processes: processes.clone(), segments: vec![segment.clone()] };
         let charges = |bytes: &[u64]| -> Vec<Charge> {
             (0..).zip(bytes).map(|(record, bytes)| Charge { record, bytes: *bytes }).collect()
