@@ -82,6 +82,41 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The process does not show a heap profile.
+    #[error(
+        "process {pid} has no heap profile: build it with `profiling::heap::Profiler` as its global \
+         allocator, in another mode than off"
+    )]
+    #[cfg(feature = "heap")]
+    NoHeapProfile {
+        /// The id that was asked for.
+        pid: u32,
+    },
+    /// A heap profile could not be opened or read.
+    #[error("cannot read the heap profile {path}: check that it exists and belongs to this user")]
+    #[cfg(feature = "heap")]
+    HeapProfileUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A file is no heap profile, or a damaged one.
+    #[error("{path} is no heap profile that this version can read: {what}; record it again")]
+    #[cfg(feature = "heap")]
+    HeapProfileInvalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The heap profiler could not be switched on.
+    #[error("the heap profiler is not running: {what}")]
+    #[cfg(feature = "heap")]
+    HeapProfilerOff {
+        /// What is missing, and what to do.
+        what: &'static str,
+    },
 }
 
 /// The result of an operation of this crate.

@@ -55,12 +55,14 @@
 //!
 //! `serde` (off by default) derives `Serialize` for snapshots and timelines.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("this crate reads Linux's /proc and works on Linux only");
 
 mod error;
+#[cfg(feature = "heap")]
+pub mod heap;
 mod ledger;
 mod proc_files;
 mod process;

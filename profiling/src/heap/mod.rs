@@ -1,0 +1,52 @@
+//! A heap profiler that lives in shared memory.
+//!
+//! Wrap the program's allocator, and its whole live heap (a sample of it, or all) can be read from
+//! outside while it runs, without a pause, and after it was killed:
+//!
+//! ```no_run
+//! use std::alloc::System;
+//! use profiling::heap::{Mode, Profile};
+//!
+//! // In the program:    #[global_allocator]
+//! // static HEAP: Profiler<System> = Profiler::new(System, Mode::SAMPLED);
+//!
+//! // In any other process of the same user:
+//! let profile = Profile::of_process(4711)?;     // keeps the profile, whatever happens to 4711
+//! let snapshot = profile.snapshot()?;
+//! for site in snapshot.sites.iter().take(10) {
+//!     println!("{:.0} bytes in {:.0} blocks: {:x?}", site.live.bytes, site.live.blocks, site.frames);
+//! }
+//! # Ok::<(), profiling::Error>(())
+//! ```
+//!
+//! # Finding a profile
+//!
+//! - **A running process**: the profile is a memfd named `heap-profile`, that the process keeps
+//!   open: [`Profile::of_process`] finds it under `/proc/PID/fd`. Whoever has opened it keeps it,
+//!   also when the process is killed afterwards.
+//! - **A process that may die unseen**: start it with [`DIRECTORY_VARIABLE`] in its environment, a
+//!   folder (best on a tmpfs). Each process of the tree then makes `heap-PID-START-N.profile` in it
+//!   and leaves it there; [`Profile::in_directory`] lists them. Whoever made the folder removes it.
+//! - [`MODE_VARIABLE`] in the environment overrides the mode that the program was built with:
+//!   `off`, `counters`, `sampled`, `sampled:BYTES`, `exact`.
+
+mod format;
+mod live_table;
+mod reader;
+mod snapshot;
+
+pub use reader::Profile;
+pub use snapshot::{
+    Activity, Estimate, Mode, Module, Process, Quality, Site, Snapshot, StackEnd, Thread, Totals,
+};
+
+/// Environment variable: a folder for profiles that outlive their process.
+pub const DIRECTORY_VARIABLE: &str = "HEAP_PROFILE_DIR";
+/// Environment variable: the mode, in place of the one that the program was built with.
+pub const MODE_VARIABLE: &str = "HEAP_PROFILE";
+/// Most frames of a stack.
+pub const MAX_FRAMES: usize = 128;
+/// How far a thread's part in [`Totals::peak_bytes`] may be off, in bytes.
+pub const PEAK_SLACK: u64 = 64 << 10;
+/// Name of the memfd that a profile lives in.
+pub(crate) const FILE_NAME: &str = "heap-profile";
