@@ -75,7 +75,7 @@ impl Member {
     /// Reads the counters. An error means that the process is gone.
     pub(super) fn refresh(&mut self, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
         match self.directory.read(c"status", buffer) {
-            Ok(()) => self.take(Status::parse(buffer)),
+            Ok(()) => self.take(Status::parse(buffer), buffer),
             Err(ReadError::Refused) => {
                 self.memory.denied.status = true; // hidden from us: keep what we know
                 return Ok(());
@@ -88,7 +88,7 @@ impl Member {
         Ok(())
     }
 
-    fn take(&mut self, status: Status) {
+    fn take(&mut self, status: Status, buffer: &mut Vec<u8>) {
         let replaced = status.high_water < self.memory.high_water;
         self.virtual_size = status.virtual_size;
         self.virtual_high_water = status.virtual_high_water;
@@ -102,12 +102,18 @@ impl Member {
         memory.swap = status.swap;
         memory.page_tables = status.page_tables;
         memory.high_water = status.high_water;
-        if replaced {
+        if replaced && !self.is_exiting(buffer) {
             self.start_afresh(); // only another program (exec) or death lowers the mark
         } else if self.forked && !self.known {
             memory.copy_on_write = memory.anonymous; // a fork begins with nothing of its own
         }
         self.known = true;
+    }
+
+    /// Whether it is on its way out. What it had is kept as it was then.
+    fn is_exiting(&self, buffer: &mut Vec<u8>) -> bool {
+        let read = self.directory.read(c"stat", buffer);
+        read.is_err() || Stat::parse(buffer).is_none_or(|stat| stat.exiting)
     }
 
     /// After `exec` nothing is shared with the parent any more.

@@ -282,12 +282,11 @@ fn denied(timeline: &Timeline) -> String {
     )
 }
 
-/// What fork copied, for those that were forked without `exec` or whose children were.
+/// What fork copied, for those that have copies.
 fn forks(timeline: &Timeline, stack: &Stack) -> String {
     let records = timeline.processes.iter().enumerate();
-    let mut forked: Vec<(usize, &ProcessRecord)> = records
-        .filter(|(_, record)| record.last.fork.inherited > 0 || record.peak_fork_copied > 0)
-        .collect();
+    let mut forked: Vec<(usize, &ProcessRecord)> =
+        records.filter(|(_, record)| record.peak_fork_copied > 0).collect();
     if forked.is_empty() {
         return String::new();
     }

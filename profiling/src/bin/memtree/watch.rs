@@ -15,6 +15,9 @@ use crate::signals::Signals;
 /// A recording under way is written so often.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
+/// A process that lives on so long after the root is left behind.
+const AFTERLIFE: Duration = Duration::from_millis(500);
+
 /// A tree being watched.
 #[derive(Debug)]
 pub struct Watch<'a> {
@@ -92,9 +95,13 @@ impl<'a> Watch<'a> {
     /// Ends the watching: takes a last sample, then asks how the root ended.
     pub fn finish(self, ending: impl FnOnce() -> Result<Ending>) -> Result<()> {
         let Self { options, command, root, began, sampler, .. } = self;
-        let timeline = sampler.stop();
+        let mut timeline = sampler.stop();
+        let ending = ending()?;
+        if ending != Ending::Running {
+            wait_for_the_last(&mut timeline);
+        }
         let mut recording = Recording::new(command, root, began, timeline);
-        recording.finish(ending()?);
+        recording.finish(ending);
         recording.write(&options.output)?;
         if let Some(path) = &options.report {
             Report::of_recordings(std::slice::from_ref(&recording)).write(path)?;
@@ -107,6 +114,18 @@ impl<'a> Watch<'a> {
             }
         }
         Ok(())
+    }
+}
+
+/// Gives those that were still there with the root's end a moment to follow it.
+fn wait_for_the_last(timeline: &mut Timeline) {
+    let until = Instant::now() + AFTERLIFE;
+    for record in timeline.processes.iter_mut().filter(|record| !record.ended) {
+        let left = Timespec::try_from(until.saturating_duration_since(Instant::now()));
+        record.ended = open_end(record.last.pid).map_or(true, |end| {
+            let mut waited = [PollFd::new(&end, PollFlags::IN)];
+            poll(&mut waited, left.ok().as_ref()).is_ok_and(|ready| ready > 0)
+        });
     }
 }
 

@@ -47,9 +47,9 @@ impl Screen {
 
     /// What to write so that the terminal shows the view.
     pub fn drawn(&self, view: &Drawn) -> String {
-        let size = tcgetwinsize(std::io::stdout());
-        let (columns, rows) = size.map_or((80, 24), |size| (size.ws_col, size.ws_row));
-        let (columns, rows) = (columns.max(20), rows.max(4)); // a terminal of no size at all
+        let size = tcgetwinsize(std::io::stdout()).map(|size| (size.ws_col, size.ws_row));
+        let sized = size.ok().filter(|(columns, rows)| *columns > 0 && *rows > 0);
+        let (columns, rows) = sized.unwrap_or((80, 24)); // a serial line does not know its size
         let lines = view.lines(usize::from(columns), usize::from(rows));
         let mut text = "\x1b[H".to_owned();
         text += &lines.iter().map(|line| format!("{line}\x1b[K")).collect::<Vec<_>>().join("\r\n");
