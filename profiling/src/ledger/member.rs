@@ -89,7 +89,9 @@ impl Member {
     }
 
     fn take(&mut self, status: Status, buffer: &mut Vec<u8>) {
-        let replaced = status.high_water < self.memory.high_water;
+        // Only another program (exec) or death lowers the mark.
+        let lowered = status.high_water < self.memory.high_water;
+        let replaced = lowered && !self.is_exiting(buffer);
         self.virtual_size = status.virtual_size;
         self.virtual_high_water = status.virtual_high_water;
         let memory = &mut self.memory;
@@ -102,8 +104,8 @@ impl Member {
         memory.swap = status.swap;
         memory.page_tables = status.page_tables;
         memory.high_water = status.high_water;
-        if replaced && !self.is_exiting(buffer) {
-            self.start_afresh(); // only another program (exec) or death lowers the mark
+        if replaced {
+            self.start_afresh();
         } else if self.forked && !self.known {
             memory.copy_on_write = memory.anonymous; // a fork begins with nothing of its own
         }
