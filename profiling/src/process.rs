@@ -126,10 +126,11 @@ pub struct ProcessDetail {
 }
 
 /// What became of the pages that a process shared with its parent when it was forked, in bytes.
-/// Reckoned in full samples, from `/proc/PID/pagemap`.
+/// Reckoned from `/proc/PID/pagemap`.
 ///
 /// *Measured*: at the first sample after a fork, the pages of the child that are anonymous and
-/// mapped more than once: these began shared. In every full sample, how many different pages the
+/// mapped more than once: these began shared. In full samples, and in quick ones as far as a
+/// budget of processor time goes, how many different pages the
 /// family (all who descend from one process by fork and have not run `exec`) has at each of those
 /// addresses by now; each beyond the first is a copy, and is counted at the process that has it
 /// alone (the youngest, where all have one of their own).

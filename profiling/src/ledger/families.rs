@@ -38,6 +38,11 @@ impl Families {
         Self { families: Vec::new(), next: 0, page_size: rustix::param::page_size() as u64 }
     }
 
+    /// Whether nothing was ever seen shared.
+    pub(super) fn is_empty(&self) -> bool {
+        self.families.is_empty()
+    }
+
     /// The place of a process that was forked and has not been looked at yet.
     pub(super) fn newcomer(members: &[Member]) -> Option<usize> {
         members

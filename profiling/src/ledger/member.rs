@@ -14,6 +14,8 @@ pub(super) struct Member {
     pub(super) directory: ProcessDirectory,
     /// Has not run `exec` since its fork.
     pub(super) forked: bool,
+    /// Where its stack began when it was last looked for `exec`.
+    stack_start: u64,
     /// Whether its counters were ever read.
     known: bool,
     virtual_size: u64,
@@ -56,6 +58,7 @@ impl Member {
             memory,
             directory,
             forked: stat.forked,
+            stack_start: stat.stack_start,
             known: false,
             virtual_size: 0,
             virtual_high_water: 0,
@@ -89,9 +92,9 @@ impl Member {
     }
 
     fn take(&mut self, status: Status, buffer: &mut Vec<u8>) {
-        // Only another program (exec) or death lowers the mark.
+        // Only another program (exec) or death lowers the mark, but for a little inexactness.
         let lowered = status.high_water < self.memory.high_water;
-        let replaced = lowered && !self.is_exiting(buffer);
+        let replaced = lowered && self.is_another_program(buffer);
         self.virtual_size = status.virtual_size;
         self.virtual_high_water = status.virtual_high_water;
         let memory = &mut self.memory;
@@ -112,10 +115,14 @@ impl Member {
         self.known = true;
     }
 
-    /// Whether it is on its way out. What it had is kept as it was then.
-    fn is_exiting(&self, buffer: &mut Vec<u8>) -> bool {
-        let read = self.directory.read(c"stat", buffer);
-        read.is_err() || Stat::parse(buffer).is_none_or(|stat| stat.exiting)
+    /// Whether it has run `exec` since it was last asked. One on its way out has not, and what it
+    /// had is kept as it was.
+    fn is_another_program(&mut self, buffer: &mut Vec<u8>) -> bool {
+        if self.directory.read(c"stat", buffer).is_err() {
+            return false;
+        }
+        let Some(stat) = Stat::parse(buffer).filter(|stat| !stat.exiting) else { return false };
+        std::mem::replace(&mut self.stack_start, stat.stack_start) != stat.stack_start
     }
 
     /// After `exec` nothing is shared with the parent any more.
@@ -125,6 +132,7 @@ impl Member {
         }
         if let Some(stat) = Stat::parse(buffer).filter(|stat| !stat.forked) {
             self.forked = stat.forked;
+            self.stack_start = stat.stack_start;
             self.start_afresh();
         }
     }

@@ -31,9 +31,10 @@ use segments::SegmentTable;
 /// `stat` for each known segment: some 16 µs of processor time a process, whatever its size.
 /// [`full`](Self::full) also has the kernel walk page tables (`smaps_rollup`): 1 to 6 ms for each
 /// 256 MiB that a process has resident in 4 KiB pages, depending on how busy the memory is.
-/// `examples/cost.rs` measures both. What [fork copied](crate::ForkCopies) is counted in full
-/// samples too, and only where somebody was forked without `exec`: each page that began shared is
-/// looked up for every relative (some 10 ms for each GiB and process).
+/// `examples/cost.rs` measures both. What [fork copied](crate::ForkCopies) is counted only
+/// where somebody was forked without `exec`: each page that began shared is looked up for every
+/// relative (some 10 ms for each GiB and process), in each full sample, and in quick ones as far as
+/// a fiftieth of one processor goes.
 ///
 /// ```
 /// let mut ledger = profiling::Ledger::of(std::process::id())?;
@@ -57,6 +58,8 @@ pub struct Ledger {
     sampled: bool,
     /// For reading `maps` in quick samples.
     budget: Budget,
+    /// For looking at pages that began shared, in quick samples.
+    fork_budget: Budget,
     buffer: Vec<u8>,
 }
 
@@ -87,6 +90,7 @@ impl Ledger {
             walk_again: true,
             sampled: false,
             budget: Budget::new(Instant::now()),
+            fork_budget: Budget::new(Instant::now()),
             buffer,
         })
     }
@@ -119,6 +123,7 @@ impl Ledger {
         self.refresh();
         self.segments.measure(&mut self.members);
         self.look_at_newcomers(false);
+        self.count_copies();
         self.remap_stale();
         self.segments.locate_lost(&self.members);
         self.infer_touched();
@@ -179,13 +184,23 @@ impl Ledger {
     /// budget goes, for it is a walk over their pages.
     fn look_at_newcomers(&mut self, whatever_it_costs: bool) {
         while let Some(place) = Families::newcomer(&self.members) {
-            if !whatever_it_costs && !self.budget.allows(Instant::now()) {
+            if !whatever_it_costs && !self.fork_budget.allows(Instant::now()) {
                 return;
             }
             let before = processor_time::of_this_thread();
             self.families.look(&mut self.members, place, &mut self.buffer);
-            self.budget.spend(processor_time::of_this_thread().saturating_sub(before));
+            self.fork_budget.spend(processor_time::of_this_thread().saturating_sub(before));
         }
+    }
+
+    /// Counts what fork copied, in quick samples as far as the budget goes.
+    fn count_copies(&mut self) {
+        if self.families.is_empty() || !self.fork_budget.allows(Instant::now()) {
+            return;
+        }
+        let before = processor_time::of_this_thread();
+        self.families.measure(&mut self.members);
+        self.fork_budget.spend(processor_time::of_this_thread().saturating_sub(before));
     }
 
     /// Whether any process was made on this machine since the last look.

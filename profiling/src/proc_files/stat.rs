@@ -18,6 +18,8 @@ pub(crate) struct Stat {
     pub(crate) forked: bool,
     /// Ending: what it still has says nothing of what it had.
     pub(crate) exiting: bool,
+    /// Where its stack begins: another place after `exec`. 0 where we may not know.
+    pub(crate) stack_start: u64,
 }
 
 impl Stat {
@@ -37,6 +39,7 @@ impl Stat {
             forked: flags & FORKED_WITHOUT_EXEC != 0,
             exiting: flags & EXITING != 0,
             start_ticks: field(22)?,
+            stack_start: field(28)?,
         })
     }
 }
@@ -46,16 +49,19 @@ mod tests {
     use super::*;
 
     const LINE: &str = "71 (a) (b) S 42 71 71 0 -1 4194368 110 0 0 0 0 0 0 0 20 0 1 0 8888 3133440 441 \
-        18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0";
+        18446744073709551615 1 1 7 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0";
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = Stat::parse(LINE.as_bytes()).unwrap();
-        assert_eq!(stat, Stat { parent: 42, start_ticks: 8888, forked: true, exiting: false });
+        assert_eq!(
+            stat,
+            Stat { parent: 42, start_ticks: 8888, forked: true, exiting: false, stack_start: 7 }
+        );
     }
 
     #[test]
     fn a_file_cut_short_is_no_stat() {
-        assert_eq!(Stat::parse(&LINE.as_bytes()[..30]), None);
+        assert_eq!(Stat::parse(&LINE.as_bytes()[..90]), None);
     }
 }

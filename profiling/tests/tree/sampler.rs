@@ -174,3 +174,20 @@ fn an_observer_is_told_of_each_peak_with_the_state_at_that_instant() {
     assert!(peaks.len() >= 2 && so_far.samples.len() > peaks.len());
     assert_eq!(sampler.stop().peak_bytes(), so_far.peak_bytes());
 }
+
+#[test]
+fn what_fork_copied_stays_in_the_record_when_the_child_is_dead() {
+    let mut root = Load::start();
+    root.tell("private 16777216");
+    let sampler = by_hand(root.pid());
+    root.tell("fork");
+    sampler.sample_now();
+    root.tell("forked-writes");
+    sampler.sample_now();
+    root.tell("forked-ends");
+    let timeline = sampler.stop();
+    let record = &timeline.processes[1];
+    assert!(record.ended);
+    assert!((16 * MIB..18 * MIB).contains(&record.peak_fork_copied), "{record:?}");
+    assert!((16 * MIB..18 * MIB).contains(&record.last.fork.inherited), "{record:?}");
+}
