@@ -84,6 +84,8 @@ pub use report::{Report, Summary};
 pub use sampler::{Sampler, SamplerBuilder, Seen};
 pub use segment::{SegmentId, SegmentMemory};
 pub use snapshot::Snapshot;
+#[cfg(feature = "symbols")]
+pub use stacks::Symbols;
 pub use stacks::{Frame, LineBytes, Stacks, WeightedStack};
 pub use timeline::{Charge, Mark, Overhead, Peak, ProcessRecord, Sample, SegmentRecord, Timeline};
 

@@ -12,11 +12,14 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::heap;
 use crate::segment::SegmentId;
+use crate::stacks::{Stacks, Symbols};
 use crate::timeline::Timeline;
 
 /// The version of the format that this crate reads and writes.
@@ -46,6 +49,35 @@ pub struct LeftSegment {
     pub resident: u64,
 }
 
+/// The heap profiles of one instant, of those processes that make them (see [`heap`](crate::heap)).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HeapCapture {
+    /// When, since the start of sampling.
+    pub at: Duration,
+    /// The memory of the whole tree in the sample just before.
+    pub total: u64,
+    /// One profile a process.
+    pub profiles: Vec<heap::Snapshot>,
+    /// Profiles that could not be read, and why.
+    pub unreadable: Vec<String>,
+}
+
+impl HeapCapture {
+    /// The live bytes of all profiles by stack, each under the title that `timeline` has for its
+    /// process.
+    pub fn stacks(&self, timeline: &Timeline, symbols: &mut Symbols) -> Stacks {
+        Stacks::together(self.profiles.iter().map(|profile| {
+            let process = &profile.process;
+            let mut records = timeline.processes.iter();
+            let record = records.find(|record| {
+                (record.last.pid, record.last.start_ticks) == (process.pid, process.started_ticks)
+            });
+            let title = record.map_or_else(|| format!("process {}", process.pid), |it| it.title());
+            Stacks::of_heap(&title, profile, symbols)
+        }))
+    }
+}
+
 /// What was seen of a process tree from one moment to another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -64,14 +96,28 @@ pub struct Recording {
     pub timeline: Timeline,
     /// Segments that outlived the tree. One that others use too is among them.
     pub left_segments: Vec<LeftSegment>,
+    /// The heaps at the combined peak, or as near to it as they were looked at.
+    pub heap_at_peak: Option<HeapCapture>,
+    /// The heaps when watching ended: of a process that was gone by then, when it ended.
+    pub heap_at_end: Option<HeapCapture>,
 }
 
 impl Recording {
     /// A recording of `timeline`; it is not yet known how the root ended.
     pub fn new(command: Vec<String>, root: u32, began: u64, timeline: Timeline) -> Self {
         let (format, version) = (FORMAT.to_owned(), VERSION);
-        let (ending, left_segments) = (None, Vec::new());
-        Self { format, version, command, root, began, ending, timeline, left_segments }
+        Self {
+            format,
+            version,
+            command,
+            root,
+            began,
+            ending: None,
+            timeline,
+            left_segments: Vec::new(),
+            heap_at_peak: None,
+            heap_at_end: None,
+        }
     }
 
     /// Notes how the root ended, and looks which of the named segments that the tree used are

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Report, Summary};
-use crate::recording::{Ending, Recording};
-use crate::stacks::Stacks;
+use crate::recording::{Ending, HeapCapture, Recording};
+use crate::stacks::{Stacks, Symbols};
 use crate::units;
 
 impl Report {
@@ -16,6 +16,7 @@ impl Report {
             _ => "Memory of process trees".to_owned(),
         };
         let mut report = Self::new(title).subtitle(subtitle(recordings));
+        let mut symbols = Symbols::new();
         for recording in recordings {
             let name = if recordings.len() == 1 {
                 "the process tree".to_owned()
@@ -25,13 +26,77 @@ impl Report {
             let stacks = Stacks::at_peak(&recording.timeline);
             report = report
                 .stacks(format!("{name}, at the combined peak"), stacks)
-                .timeline(name, recording.timeline.clone());
+                .timeline(name.clone(), recording.timeline.clone());
+            report = heaps(report, &name, recording, &mut symbols);
         }
         match left(recordings) {
             Some(table) => report.table("Left behind", table),
             None => report,
         }
     }
+}
+
+/// What heap profiles tell, where there are any.
+fn heaps(mut report: Report, name: &str, recording: &Recording, symbols: &mut Symbols) -> Report {
+    let timeline = &recording.timeline;
+    if let Some(capture) = &recording.heap_at_peak {
+        let stacks = capture.stacks(timeline, symbols);
+        let (at, total) = (units::time(capture.at), units::bytes(capture.total));
+        let tags = tags(&stacks);
+        report = report.stacks(format!("{name}, live heap at {at} (tree: {total})"), stacks);
+        report = with_table(report, format!("{name}: tasks at {at}"), tags);
+    }
+    if let Some(capture) = &recording.heap_at_end {
+        let stacks = capture.stacks(timeline, symbols);
+        let tags = tags(&stacks);
+        report = report.stacks(format!("{name}, live heap at the end of each process"), stacks);
+        report = with_table(report, format!("{name}: tasks at the end"), tags);
+        report = report.table(format!("{name}: heap profiles"), profiles(capture));
+    }
+    report
+}
+
+fn with_table(report: Report, name: String, table: Option<Summary>) -> Report {
+    match table {
+        Some(table) => report.table(name, table),
+        None => report,
+    }
+}
+
+/// Live bytes by task, where any was named.
+fn tags(stacks: &Stacks) -> Option<Summary> {
+    let tags = stacks.by_tag();
+    if tags.iter().all(|(tag, _, _)| tag.is_none()) {
+        return None;
+    }
+    let table = Summary::new(["live bytes", "blocks"]);
+    Some(tags.into_iter().fold(table, |table, (tag, bytes, blocks)| {
+        let row = [units::bytes(bytes), units::grouped(blocks)];
+        table.row(tag.unwrap_or("outside of any task"), row)
+    }))
+}
+
+/// The exact counts of each profile, and what it could not record.
+fn profiles(capture: &HeapCapture) -> Summary {
+    let head =
+        ["live", "most ever live", "allocated in all", "profiler\u{2019}s own", "not recorded"];
+    let mut table = Summary::new(head);
+    for profile in &capture.profiles {
+        let (totals, quality) = (&profile.totals, &profile.quality);
+        let program = profile.process.program.file_name().unwrap_or_default().to_string_lossy();
+        let lost = quality.dropped_blocks + quality.dropped_stacks + quality.reentrant;
+        table = table.row(
+            format!("{program} {}", profile.process.pid),
+            [
+                units::bytes(totals.live_bytes()),
+                units::bytes(totals.peak_bytes),
+                units::bytes(totals.allocated_bytes),
+                units::bytes(profile.own_bytes),
+                format!("{lost} samples"),
+            ],
+        );
+    }
+    capture.unreadable.iter().fold(table, |table, why| table.row(why, ["unreadable"]))
 }
 
 /// How each ended, and after how long.

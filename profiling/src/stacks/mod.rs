@@ -3,12 +3,16 @@
 mod folded;
 #[cfg(feature = "pprof")]
 mod pprof;
+#[cfg(feature = "symbols")]
+mod symbols;
 mod tree;
 
 use std::collections::HashMap;
 
 use crate::process::ProcessMemory;
 use crate::timeline::{Peak, Timeline};
+#[cfg(feature = "symbols")]
+pub use symbols::Symbols;
 pub(crate) use tree::FlameNode;
 
 /// One level of a stack: a function of a program, or a process, or a kind of memory.

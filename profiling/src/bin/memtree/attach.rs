@@ -1,5 +1,6 @@
 //! `memtree attach`: a process that runs already.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use profiling::recording::Ending;
 
 use crate::RecordingOptions;
 use crate::failure::{Failure, Result};
+use crate::heaps::Source;
 use crate::signals::Signals;
 use crate::watch::{Watch, Woken};
 
@@ -15,7 +17,8 @@ pub fn attach(options: &RecordingOptions, seconds: Option<f64>, pid: u32) -> Res
     let signals = Signals::catch()?;
     let until = seconds.map(end_after).transpose()?;
     let command = vec![format!("process {pid}")];
-    let mut watch = Watch::start(options, command, pid, signals)?;
+    let profiles = Source::Processes(HashMap::new());
+    let mut watch = Watch::start(options, command, pid, signals, profiles)?;
     let ending = match watch.wait(until)? {
         Woken::RootEnded => Ending::Gone,
         Woken::Signal(_) | Woken::TimeUp => Ending::Running,

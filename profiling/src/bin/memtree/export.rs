@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
 
-use profiling::Stacks;
 use profiling::recording::Recording;
+use profiling::{Stacks, Symbols};
 
 use crate::failure::{Failure, Result};
 
@@ -22,10 +22,42 @@ pub struct Format {
     folded: bool,
 }
 
-/// Writes the stacks at the combined peak.
-pub fn export(format: &Format, output: Option<&Path>, recording: &Path) -> Result<ExitCode> {
+/// What is exported.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum What {
+    /// The heap profiles near the combined peak, if there are any; else the tree.
+    #[default]
+    Best,
+    /// Processes and segments at the combined peak.
+    Tree,
+    /// The heap profiles near the combined peak.
+    HeapAtPeak,
+    /// The heap profiles at the end of each process.
+    HeapAtEnd,
+}
+
+fn stacks_of(recording: &Recording, what: What) -> Result<Stacks> {
+    let capture = match what {
+        What::Tree => None,
+        What::Best | What::HeapAtPeak => recording.heap_at_peak.as_ref(),
+        What::HeapAtEnd => recording.heap_at_end.as_ref(),
+    };
+    match (capture, what) {
+        (Some(capture), _) => Ok(capture.stacks(&recording.timeline, &mut Symbols::new())),
+        (None, What::Best | What::Tree) => Ok(Stacks::at_peak(&recording.timeline)),
+        (None, What::HeapAtPeak | What::HeapAtEnd) => Err(Failure::NoHeap),
+    }
+}
+
+/// Writes the stacks.
+pub fn export(
+    format: &Format,
+    what: What,
+    output: Option<&Path>,
+    recording: &Path,
+) -> Result<ExitCode> {
     let recording = Recording::read(recording)?;
-    let stacks = Stacks::at_peak(&recording.timeline);
+    let stacks = stacks_of(&recording, what)?;
     let bytes = if format.folded {
         stacks.folded().into_bytes()
     } else {

@@ -26,6 +26,14 @@ pub enum Failure {
     /// The duration makes no sense.
     #[error("--for wants a number of seconds that is not negative, and got {seconds}")]
     Duration { seconds: f64 },
+    /// No process of the recording made a heap profile.
+    #[error(
+        "no heap profile in this recording: wrap the program's allocator in `profiling::heap`, or export `--what tree`"
+    )]
+    NoHeap,
+    /// A folder for heap profiles could not be made.
+    #[error("cannot make {path} for heap profiles ({source}): remove what is there")]
+    HeapFolder { path: PathBuf, source: io::Error },
     /// Nothing to write an export to.
     #[error("cannot write to {path} ({source}): choose a writable folder with room for it")]
     Write { path: PathBuf, source: io::Error },

@@ -4,6 +4,7 @@ mod attach;
 mod diff;
 mod export;
 mod failure;
+mod heaps;
 mod leaks;
 mod live;
 mod report;
@@ -84,6 +85,10 @@ enum Command {
     Export {
         #[command(flatten)]
         format: export::Format,
+        /// Which stacks: processes and segments at the combined peak, or heap profiles there or
+        /// at the end.
+        #[arg(long, value_enum, default_value_t)]
+        what: export::What,
         /// Where it goes; standard output by default.
         #[arg(short, long)]
         output: Option<PathBuf>,
@@ -128,8 +133,8 @@ fn obey(command: Command) -> Result<ExitCode> {
         Command::Report { output, recordings } => report::report(&output, &recordings),
         Command::Diff { before, after } => diff::diff(&before, &after),
         Command::Leaks { recording } => leaks::leaks(&recording),
-        Command::Export { format, output, recording } => {
-            export::export(&format, output.as_deref(), &recording)
+        Command::Export { format, what, output, recording } => {
+            export::export(&format, what, output.as_deref(), &recording)
         }
     }
 }

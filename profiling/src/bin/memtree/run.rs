@@ -10,15 +10,18 @@ use signal_hook::consts::{SIGHUP, SIGTERM};
 
 use crate::RecordingOptions;
 use crate::failure::{Failure, Result};
+use crate::heaps::{Folder, Source};
 use crate::signals::Signals;
 use crate::watch::{Watch, Woken};
 
 /// Runs the command, records its tree, and ends as it ended.
 pub fn run(options: &RecordingOptions, words: Vec<String>) -> Result<ExitCode> {
     let signals = Signals::catch()?;
-    let mut child = start(&words)?;
+    let folder = Folder::for_a_tree()?;
+    let mut child = start(&words, &folder)?;
     let pid = child.id();
-    let watched = Watch::start(options, words, pid, signals).and_then(|mut watch| {
+    let profiles = Source::Folder(folder);
+    let watched = Watch::start(options, words, pid, signals, profiles).and_then(|mut watch| {
         while let Woken::Signal(signal) = watch.wait(None)? {
             pass_on(&child, signal);
         }
@@ -41,10 +44,11 @@ pub fn run(options: &RecordingOptions, words: Vec<String>) -> Result<ExitCode> {
     Ok(status.map_or(ExitCode::FAILURE, exit_code))
 }
 
-fn start(words: &[String]) -> Result<Child> {
+fn start(words: &[String], folder: &Folder) -> Result<Child> {
+    let (variable, path) = folder.variable();
     let (command, arguments) =
         words.split_first().ok_or(Failure::NotFound { command: String::new() })?;
-    Command::new(command).args(arguments).spawn().map_err(|source| {
+    Command::new(command).args(arguments).env(variable, path).spawn().map_err(|source| {
         let command = command.clone();
         match source.kind() {
             io::ErrorKind::NotFound => Failure::NotFound { command },

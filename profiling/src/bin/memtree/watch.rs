@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::RecordingOptions;
 use crate::failure::{Failure, Result};
+use crate::heaps::{Heaps, Source};
 use crate::signals::Signals;
 
 /// A recording under way is written so often.
@@ -26,6 +27,7 @@ pub struct Watch<'a> {
     root: u32,
     began: u64,
     sampler: Sampler,
+    heaps: Heaps,
     root_end: OwnedFd,
     signals: Signals,
 }
@@ -49,13 +51,16 @@ impl<'a> Watch<'a> {
         command: Vec<String>,
         root: u32,
         signals: Signals,
+        profiles: Source,
     ) -> Result<Self> {
         let root_end = open_end(root)?;
         let interval = Duration::from_millis(options.interval);
         let sampler = Sampler::builder(root).interval(interval).exclude(std::process::id());
         let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let sampler = sampler.start()?;
-        Ok(Self { options, command, root, began, sampler, root_end, signals })
+        let heaps = Heaps::new(profiles);
+        let observer = heaps.clone();
+        let sampler = sampler.observer(move |seen| observer.observe(seen)).start()?;
+        Ok(Self { options, command, root, began, sampler, heaps, root_end, signals })
     }
 
     /// Waits until the root ends, a signal comes or the time is up, and saves now and then.
@@ -89,18 +94,24 @@ impl<'a> Watch<'a> {
     }
 
     fn recording(&self, timeline: Timeline) -> Recording {
-        Recording::new(self.command.clone(), self.root, self.began, timeline)
+        let mut recording = Recording::new(self.command.clone(), self.root, self.began, timeline);
+        recording.heap_at_peak = self.heaps.at_peak();
+        recording
     }
 
     /// Ends the watching: takes a last sample, then asks how the root ended.
     pub fn finish(self, ending: impl FnOnce() -> Result<Ending>) -> Result<()> {
-        let Self { options, command, root, began, sampler, .. } = self;
+        let Self { options, command, root, began, sampler, heaps, .. } = self;
         let mut timeline = sampler.stop();
         let ending = ending()?;
         if ending != Ending::Running {
             wait_for_the_last(&mut timeline);
         }
         let mut recording = Recording::new(command, root, began, timeline);
+        recording.heap_at_peak = heaps.at_peak();
+        let total = recording.timeline.samples.last().map_or(0, |sample| sample.total);
+        recording.heap_at_end = heaps.at_end(recording.timeline.duration, total);
+        drop(heaps); // with the folder of profiles, which is nothing that the tree left
         recording.finish(ending);
         recording.write(&options.output)?;
         if let Some(path) = &options.report {
