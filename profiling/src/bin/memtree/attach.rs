@@ -1,6 +1,5 @@
 //! `memtree attach`: a process that runs already.
 
-use std::collections::HashMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -8,16 +7,17 @@ use profiling::recording::Ending;
 
 use crate::RecordingOptions;
 use crate::failure::{Failure, Result};
-use crate::heaps::Source;
-use crate::signals::Signals;
-use crate::watch::{Watch, Woken};
+use crate::heaps::{Found, Source};
+use crate::signals::{self, Signals};
+use crate::watch::{Watch, Woken, check_places};
 
 /// Records the tree of `pid` until it ends, a signal comes or the time is up.
 pub fn attach(options: &RecordingOptions, seconds: Option<f64>, pid: u32) -> Result<ExitCode> {
-    let signals = Signals::catch()?;
+    check_places(options)?;
+    let signals = Signals::catch(signals::OF_A_RECORDING)?;
     let until = seconds.map(end_after).transpose()?;
     let command = vec![format!("process {pid}")];
-    let profiles = Source::Processes(HashMap::new());
+    let profiles = Source::Processes(Found::default());
     let mut watch = Watch::start(options, command, pid, signals, profiles)?;
     let ending = match watch.wait(until)? {
         Woken::RootEnded => Ending::Gone,

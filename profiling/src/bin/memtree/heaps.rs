@@ -1,15 +1,15 @@
 //! Heap profiles of the processes of a tree, where their programs make them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use profiling::Seen;
 use profiling::heap::{DIRECTORY_VARIABLE, Profile, Snapshot};
 use profiling::recording::HeapCapture;
-use profiling::{Error, Seen};
 
 use crate::failure::{Failure, Result};
 
@@ -27,8 +27,16 @@ type Identity = (u32, u64);
 pub enum Source {
     /// In a folder that was in the environment when the tree was started.
     Folder(Folder),
-    /// With the processes themselves; each is held open once it was found.
-    Processes(HashMap<Identity, Profile>),
+    /// With the processes themselves.
+    Processes(Found),
+}
+
+/// The profiles of running processes, each held open from when it was found.
+#[derive(Debug, Default)]
+pub struct Found {
+    open: HashMap<Identity, Profile>,
+    /// Whose profile was looked for at first sight.
+    looked_for: HashSet<Identity>,
 }
 
 /// A folder for profiles.
@@ -120,14 +128,18 @@ impl Heaps {
         let processes = seen.snapshot.processes.iter();
         let alive: Vec<Identity> =
             processes.map(|process| (process.pid, process.start_ticks)).collect();
-        if let Source::Processes(open) = &mut state.source {
-            open_new(open, &alive);
+        if let Source::Processes(found) = &mut state.source {
+            let new = alive.iter().filter(|it| found.looked_for.insert(**it)).copied().collect();
+            found.look_for(new);
         }
         let total = seen.snapshot.total();
         let last = state.at_peak.as_ref().map_or(0, |capture| capture.total);
         let now = Instant::now();
         if total <= last.saturating_add(last / 50) || state.next.is_some_and(|next| now < next) {
             return;
+        }
+        if let Source::Processes(found) = &mut state.source {
+            found.look_for(alive.clone()); // some may have one by now
         }
         let capture = state.capture(seen.at, total, |identity| alive.contains(&identity));
         state.next = Some(now + now.elapsed() * SHARE);
@@ -163,7 +175,9 @@ impl State {
                     take(profile.and_then(|profile| profile.snapshot()));
                 });
             }
-            Source::Processes(open) => open.values().for_each(|profile| take(profile.snapshot())),
+            Source::Processes(found) => {
+                found.open.values().for_each(|profile| take(profile.snapshot()))
+            }
         }
         let mut profiles: Vec<Snapshot> =
             latest.into_iter().filter(|(identity, _)| wanted(*identity)).map(|it| it.1).collect();
@@ -182,15 +196,17 @@ fn keep_the_latest(latest: &mut HashMap<Identity, Snapshot>, snapshot: Snapshot)
     }
 }
 
-/// Opens the profiles of those who have one by now.
-fn open_new(open: &mut HashMap<Identity, Profile>, alive: &[Identity]) {
-    for identity in alive {
-        if open.contains_key(identity) {
-            continue;
-        }
-        match Profile::of_process(identity.0) {
-            Ok(profile) => drop(open.insert(*identity, profile)),
-            Err(Error::NoHeapProfile { .. }) | Err(_) => {} // none, none yet, or not ours to read
+impl Found {
+    /// Opens the profiles of those processes that have one.
+    fn look_for(&mut self, processes: Vec<Identity>) {
+        for identity in processes {
+            if self.open.contains_key(&identity) {
+                continue;
+            }
+            // An error: it makes none, has made none yet, is gone, or is not ours to read.
+            if let Ok(profile) = Profile::of_process(identity.0) {
+                self.open.insert(identity, profile);
+            }
         }
     }
 }

@@ -31,6 +31,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a command and record the memory of its process tree. The exit status is the command's.
+    /// The recording is written every five seconds, at the end, and on SIGUSR1.
     Run {
         #[command(flatten)]
         recording: RecordingOptions,

@@ -11,12 +11,13 @@ use signal_hook::consts::{SIGHUP, SIGTERM};
 use crate::RecordingOptions;
 use crate::failure::{Failure, Result};
 use crate::heaps::{Folder, Source};
-use crate::signals::Signals;
-use crate::watch::{Watch, Woken};
+use crate::signals::{self, Signals};
+use crate::watch::{Watch, Woken, check_places};
 
 /// Runs the command, records its tree, and ends as it ended.
 pub fn run(options: &RecordingOptions, words: Vec<String>) -> Result<ExitCode> {
-    let signals = Signals::catch()?;
+    check_places(options)?;
+    let signals = Signals::catch(signals::OF_A_RECORDING)?;
     let folder = Folder::for_a_tree()?;
     let mut child = start(&words, &folder)?;
     let pid = child.id();

@@ -4,11 +4,16 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use crate::failure::{Failure, Result};
 
-/// The signals that ask a program to end, caught from now on.
+/// The signals that ask a program to end.
+pub const ENDING: &[i32] = &[SIGHUP, SIGINT, SIGQUIT, SIGTERM];
+/// Those, and the one that asks a recording to take a sample and save at once.
+pub const OF_A_RECORDING: &[i32] = &[SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1];
+
+/// Signals, caught from now on.
 ///
 /// They are handled and not ignored: a command that is run later gets the usual ones.
 #[derive(Debug)]
@@ -17,16 +22,17 @@ pub struct Signals {
 }
 
 impl Signals {
-    /// Catches SIGHUP, SIGINT, SIGQUIT and SIGTERM.
-    pub fn catch() -> Result<Self> {
-        let catch = |signal| {
+    /// Catches these.
+    pub fn catch(signals: &[i32]) -> Result<Self> {
+        let catch = |signal: &i32| {
+            let signal = *signal;
             let (end, other) = UnixStream::pair()?;
             end.set_nonblocking(true)?;
             signal_hook::low_level::pipe::register(signal, other)?;
             Ok((signal, end))
         };
-        let ends = [SIGHUP, SIGINT, SIGQUIT, SIGTERM].into_iter().map(catch).collect();
-        Ok(Self { ends: ends_of(ends)? })
+        let ends: std::io::Result<Vec<(i32, UnixStream)>> = signals.iter().map(catch).collect();
+        Ok(Self { ends: ends.map_err(|source| Failure::Signals { source })? })
     }
 
     /// What to wait on.
@@ -45,8 +51,4 @@ impl Signals {
         };
         self.ends.iter_mut().filter_map(came).collect()
     }
-}
-
-fn ends_of(ends: std::io::Result<Vec<(i32, UnixStream)>>) -> Result<Vec<(i32, UnixStream)>> {
-    ends.map_err(|source| Failure::Signals { source })
 }

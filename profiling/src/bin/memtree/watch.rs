@@ -1,12 +1,14 @@
 //! Watches a tree until its root ends, and keeps a recording of it on the disk.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use profiling::recording::{Ending, Recording};
 use profiling::{Report, Sampler, Timeline, units};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use signal_hook::consts::SIGUSR1;
 
 use crate::RecordingOptions;
 use crate::failure::{Failure, Result};
@@ -43,6 +45,22 @@ pub enum Woken {
     TimeUp,
 }
 
+/// Whether there will be a place for the results: better known before a long run than after it.
+pub fn check_places(options: &RecordingOptions) -> Result<()> {
+    let is_there = |path: &Path| match path.parent() {
+        Some(folder) if folder != Path::new("") => std::fs::metadata(folder).map(drop),
+        _ => Ok(()),
+    };
+    is_there(&options.output).map_err(|source| profiling::Error::WriteRecording {
+        path: options.output.clone(),
+        source,
+    })?;
+    let Some(path) = &options.report else { return Ok(()) };
+    is_there(path)
+        .map_err(|source| profiling::Error::WriteReport { path: path.clone(), source })?;
+    Ok(())
+}
+
 impl<'a> Watch<'a> {
     /// Starts to watch the tree of `root`. The signals were caught before the tree was started, so
     /// that none is missed.
@@ -66,8 +84,12 @@ impl<'a> Watch<'a> {
     /// Waits until the root ends, a signal comes or the time is up, and saves now and then.
     pub fn wait(&mut self, until: Option<Instant>) -> Result<Woken> {
         loop {
-            if let Some(signal) = self.signals.taken().first() {
-                return Ok(Woken::Signal(*signal));
+            for signal in self.signals.taken() {
+                if signal != SIGUSR1 {
+                    return Ok(Woken::Signal(signal));
+                }
+                self.sampler.sample_now();
+                self.save()?;
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             if left == Some(Duration::ZERO) {
@@ -86,17 +108,19 @@ impl<'a> Watch<'a> {
         waited.extend(signals.map(|end| PollFd::from_borrowed_fd(end, PollFlags::IN)));
         let timeout = Timespec::try_from(at_most).ok();
         match poll(&mut waited, timeout.as_ref()) {
-            Ok(0) => self.recording(self.sampler.timeline()).write(&self.options.output)?,
+            Ok(0) => self.save()?,
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Failure::Wait { pid: self.root, source: errno.into() }),
         }
         Ok(waited.first().is_some_and(|root| root.revents().contains(PollFlags::IN)))
     }
 
-    fn recording(&self, timeline: Timeline) -> Recording {
+    /// Writes what was seen so far.
+    fn save(&self) -> Result<()> {
+        let timeline = self.sampler.timeline();
         let mut recording = Recording::new(self.command.clone(), self.root, self.began, timeline);
         recording.heap_at_peak = self.heaps.at_peak();
-        recording
+        Ok(recording.write(&self.options.output)?)
     }
 
     /// Ends the watching: takes a last sample, then asks how the root ended.

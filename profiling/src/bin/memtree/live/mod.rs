@@ -12,7 +12,7 @@ use profiling::Ledger;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::failure::{Failure, Result};
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::watch::{has_ended, open_end};
 use screen::Screen;
 use view::View;
@@ -24,7 +24,7 @@ const FULL_EVERY: Duration = Duration::from_secs(2);
 /// Shows the tree of `pid` until it ends, `q` is pressed, a signal comes or `count` views were
 /// shown.
 pub fn live(interval: u64, count: Option<u64>, pid: u32) -> Result<ExitCode> {
-    let mut signals = Signals::catch()?;
+    let mut signals = Signals::catch(signals::ENDING)?;
     let end = open_end(pid)?;
     let mut ledger = Ledger::of(pid)?;
     ledger.exclude(std::process::id());
