@@ -62,10 +62,11 @@ pub(crate) mod header {
     pub(crate) const MODULES_USED: usize = 144;
     pub(crate) const STRINGS_USED: usize = 152;
     pub(crate) const LEVELS_USED: usize = 160;
-    /// Set once blocks were tracked that the filter does not know.
-    pub(crate) const FILTER_BYPASS: usize = 168;
     /// A try-lock of those who add modules.
     pub(crate) const MODULES_LOCK: usize = 176;
+    /// Sites and frames that have memory behind them: more is made before they are reached.
+    pub(crate) const SITES_LIMIT: usize = 184;
+    pub(crate) const FRAMES_LIMIT: usize = 192;
     /// Live bytes by the threads' last word (signed), and the highest that this has been. A cache
     /// line of their own.
     pub(crate) const PUBLISHED: usize = 256;
@@ -99,8 +100,6 @@ pub(crate) enum Loss {
 }
 
 impl Loss {
-    pub(crate) const COUNT: usize = 7;
-
     /// Byte offset of its word.
     pub(crate) const fn at(self) -> usize {
         header::LOSSES + 8 * self as usize
@@ -127,13 +126,12 @@ pub(crate) mod slot {
     pub(crate) const RANDOM: usize = 72;
     /// The scope that the thread is in: a tag's index.
     pub(crate) const TAG: usize = 80;
-    /// Bounds of the thread's stack.
-    pub(crate) const STACK_LOW: usize = 88;
-    pub(crate) const STACK_HIGH: usize = 96;
     /// The live bytes that the thread last told the header (signed).
-    pub(crate) const TOLD: usize = 104;
+    pub(crate) const TOLD: usize = 88;
     /// Which operation the owner is in: see [`super::Step`].
-    pub(crate) const STEP: usize = 112;
+    pub(crate) const STEP: usize = 96;
+    /// The mean distance that `SAMPLE` was drawn with.
+    pub(crate) const MEAN: usize = 104;
 }
 
 /// Which part of the recording a thread is in, for people who look at a killed process.
@@ -244,8 +242,11 @@ pub(crate) mod live {
     pub(crate) const BYTES: usize = 0;
     /// How many blocks the sample stands for: the bits of an `f64`.
     pub(crate) const WEIGHT: usize = 8;
-    /// `generation << 48 | era << 32 | site`.
+    /// `generation << 48 | era << 32 | site`, and [`FILTERED`].
     pub(crate) const PLACE: usize = 16;
+    /// The filter counts the block.
+    pub(crate) const FILTERED: u64 = 1 << 31;
+    pub(crate) const SITE: u64 = FILTERED - 1;
 }
 
 /// How large the sections are. All sizes of a profile follow from it.
@@ -266,13 +267,13 @@ pub(crate) struct Shape {
 }
 
 impl Shape {
-    /// What every profiler makes. Some 70 MiB of addresses, of which little is ever touched.
+    /// What every profiler makes. Some 60 MiB of addresses, of which little is ever touched.
     pub(crate) const DEFAULT: Shape = Shape {
         threads: 512,
         tags_log2: 10,
         modules: 512,
         string_pages: 16,
-        sites_log2: 16,
+        sites_log2: 15,
         frames_log2: 21,
         filter_log2: 18,
         live_log2: 12,

@@ -30,12 +30,37 @@
 //! - [`MODE_VARIABLE`] in the environment overrides the mode that the program was built with:
 //!   `off`, `counters`, `sampled`, `sampled:BYTES`, `exact`.
 
+#![allow(unsafe_code, reason = "an allocator, and memory that processes share")]
+
+mod area;
+mod control;
+mod elf;
+mod filter;
 mod format;
 mod live_table;
+mod measure;
+mod modules;
+mod profiler;
 mod reader;
+mod recorder;
+mod region;
+mod sampling;
+mod scope;
+mod site_table;
+mod slot;
 mod snapshot;
+mod stack;
+mod tags;
+mod text;
+mod thread;
 
+pub use measure::{
+    Usage, assert_allocates_at_most, assert_no_allocation, current, measure, reset_peak, set_mode,
+    snapshot,
+};
+pub use profiler::Profiler;
 pub use reader::Profile;
+pub use scope::{Scope, scope};
 pub use snapshot::{
     Activity, Estimate, Mode, Module, Process, Quality, Site, Snapshot, StackEnd, Thread, Totals,
 };

@@ -27,6 +27,24 @@ impl Mode {
     /// Sampling with a mean of 16 KiB: a site that holds 10 MiB is known to about 4 %.
     pub const SAMPLED: Mode = Mode::Sampled { mean_bytes: 16 << 10 };
 
+    /// The mode that a text names: `off`, `counters`, `sampled`, `sampled:BYTES`, `exact`.
+    pub(crate) fn parse(text: &str) -> Option<Mode> {
+        match text.split_once(':') {
+            None => match text {
+                "off" => Some(Mode::Off),
+                "counters" => Some(Mode::Counters),
+                "sampled" => Some(Mode::SAMPLED),
+                "exact" => Some(Mode::Exact),
+                _ => None,
+            },
+            Some(("sampled", mean)) => {
+                let mean_bytes = mean.parse().ok().filter(|mean| *mean > 0)?;
+                Some(Mode::Sampled { mean_bytes })
+            }
+            Some(_) => None,
+        }
+    }
+
     /// The word that stands for the mode in a profile.
     pub(crate) const fn to_word(self) -> u64 {
         match self {

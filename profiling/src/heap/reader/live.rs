@@ -94,7 +94,7 @@ fn part(bytes: &Bytes, level: Level, first: usize, era: u64, found: &mut Live) -
             address: key,
             bytes: payload.word(at + live::BYTES),
             weight: f64::from_bits(payload.word(at + live::WEIGHT)),
-            site: (place & 0xffff_ffff) as usize,
+            site: (place & live::SITE) as usize,
         });
     }
     let wrong = found.blocks.iter().find(|block| !block.is_possible());
