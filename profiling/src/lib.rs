@@ -86,7 +86,7 @@ pub use segment::{SegmentId, SegmentMemory};
 pub use snapshot::Snapshot;
 #[cfg(feature = "symbols")]
 pub use stacks::Symbols;
-pub use stacks::{Frame, LineBytes, Stacks, WeightedStack};
+pub use stacks::{Frame, LineBytes, Stacks, WeightedStack, is_own_source};
 pub use timeline::{Charge, Mark, Overhead, Peak, ProcessRecord, Sample, SegmentRecord, Timeline};
 
 /// The examples of the README, compiled.

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use super::escape::Escaped;
 use super::{amount, tables};
-use crate::stacks::{LineBytes, Stacks};
+use crate::stacks::{LineBytes, Stacks, is_own_source};
 
 /// So many lines have a row.
 const ROWS: usize = 40;
@@ -14,12 +14,9 @@ const AROUND: usize = 3;
 /// No file longer than this is read.
 const LONGEST: u64 = 4 << 20;
 
-/// Parts of a path that tell the sources of the language and of libraries from the program's own.
-const NOT_OURS: [&str; 4] = ["/rustc/", "/.cargo/registry/", "/rustlib/", "/usr/src/"];
-
 /// The table of one set of stacks; empty where no stack knows its source.
 pub(super) fn table(name: &str, stacks: &Stacks) -> String {
-    let lines = stacks.by_line(is_ours);
+    let lines = stacks.by_line(is_own_source);
     if lines.is_empty() {
         return String::new();
     }
@@ -48,11 +45,6 @@ pub(super) fn table(name: &str, stacks: &Stacks) -> String {
     }
     let head = ["source line", "bytes", "blocks"];
     format!("<h3>{}</h3>\n{}{note}", Escaped(name), tables::table(name, &head, &rows))
-}
-
-/// Whether a source file is the program's own.
-fn is_ours(file: &str) -> bool {
-    !NOT_OURS.iter().any(|part| file.contains(part))
 }
 
 /// The line's name; where the source is at hand, with the source to unfold.

@@ -137,6 +137,15 @@ impl Stacks {
     }
 }
 
+/// Parts of a path that tell the sources of the language and of libraries from a program's own.
+const NOT_OWN: [&str; 4] = ["/rustc/", "/.cargo/registry/", "/rustlib/", "/usr/src/"];
+
+/// Whether a source file is a program's own, by its path: not the standard library's, and not a
+/// registry's. For [`Stacks::by_line`].
+pub fn is_own_source(file: &str) -> bool {
+    !NOT_OWN.iter().any(|part| file.contains(part))
+}
+
 /// The source line that a stack is booked on.
 fn place_of<'a>(
     stack: &'a WeightedStack,

@@ -124,11 +124,12 @@ impl Stacks {
 }
 
 fn stack_of(title: &str, snapshot: &Snapshot, site: &Site, symbols: &mut Symbols) -> WeightedStack {
+    let calls = site.frames.iter().rev();
+    let calls: Vec<Frame> =
+        calls.flat_map(|address| symbols.frames_at(snapshot, *address)).collect();
     let mut frames = vec![Frame::named(title)];
-    for address in site.frames.iter().rev() {
-        frames.extend(symbols.frames_at(snapshot, *address));
-    }
-    if site.frames.is_empty() {
+    frames.extend_from_slice(without_runtime(&calls));
+    if frames.len() == 1 {
         frames.push(Frame::named("no stack"));
     }
     let tag = site.tag.and_then(|tag| snapshot.tags.get(usize::try_from(tag).ok()?)).cloned();
@@ -139,6 +140,22 @@ fn stack_of(title: &str, snapshot: &Snapshot, site: &Site, symbols: &mut Symbols
         pid: Some(snapshot.process.pid),
         tag,
     }
+}
+
+/// The calls between the runtime, which calls `main` or a thread's closure, and the allocator:
+/// what the program's author wrote, or called.
+fn without_runtime(calls: &[Frame]) -> &[Frame] {
+    let begin = calls.iter().rposition(|it| it.name.contains("__rust_begin_short_backtrace"));
+    let calls = begin.map_or(calls, |begin| &calls[begin + 1..]);
+    let calls = match calls {
+        [first, rest @ ..] if begin.is_some() && first.name.starts_with("call_once") => rest,
+        _ => calls,
+    };
+    let is_allocator = |frame: &Frame| {
+        let name = frame.name.rsplit("::").next().unwrap_or_default();
+        matches!(name, "__rust_alloc" | "__rust_alloc_zeroed" | "__rust_realloc")
+    };
+    calls.iter().position(is_allocator).map_or(calls, |end| &calls[..end])
 }
 
 #[cfg(test)]
@@ -212,6 +229,28 @@ mod tests {
     fn an_address_in_no_module_is_shown_as_it_is() {
         let frames = found_in(Module { start: 0, end: 0, ..this_program() });
         assert!(frames[0].name.starts_with("0x"), "{frames:?}");
+    }
+
+    #[test]
+    fn the_frames_of_runtime_and_allocator_are_left_out() {
+        let shown = |names: &[&str]| {
+            let frames: Vec<Frame> = names.iter().map(|name| Frame::named(*name)).collect();
+            let kept = without_runtime(&frames).iter();
+            kept.map(|frame| frame.name.clone()).collect::<Vec<_>>().join(" ")
+        };
+        let whole = [
+            "_start",
+            "std::rt::lang_start_internal",
+            "std::sys::backtrace::__rust_begin_short_backtrace<fn()>",
+            "call_once<fn()>",
+            "main",
+            "push",
+            "__rustc::__rust_realloc",
+            "realloc<System>",
+        ];
+        assert_eq!(shown(&whole), "main push");
+        assert_eq!(shown(&["thread", "work", "__rust_alloc"]), "thread work");
+        assert_eq!(shown(&["libfoo.so+0x12"]), "libfoo.so+0x12");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use profiling::recording::Recording;
-use profiling::{Timeline, units};
+use profiling::{Symbols, Timeline, is_own_source, units};
 
 use crate::failure::Result;
 use crate::table::Table;
@@ -16,13 +16,18 @@ type Pairs = BTreeMap<String, (u64, u64)>;
 /// Prints what changed, the greatest change first.
 pub fn diff(before: &Path, after: &Path) -> Result<ExitCode> {
     let (before, after) = (Recording::read(before)?, Recording::read(after)?);
-    for line in compared(&before.timeline, &after.timeline) {
+    for line in compared(&before, &after) {
         println!("{line}");
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn compared(before: &Timeline, after: &Timeline) -> Vec<String> {
+fn compared(before: &Recording, after: &Recording) -> Vec<String> {
+    let mut pairs = Pairs::new();
+    let mut symbols = Symbols::new();
+    parts(before, &mut symbols).for_each(|(name, bytes)| pairs.entry(name).or_default().0 += bytes);
+    parts(after, &mut symbols).for_each(|(name, bytes)| pairs.entry(name).or_default().1 += bytes);
+    let (before, after) = (&before.timeline, &after.timeline);
     let mut table = Table::new(["", "before", "after", "change"]);
     row(&mut table, "combined peak", before.peak_bytes(), after.peak_bytes());
     let (sum_before, sum_after) = (before.sum_of_peaks(), after.sum_of_peaks());
@@ -31,9 +36,6 @@ fn compared(before: &Timeline, after: &Timeline) -> Vec<String> {
         timeline.processes.iter().map(|record| record.peak_fork_copied).sum()
     };
     row(&mut table, "copied by fork", copied(before), copied(after));
-    let mut pairs = Pairs::new();
-    parts(before).for_each(|(name, bytes)| pairs.entry(name).or_default().0 += bytes);
-    parts(after).for_each(|(name, bytes)| pairs.entry(name).or_default().1 += bytes);
     let mut pairs: Vec<_> = pairs.into_iter().collect();
     pairs.sort_by_key(|(_, (before, after))| std::cmp::Reverse(before.abs_diff(*after)));
     for (name, (before, after)) in pairs {
@@ -42,9 +44,10 @@ fn compared(before: &Timeline, after: &Timeline) -> Vec<String> {
     table.lines(usize::MAX)
 }
 
-/// Who had what at the combined peak: processes by name, for pids differ from run to run, and
-/// segments.
-fn parts(timeline: &Timeline) -> impl Iterator<Item = (String, u64)> {
+/// Who had what at the combined peak: processes by name, for pids differ from run to run, segments,
+/// and the source lines that the live heap comes from.
+fn parts(recording: &Recording, symbols: &mut Symbols) -> impl Iterator<Item = (String, u64)> {
+    let timeline = &recording.timeline;
     let state = timeline.peak.iter().map(|peak| &peak.state);
     let processes = state.clone().flat_map(|state| &state.processes);
     let processes =
@@ -52,7 +55,11 @@ fn parts(timeline: &Timeline) -> impl Iterator<Item = (String, u64)> {
     let segments = state.flat_map(|state| &state.segments);
     let segments = segments
         .map(|segment| (format!("at the peak: {} (shared)", segment.name), segment.resident));
-    processes.chain(segments)
+    let heap = recording.heap_at_peak.as_ref();
+    let lines = heap.map(|heap| heap.stacks(timeline, symbols).by_line(is_own_source));
+    let lines = lines.into_iter().flatten();
+    let lines = lines.map(|line| (format!("live heap: {}:{}", line.file, line.line), line.bytes));
+    processes.chain(segments).chain(lines).collect::<Vec<_>>().into_iter()
 }
 
 fn row(table: &mut Table, name: &str, before: u64, after: u64) {

@@ -1,5 +1,6 @@
 //! `memtree live`: a running tree, anew every second.
 
+mod heaps;
 mod screen;
 mod view;
 
@@ -14,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::failure::{Failure, Result};
 use crate::signals::{self, Signals};
 use crate::watch::{has_ended, open_end};
+use heaps::Heaps;
 use screen::Screen;
 use view::View;
 
@@ -30,6 +32,7 @@ pub fn live(interval: u64, count: Option<u64>, pid: u32) -> Result<ExitCode> {
     ledger.exclude(std::process::id());
     let screen = std::io::stdout().is_terminal().then(Screen::open).transpose()?;
     let mut view = View::default();
+    let mut heaps = Heaps::default();
     let mut next_full = Instant::now();
     let mut shown = 0;
     loop {
@@ -44,7 +47,8 @@ pub fn live(interval: u64, count: Option<u64>, pid: u32) -> Result<ExitCode> {
         if snapshot.processes.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
-        show(screen.as_ref(), &view.next(snapshot, began))?;
+        heaps.look(&snapshot);
+        show(screen.as_ref(), &view.next(snapshot, &heaps, began))?;
         shown += 1;
         if count == Some(shown) || has_ended(&end) {
             return Ok(ExitCode::SUCCESS);

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use profiling::{ProcessMemory, SegmentMemory, Snapshot, units};
 
+use super::heaps::Heaps;
 use crate::table::{Table, cut};
 
 /// The views of one tree, one after another.
@@ -24,7 +25,7 @@ pub struct Drawn {
 
 impl View {
     /// The next view: what there is, and how it changed since the last.
-    pub fn next(&mut self, now: Snapshot, at: Instant) -> Drawn {
+    pub fn next(&mut self, now: Snapshot, heaps: &Heaps, at: Instant) -> Drawn {
         self.peak = self.peak.max(now.total());
         let last = self.last.take();
         let past = last.as_ref().map(|(then, snapshot)| Past {
@@ -33,7 +34,7 @@ impl View {
         });
         let drawn = Drawn {
             head: head(&now, past.as_ref(), self.peak),
-            processes: processes(&now, past.as_ref()),
+            processes: processes(&now, heaps, past.as_ref()),
             segments: segments(&now, past.as_ref()),
             notes: denied(&now),
         };
@@ -94,16 +95,20 @@ fn head(now: &Snapshot, past: Option<&Past<'_>>, peak: u64) -> Vec<String> {
     ]
 }
 
-fn processes(now: &Snapshot, past: Option<&Past<'_>>) -> Table {
+fn processes(now: &Snapshot, heaps: &Heaps, past: Option<&Past<'_>>) -> Table {
     let head = ["process", "pid", "own", "rate", "private", "proportional", "copied", "resident"];
-    let mut table = Table::new(head);
+    let of_heap = ["heap", "task"].into_iter().filter(|_| !heaps.is_empty());
+    let mut table = Table::new(head.into_iter().chain(of_heap));
     let mut processes: Vec<&ProcessMemory> = now.processes.iter().collect();
     processes.sort_by_key(|process| std::cmp::Reverse(process.charged()));
     for process in processes {
         let own = process.charged();
         let then = past.and_then(|past| Some(past.rate(past.process(process)?, own)));
         let walked = |bytes: Option<u64>| bytes.map_or_else(|| "-".to_owned(), units::bytes);
-        table.row([
+        let heap = heaps.of(process.pid);
+        let live = heap.map_or_else(String::new, |heap| units::bytes(heap.live));
+        let tasks = heap.map_or_else(String::new, |heap| heap.tasks.clone());
+        let cells = [
             process.name.clone(),
             process.pid.to_string(),
             units::bytes(own),
@@ -112,7 +117,8 @@ fn processes(now: &Snapshot, past: Option<&Past<'_>>) -> Table {
             walked(process.detail.map(|detail| detail.proportional)),
             units::bytes(process.fork.copied),
             units::bytes(process.resident()),
-        ]);
+        ];
+        table.row(cells.into_iter().chain([live, tasks]));
     }
     table
 }
