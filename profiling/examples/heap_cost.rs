@@ -3,16 +3,16 @@
 //!
 //! `RUSTFLAGS="-C force-frame-pointers=yes" cargo run --release -p profiling --example heap_cost`
 //!
-//! Every round runs all rows one after another: the bare allocator, then each mode. A row's figure
-//! is the median over the rounds of its time less the bare time of the same round. `stats_alloc`'s
-//! manner, two shared atomic counters, stands beside as a yardstick.
+//! In each thread the bare allocator and the profiled one take turns of a fraction of a millisecond;
+//! a row's figure is the median of the differences between a turn and the bare turn before it, in
+//! the thread's processor time. Two shared atomic counters, as counting allocators have them, stand
+//! beside as a yardstick.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use profiling::heap::{self, Mode, Profiler};
 
@@ -21,8 +21,10 @@ static HEAP: Profiler<System> = Profiler::new(System, Mode::Off);
 
 /// Live blocks of a thread; each step frees one and allocates one.
 const LIVE: usize = 1024;
-const STEPS: usize = 200_000;
-const ROUNDS: usize = 9;
+/// Steps of a turn: a fraction of a millisecond.
+const STEPS: usize = 4_000;
+const TURNS: usize = 25;
+const ROUNDS: usize = 11;
 /// Depth of recursion at which a block is allocated.
 const DEPTH: usize = 5;
 
@@ -54,56 +56,87 @@ fn allocate_at<A: GlobalAlloc>(allocator: &A, depth: usize, layout: Layout) -> *
     unsafe { allocator.alloc(layout) }
 }
 
-/// Nanoseconds a step.
-fn churn<A: GlobalAlloc>(allocator: &A, seed: u64) -> f64 {
-    let mut state = seed;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    // Sizes from 16 bytes to 8 KiB, 750 bytes on average.
-    let mut layout = || {
-        let size = 16usize << (next() % 9).min(next() % 10);
-        Layout::from_size_align(size + (next() % 16) as usize, 8).unwrap_or(Layout::new::<u64>())
-    };
-    let mut live: Vec<(*mut u8, Layout)> = Vec::with_capacity(LIVE);
-    for _ in 0..LIVE {
-        let layout = layout();
-        live.push((allocate_at(allocator, DEPTH, layout), layout));
-    }
-    let layouts: Vec<Layout> = (0..4096).map(|_| layout()).collect();
-    let begin = Instant::now();
-    for step in 0..STEPS {
-        let place = &mut live[step * 7919 % LIVE];
-        // SAFETY: live, allocated by this allocator with this layout.
-        unsafe { allocator.dealloc(place.0, place.1) };
-        let layout = layouts[step % layouts.len()];
-        *place = (allocate_at(allocator, DEPTH, layout), layout);
-    }
-    let time = begin.elapsed().as_nanos() as f64 / STEPS as f64;
-    for (block, layout) in live {
-        // SAFETY: live, allocated by this allocator with this layout.
-        unsafe { allocator.dealloc(block, layout) };
-    }
-    time
+/// Some live blocks of one allocator, in the hands of one thread.
+struct Churn<'a, A: GlobalAlloc> {
+    allocator: &'a A,
+    live: Vec<(*mut u8, Layout)>,
+    layouts: Vec<Layout>,
+    step: usize,
 }
 
-/// The slowest thread's nanoseconds a step.
-fn threads<A: GlobalAlloc + Sync>(allocator: &A, count: usize) -> f64 {
-    let barrier = Barrier::new(count);
+impl<'a, A: GlobalAlloc> Churn<'a, A> {
+    fn new(allocator: &'a A, seed: u64) -> Churn<'a, A> {
+        let mut state = seed;
+        let mut next = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        // Sizes from 16 bytes to 4 KiB, some 750 bytes on average.
+        let mut layout = || {
+            let size = (16usize << (next() % 9)) + (next() % 16) as usize;
+            Layout::from_size_align(size, 8).unwrap_or(Layout::new::<u64>())
+        };
+        let layouts: Vec<Layout> = (0..4096).map(|_| layout()).collect();
+        let live = layouts[..LIVE].iter().map(|l| (allocate_at(allocator, DEPTH, *l), *l));
+        let live = live.collect();
+        let mut churn = Churn { allocator, live, layouts, step: 0 };
+        churn.run(STEPS);
+        churn
+    }
+
+    /// Nanoseconds a step of the thread's own processor time.
+    fn run(&mut self, steps: usize) -> f64 {
+        let begin = processor_time();
+        for step in self.step..self.step + steps {
+            let place = &mut self.live[step * 7919 % LIVE];
+            // SAFETY: live, allocated by this allocator with this layout.
+            unsafe { self.allocator.dealloc(place.0, place.1) };
+            let layout = self.layouts[step % self.layouts.len()];
+            *place = (allocate_at(self.allocator, DEPTH, layout), layout);
+        }
+        self.step += steps;
+        (processor_time() - begin) as f64 / steps as f64
+    }
+}
+
+impl<A: GlobalAlloc> Drop for Churn<'_, A> {
+    fn drop(&mut self) {
+        for (block, layout) in &self.live {
+            // SAFETY: live, allocated by this allocator with this layout.
+            unsafe { self.allocator.dealloc(*block, *layout) };
+        }
+    }
+}
+
+/// What this thread has used, in nanoseconds: others on the machine take time, but not this.
+fn processor_time() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+/// Nanoseconds a step: of the bare allocator, and what `allocator` adds to them. In each thread the
+/// two take turns.
+fn added<A: GlobalAlloc + Sync>(allocator: &A, threads: usize) -> (f64, f64) {
+    let barrier = Barrier::new(threads);
     std::thread::scope(|scope| {
         let run = |nth: usize| {
             let barrier = &barrier;
             scope.spawn(move || {
+                let seed = 0x9e37_79b9 + nth as u64;
+                let (mut bare, mut ours) = (Churn::new(&System, seed), Churn::new(allocator, seed));
                 barrier.wait();
-                churn(allocator, 0x9e37_79b9 + nth as u64)
+                let turns = (0..TURNS).map(|_| (bare.run(STEPS), ours.run(STEPS)));
+                let (bare, added): (Vec<f64>, Vec<f64>) =
+                    turns.map(|(bare, ours)| (bare, ours - bare)).unzip();
+                (median(bare), median(added))
             })
         };
-        let threads: Vec<_> = (0..count).map(run).collect();
-        let times = threads.into_iter().map(|thread| thread.join().unwrap_or(f64::NAN));
-        times.fold(0.0, f64::max)
+        let threads: Vec<_> = (0..threads).map(run).collect();
+        let times = threads.into_iter().map(|thread| thread.join().unwrap_or((0.0, f64::NAN)));
+        // The slower thread's.
+        times.fold((0.0, f64::MIN), |a, b| if a.1 > b.1 { a } else { b })
     })
 }
 
@@ -128,27 +161,24 @@ fn main() -> profiling::Result<()> {
         "{:18}{:>10}{:>10}{:>10}{:>10}",
         "ns a pair, added", "1 thread", "2", "target", "bare"
     );
-    let mut found = vec![[const { Vec::new() }; 2]; rows.len() + 2];
+    let mut found = vec![[const { Vec::new() }; 2]; rows.len() + 1];
+    let mut bare = Vec::new();
     for _ in 0..ROUNDS {
         for (nth, count) in [1, 2].into_iter().enumerate() {
-            heap::set_mode(Mode::Off)?;
-            let bare = threads(&System, count);
-            found[rows.len() + 1][nth].push(bare);
-            found[rows.len()][nth].push(threads(&Shared, count) - bare);
             for (row, (_, mode, _)) in rows.iter().enumerate() {
-                // The bare allocator again before each row: the machine is not alone.
-                heap::set_mode(Mode::Off)?;
-                let bare = threads(&System, count);
                 heap::set_mode(*mode)?;
-                let time = threads(&HEAP, count);
-                found[row][nth].push(time - bare);
+                let (time, more) = added(&HEAP, count);
+                bare.push(time);
+                found[row][nth].push(more);
             }
+            heap::set_mode(Mode::Off)?;
+            found[rows.len()][nth].push(added(&Shared, count).1);
         }
     }
-    let bare = found[rows.len() + 1].clone().map(median);
+    let bare = median(bare);
     for (row, (name, _, target)) in rows.iter().enumerate() {
         let [one, two] = found[row].clone().map(median);
-        println!("{name:18}{one:>10.1}{two:>10.1}{target:>10.1}{:>10.1}", bare[0]);
+        println!("{name:18}{one:>10.1}{two:>10.1}{target:>10.1}{bare:>10.1}");
     }
     let [one, two] = found[rows.len()].clone().map(median);
     println!("{:18}{one:>10.1}{two:>10.1}", "two shared atomics");
