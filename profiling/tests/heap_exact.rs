@@ -51,8 +51,12 @@ unsafe impl GlobalAlloc for Reference {
 #[global_allocator]
 static HEAP: Profiler<Reference> = Profiler::new(Reference, Mode::Exact);
 
-/// Tests that compare the whole process must be alone.
+/// Counts of the whole process are compared, and a panic's trace allocates much: one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(|broken| broken.into_inner())
+}
 
 /// What the reference and the profile say, with nothing in between.
 fn both() -> ([u64; 4], [u64; 4]) {
@@ -106,7 +110,7 @@ fn work(rounds: usize) {
 
 #[test]
 fn the_counts_are_the_references_to_the_byte() {
-    let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let _alone = alone();
     work(300);
     let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(|| work(200))).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
@@ -116,7 +120,7 @@ fn the_counts_are_the_references_to_the_byte() {
 
 #[test]
 fn the_live_blocks_of_all_sites_are_the_references_to_the_byte() {
-    let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let _alone = alone();
     let kept: Vec<Vec<u8>> = (0..500).map(|nth| vec![0; 10 + nth]).collect();
     // The snapshot itself allocates while it reads: it is off by its own buffers at most, so the
     // comparison is of two snapshots, and of what lies between.
@@ -138,7 +142,7 @@ fn the_live_blocks_of_all_sites_are_the_references_to_the_byte() {
 
 #[test]
 fn a_reallocation_that_fails_changes_nothing() {
-    let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let _alone = alone();
     let layout = Layout::from_size_align(700, 8).unwrap();
     let scope = heap::scope("refused");
     // SAFETY: not of size zero.
@@ -150,9 +154,8 @@ fn a_reallocation_that_fails_changes_nothing() {
     assert!(moved.is_null());
     assert_eq!(both(), before);
     let snapshot = heap::snapshot().unwrap();
-    let held =
-        |snapshot: &Snapshot| snapshot.sites.iter().filter(|site| site.live.bytes == 700.0).count();
-    assert_eq!(held(&snapshot), 1, "the block is no longer in the profile");
+    let held = |snapshot: &Snapshot| live_in_scope(snapshot, "refused");
+    assert_eq!(held(&snapshot), 700.0, "the block is no longer in the profile");
     // SAFETY: still live, of this layout.
     unsafe { std::alloc::dealloc(block, layout) };
     assert_eq!(held(&heap::snapshot().unwrap()), 0.0);
@@ -160,6 +163,7 @@ fn a_reallocation_that_fails_changes_nothing() {
 
 #[test]
 fn a_closure_is_measured_to_the_byte() {
+    let _alone = alone();
     let (kept, usage) = heap::measure(|| {
         let kept = black_box(vec![0u8; 100]);
         drop(black_box(vec![0u64; 4]));
@@ -174,6 +178,7 @@ fn a_closure_is_measured_to_the_byte() {
 
 #[test]
 fn an_assertion_holds_where_it_should_and_fails_where_it_should() {
+    let _alone = alone();
     heap::assert_no_allocation(|| black_box(1 + 1));
     heap::assert_allocates_at_most(100, || black_box(vec![0u8; 100]));
     let fails = |run: fn()| std::panic::catch_unwind(run).is_err();
@@ -183,7 +188,7 @@ fn an_assertion_holds_where_it_should_and_fails_where_it_should() {
 
 #[test]
 fn the_peak_is_known_within_its_slack_and_can_begin_anew() {
-    let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let _alone = alone();
     heap::reset_peak().unwrap();
     let before = heap::current().unwrap();
     let large = 50 << 20;
@@ -199,6 +204,7 @@ fn the_peak_is_known_within_its_slack_and_can_begin_anew() {
 
 #[test]
 fn a_scope_names_what_is_allocated_in_it() {
+    let _alone = alone();
     let kept = {
         let _outer = heap::scope("outer");
         let outer = black_box(vec![0u8; 3001]);
@@ -216,7 +222,7 @@ fn a_scope_names_what_is_allocated_in_it() {
 
 #[test]
 fn threads_come_and_go_and_nothing_is_lost() {
-    let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let _alone = alone();
     let shared_before = heap::snapshot().unwrap().quality.shared_threads;
     for _ in 0..40 {
         let threads: Vec<_> = (0..20).map(|_| std::thread::spawn(|| work(2))).collect();
@@ -231,18 +237,21 @@ fn threads_come_and_go_and_nothing_is_lost() {
 
 #[test]
 fn more_threads_than_slots_are_counted_all_the_same() {
-    let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let _alone = alone();
     let barrier = std::sync::Barrier::new(600);
     std::thread::scope(|scope| {
-        for _ in 0..600 {
+        let start = |_| {
             let small = std::thread::Builder::new().stack_size(64 << 10);
             let run = || {
                 work(2);
                 barrier.wait();
                 work(3);
             };
-            small.spawn_scoped(scope, run).unwrap();
-        }
+            small.spawn_scoped(scope, run).unwrap()
+        };
+        // Joined, so that each has also ended its last allocation.
+        let threads: Vec<_> = (0..600).map(start).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
     });
     let (reference, profile) = both();
     assert_eq!(reference, profile);

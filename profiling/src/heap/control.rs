@@ -12,7 +12,7 @@ use super::area::Area;
 use super::format::{MAGIC, VERSION, header, slot};
 use super::region::{self, LAYOUT};
 use super::snapshot::Mode;
-use super::{modules, site_table, thread};
+use super::{filter, live_table, modules, site_table, thread};
 
 /// Modes as the allocator sees them. From [`SAMPLED`] on blocks are tracked, from [`EXACT`] on the
 /// filter does not know all of them.
@@ -144,6 +144,10 @@ pub(crate) fn switch(mode: Mode) -> bool {
     if tracked_before && byte < SAMPLED {
         // From here on frees are not seen: what was live is no longer known.
         area.word(header::ERA).fetch_add(1, AcqRel);
+    }
+    if !tracked_before && byte >= SAMPLED {
+        live_table::clear(area);
+        filter::clear(area);
     }
     set_switch(byte);
     true

@@ -36,3 +36,14 @@ pub(crate) fn remove(area: Area<'_>, address: u64) {
     // Relaxed: see the module's page.
     let _ = byte(area, address).fetch_update(Relaxed, Relaxed, less);
 }
+
+/// Forgets all counts, as [`live_table::clear`](super::live_table::clear) forgets the blocks.
+pub(crate) fn clear(area: Area<'_>) {
+    for class in 0..1 << area.layout.shape.filter_log2 {
+        let byte = area.byte(area.layout.filter + class);
+        // Relaxed, both: see the module's page.
+        if byte.load(Relaxed) != 0 {
+            byte.store(0, Relaxed);
+        }
+    }
+}

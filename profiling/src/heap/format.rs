@@ -115,12 +115,12 @@ pub(crate) mod slot {
     pub(crate) const ALLOCATED_BLOCKS: usize = 16;
     pub(crate) const FREED_BYTES: usize = 24;
     pub(crate) const FREED_BLOCKS: usize = 32;
-    /// Bytes to go until the slow path looks again (signed), for allocations and for frees.
-    pub(crate) const UNTIL: usize = 40;
-    pub(crate) const FREE_UNTIL: usize = 48;
-    /// What `UNTIL` was set to.
-    pub(crate) const ARMED: usize = 56;
-    /// Bytes to go until the next sample (signed).
+    /// Bytes allocated at which the slow path looks again; bytes freed at which it does.
+    pub(crate) const LOOK_AT: usize = 40;
+    pub(crate) const TELL_AT: usize = 48;
+    /// Bytes allocated when it looked last.
+    pub(crate) const LOOKED_AT: usize = 56;
+    /// Bytes that were to go until the next sample then (signed).
     pub(crate) const SAMPLE: usize = 64;
     /// State of the random numbers.
     pub(crate) const RANDOM: usize = 72;

@@ -12,8 +12,7 @@
 //! | live | the address | of this block |
 //!
 //! Who may do what: `EMPTY → CLAIMED` anybody, by compare-and-swap; `CLAIMED → address` who claimed
-//! it; `address → EMPTY` who owns the block, that is who frees it (or has just got the same address
-//! again). So only the first needs a read-modify-write. A process that is killed leaves a place
+//! it; `address → EMPTY` who owns the block, that is who frees it. So only the first needs a read-modify-write. A process that is killed leaves a place
 //! claimed at worst: its own table is then read-only for ever.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -47,10 +46,6 @@ pub(crate) fn candidate_lines(address: u64, lines_log2: u32) -> [usize; 2] {
 pub(crate) fn insert(area: Area<'_>, address: u64, record: Record) -> bool {
     // Relaxed: an era that has just ended makes the block void, as if it had come before.
     let era = area.word(header::ERA).load(Relaxed) & 0xffff;
-    if era != 0 {
-        // Left over from a time of which no free was seen.
-        remove(area, address);
-    }
     // Acquire: pairs with the AcqRel in `add_level`, so the level has memory behind it.
     let mut used = area.word(header::LEVELS_USED).load(Acquire) as usize;
     loop {
@@ -67,6 +62,25 @@ pub(crate) fn insert(area: Area<'_>, address: u64, record: Record) -> bool {
             None => {
                 let mut smaller = smaller.iter().rev();
                 return smaller.any(|level| insert_into(area, *level, address, era, record));
+            }
+        }
+    }
+}
+
+/// Forgets all blocks: for a time from which on frees are seen again. Nobody tracks blocks now.
+///
+/// A thread that has stood still inside [`remove`] since blocks were last tracked may still free
+/// one place: the block that has come to it meanwhile is then lost to the profile.
+pub(crate) fn clear(area: Area<'_>) {
+    // Acquire: pairs with the AcqRel in `add_level`.
+    let used = area.word(header::LEVELS_USED).load(Acquire) as usize;
+    for level in &area.layout.levels()[..used] {
+        for place in 0..level.places() {
+            let key = area.word(level.keys + place * live::KEY_SIZE);
+            // Relaxed: only a guess; a page that was never used stays so.
+            if key.load(Relaxed) != live::EMPTY {
+                // Release: as in `remove_from`.
+                key.store(live::EMPTY, Release);
             }
         }
     }

@@ -33,6 +33,7 @@
 #![allow(unsafe_code, reason = "an allocator, and memory that processes share")]
 
 mod area;
+mod compare;
 mod control;
 mod elf;
 mod filter;
@@ -54,6 +55,7 @@ mod tags;
 mod text;
 mod thread;
 
+pub use compare::Difference;
 pub use measure::{
     Usage, assert_allocates_at_most, assert_no_allocation, current, measure, reset_peak, set_mode,
     snapshot,

@@ -77,26 +77,29 @@ impl<A> Profiler<A> {
         std::hint::black_box(());
     }
 
-    #[inline(always)]
-    fn allocated(&self, address: *mut u8, bytes: usize, mode: u8) {
-        if address.is_null() {
-            return;
+    /// Allocates, and counts the block. Not inlined: with recording off, nothing of it is paid.
+    #[inline(never)]
+    fn with_count(&self, bytes: usize, mode: u8, allocate: impl FnOnce() -> *mut u8) -> *mut u8 {
+        let block = allocate();
+        if block.is_null() {
+            return block;
         }
         // SAFETY: null, or a slot of the profile's mapping, which is never unmapped.
         let slot = unsafe { THREAD.with(|thread| thread.slot.get()).as_ref() };
         match slot {
             Some(slot) if mode > OFF => {
                 if slot.allocated(bytes as u64) || mode == EXACT {
-                    self.allocated_slowly(address, bytes, true);
+                    self.allocated_slowly(block, bytes, true);
                 }
             }
-            _ => self.allocated_slowly(address, bytes, false),
+            _ => self.allocated_slowly(block, bytes, false),
         }
+        block
     }
 
     /// Counts a free, and takes the block out of the profile if it is in it. Before the inner
     /// allocator can give the address to somebody else.
-    #[inline(always)]
+    #[inline(never)]
     fn freed(&self, address: *mut u8, bytes: usize, mut mode: u8) -> Option<Record> {
         if mode == UNKNOWN {
             mode = self.find_mode();
@@ -144,26 +147,30 @@ fn is_in_filter(address: usize) -> bool {
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Profiler<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps to the contract of `alloc`, which is the inner one's.
-        let block = unsafe { self.inner.alloc(layout) };
         // Relaxed: see `Switch::mode`.
         let mode = SWITCH.mode.load(Relaxed);
-        if mode != OFF {
-            self.allocated(block, layout.size(), mode);
+        if mode == OFF {
+            // SAFETY: the caller keeps to the contract of `alloc`, which is the inner one's.
+            return unsafe { self.inner.alloc(layout) };
         }
-        block
+        self.with_count(layout.size(), mode, || {
+            // SAFETY: the caller keeps to the contract of `alloc`, which is the inner one's.
+            unsafe { self.inner.alloc(layout) }
+        })
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps to the contract of `alloc_zeroed`, which is the inner one's.
-        let block = unsafe { self.inner.alloc_zeroed(layout) };
         // Relaxed: see `Switch::mode`.
         let mode = SWITCH.mode.load(Relaxed);
-        if mode != OFF {
-            self.allocated(block, layout.size(), mode);
+        if mode == OFF {
+            // SAFETY: the caller keeps to the contract of `alloc_zeroed`, the inner one's.
+            return unsafe { self.inner.alloc_zeroed(layout) };
         }
-        block
+        self.with_count(layout.size(), mode, || {
+            // SAFETY: the caller keeps to the contract of `alloc_zeroed`, the inner one's.
+            unsafe { self.inner.alloc_zeroed(layout) }
+        })
     }
 
     #[inline]
@@ -181,17 +188,17 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Profiler<A> {
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // Relaxed: see `Switch::mode`.
         let mode = SWITCH.mode.load(Relaxed);
-        if mode == OFF {
+        let inner = || {
             // SAFETY: the caller keeps to the contract of `realloc`, which is the inner one's.
-            return unsafe { self.inner.realloc(block, layout, new_size) };
+            unsafe { self.inner.realloc(block, layout, new_size) }
+        };
+        if mode == OFF {
+            return inner();
         }
         let record = self.freed(block, layout.size(), mode);
-        // SAFETY: the caller keeps to the contract of `realloc`, which is the inner one's.
-        let moved = unsafe { self.inner.realloc(block, layout, new_size) };
+        let moved = self.with_count(new_size, mode, inner);
         if moved.is_null() {
             recorder::take_back(block as usize, layout.size() as u64, record);
-        } else {
-            self.allocated(moved, new_size, mode);
         }
         moved
     }

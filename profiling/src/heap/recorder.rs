@@ -1,5 +1,6 @@
 //! The slow paths of the allocator: what happens to a sample, and to a thread's first block.
 
+use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::area::Area;
@@ -50,8 +51,7 @@ pub(crate) fn allocated(address: usize, bytes: u64, is_counted: bool, pointer: u
 /// Settles the thread's countdown: is this block a sample? A signal handler that comes in between
 /// gets no answer, and its block is no sample.
 fn settle(thread: &Thread, slot: &Slot, area: Area<'_>, mean: u64) -> Option<u64> {
-    // Relaxed: the thread's own.
-    if slot.until.load(Relaxed).cast_signed() >= 0 {
+    if !slot.is_due() {
         return None;
     }
     if thread.is_busy.replace(true) {
@@ -83,14 +83,14 @@ fn record(
     step: impl Fn(Step),
 ) {
     step(Step::Stack);
-    let mut frames = [0; MAX_FRAMES];
-    let (count, end) = if control::has_frame_pointers() {
-        stack::walk(&thread.bounds, pointer, &mut frames)
+    let mut room = [const { MaybeUninit::uninit() }; MAX_FRAMES];
+    let (frames, end) = if control::has_frame_pointers() {
+        stack::walk(&thread.bounds, pointer, &mut room)
     } else {
-        (0, WalkEnd::None)
+        (&[][..], WalkEnd::None)
     };
     step(Step::Site);
-    let stack = Stack { frames: &frames[..count], end };
+    let stack = Stack { frames, end };
     let (site, is_new) = site_table::intern(area, stack, thread.tag.get());
     if is_new && !modules::know(area, stack.frames) {
         modules::refresh(area);

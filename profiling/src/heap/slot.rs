@@ -25,9 +25,9 @@ pub(crate) struct Slot {
     pub(crate) allocated_blocks: AtomicU64,
     pub(crate) freed_bytes: AtomicU64,
     pub(crate) freed_blocks: AtomicU64,
-    pub(crate) until: AtomicU64,
-    pub(crate) free_until: AtomicU64,
-    pub(crate) armed: AtomicU64,
+    pub(crate) look_at: AtomicU64,
+    pub(crate) tell_at: AtomicU64,
+    pub(crate) looked_at: AtomicU64,
     pub(crate) sample: AtomicU64,
     pub(crate) random: AtomicU64,
     pub(crate) tag: AtomicU64,
@@ -43,9 +43,9 @@ const _: () = {
     assert!(std::mem::offset_of!(Slot, allocated_blocks) == slot::ALLOCATED_BLOCKS);
     assert!(std::mem::offset_of!(Slot, freed_bytes) == slot::FREED_BYTES);
     assert!(std::mem::offset_of!(Slot, freed_blocks) == slot::FREED_BLOCKS);
-    assert!(std::mem::offset_of!(Slot, until) == slot::UNTIL);
-    assert!(std::mem::offset_of!(Slot, free_until) == slot::FREE_UNTIL);
-    assert!(std::mem::offset_of!(Slot, armed) == slot::ARMED);
+    assert!(std::mem::offset_of!(Slot, look_at) == slot::LOOK_AT);
+    assert!(std::mem::offset_of!(Slot, tell_at) == slot::TELL_AT);
+    assert!(std::mem::offset_of!(Slot, looked_at) == slot::LOOKED_AT);
     assert!(std::mem::offset_of!(Slot, sample) == slot::SAMPLE);
     assert!(std::mem::offset_of!(Slot, random) == slot::RANDOM);
     assert!(std::mem::offset_of!(Slot, tag) == slot::TAG);
@@ -72,22 +72,13 @@ pub(crate) fn add_own(word: &AtomicU64, n: u64) {
     word.store(word.load(Relaxed).wrapping_add(n), Release);
 }
 
-/// Subtracts from a countdown of the caller's own slot; true when it has run out.
-#[inline(always)]
-fn count_down(word: &AtomicU64, n: u64) -> bool {
-    // Relaxed: the owner's alone.
-    let left = word.load(Relaxed).wrapping_sub(n);
-    word.store(left, Relaxed);
-    left.cast_signed() < 0
-}
-
 impl Slot {
     /// Counts an allocated block. True: time for [`look`](Self::look).
     #[inline(always)]
     pub(crate) fn allocated(&self, bytes: u64) -> bool {
         add_own(&self.allocated_bytes, bytes);
         add_own(&self.allocated_blocks, 1);
-        count_down(&self.until, bytes)
+        self.is_due()
     }
 
     /// Counts a freed block. True: time for [`tell`](Self::tell).
@@ -95,7 +86,15 @@ impl Slot {
     pub(crate) fn freed(&self, bytes: u64) -> bool {
         add_own(&self.freed_bytes, bytes);
         add_own(&self.freed_blocks, 1);
-        count_down(&self.free_until, bytes)
+        // Relaxed: the owner's alone.
+        self.freed_bytes.load(Relaxed) > self.tell_at.load(Relaxed)
+    }
+
+    /// Has enough been allocated for [`look`](Self::look)?
+    #[inline(always)]
+    pub(crate) fn is_due(&self) -> bool {
+        // Relaxed: the owner's alone.
+        self.allocated_bytes.load(Relaxed) > self.look_at.load(Relaxed)
     }
 
     /// A free that was counted did not happen.
@@ -128,7 +127,7 @@ impl Slot {
     #[cold]
     pub(crate) fn look(&self, mean: u64) -> Option<u64> {
         // Relaxed, here and below: the owner's alone.
-        let used = self.armed.load(Relaxed).wrapping_sub(self.until.load(Relaxed));
+        let used = self.allocated_bytes.load(Relaxed).wrapping_sub(self.looked_at.load(Relaxed));
         let left = self.sample.load(Relaxed).wrapping_sub(used).cast_signed();
         let drawn_with = self.mean.load(Relaxed);
         let is_sample = drawn_with != 0 && left < 0;
@@ -148,18 +147,24 @@ impl Slot {
         distance
     }
 
+    /// Looks again when `left` bytes more have been allocated, or a quantum.
     fn arm(&self, left: i64, mean: u64) {
-        let until = left.min(QUANTUM).cast_unsigned();
+        let now = self.allocated_bytes.load(Relaxed);
         self.mean.store(mean, Relaxed);
         self.sample.store(left.cast_unsigned(), Relaxed);
-        self.armed.store(until, Relaxed);
-        self.until.store(until, Relaxed);
+        self.looked_at.store(now, Relaxed);
+        self.look_at.store(now.wrapping_add(left.min(QUANTUM).cast_unsigned()), Relaxed);
+    }
+
+    fn arm_tell(&self) {
+        let now = self.freed_bytes.load(Relaxed);
+        self.tell_at.store(now.wrapping_add(QUANTUM.cast_unsigned()), Relaxed);
     }
 
     /// Tells the header what this thread holds, if that has changed by enough.
     #[cold]
     pub(crate) fn tell(&self, area: Area<'_>, least: i64) {
-        self.free_until.store(QUANTUM.cast_unsigned(), Relaxed);
+        self.arm_tell();
         let held = self.allocated_bytes.load(Relaxed).wrapping_sub(self.freed_bytes.load(Relaxed));
         let change = held.wrapping_sub(self.told.load(Relaxed));
         if change.cast_signed().abs() < least {
@@ -186,7 +191,7 @@ impl Slot {
         }
         self.random.store(seed, Relaxed);
         self.step.store(Step::Idle as u64, Relaxed);
-        self.free_until.store(QUANTUM.cast_unsigned(), Relaxed);
+        self.arm_tell();
         self.arm(self.draw(mean), mean);
         true
     }

@@ -8,6 +8,7 @@
 
 use std::cell::Cell;
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 
 use super::MAX_FRAMES;
 use super::format::WalkEnd;
@@ -74,22 +75,27 @@ fn ask() -> Option<(usize, usize)> {
     (asked == 0).then(|| (low as usize, low as usize + size))
 }
 
-/// Walks from `pointer`, a frame pointer of the calling thread; how many frames, and why it ended.
-pub(crate) fn walk(
+/// Room for the frames of a walk; not initialised, since that would cost more than the walk.
+pub(crate) type Room = [MaybeUninit<u64>; MAX_FRAMES];
+
+/// Walks from `pointer`, a frame pointer of the calling thread; the return addresses, innermost
+/// first, and why it ended.
+pub(crate) fn walk<'a>(
     bounds: &Bounds,
     pointer: usize,
-    into: &mut [u64; MAX_FRAMES],
-) -> (usize, WalkEnd) {
+    into: &'a mut Room,
+) -> (&'a [u64], WalkEnd) {
     // The address of a local: where the stack is now.
     let here = black_box(&raw const *into) as usize;
-    let Some(high) = bounds.end(here) else { return (0, WalkEnd::None) };
-    let (mut low, mut pointer) = (here, pointer);
-    for (nth, frame) in into.iter_mut().enumerate() {
+    let Some(high) = bounds.end(here) else { return (&[], WalkEnd::None) };
+    let (mut low, mut pointer, mut count) = (here, pointer, 0);
+    let end = loop {
+        let Some(frame) = into.get_mut(count) else { break WalkEnd::Deep };
         if pointer == 0 {
-            return (nth, WalkEnd::Zero);
+            break WalkEnd::Zero;
         }
         if pointer < low || pointer > high - 16 || pointer % 8 != 0 {
-            return (nth, WalkEnd::Outside);
+            break WalkEnd::Outside;
         }
         let record = pointer as *const u64;
         // SAFETY: aligned, and 16 bytes from it are inside the calling thread's stack, above the
@@ -100,12 +106,15 @@ pub(crate) fn walk(
         // SAFETY: aligned and inside, as above.
         let address = unsafe { back.read_volatile() };
         if address == 0 {
-            return (nth, WalkEnd::Zero);
+            break WalkEnd::Zero;
         }
-        *frame = address;
+        frame.write(address);
+        count += 1;
         (low, pointer) = (pointer + 16, caller as usize);
-    }
-    (MAX_FRAMES, WalkEnd::Deep)
+    };
+    // SAFETY: the first `count` elements were written above.
+    let frames = unsafe { into[..count].assume_init_ref() };
+    (frames, end)
 }
 
 /// Does the code of the program keep frame pointers?
@@ -131,11 +140,11 @@ fn middle<A>(bounds: &Bounds) -> bool {
 
 #[inline(never)]
 fn inner<A>(bounds: &Bounds) -> bool {
-    let mut frames = [0; MAX_FRAMES];
-    let (count, _) = walk(bounds, frame_pointer(), &mut frames);
+    let mut room = [const { MaybeUninit::uninit() }; MAX_FRAMES];
+    let (frames, _) = walk(bounds, frame_pointer(), &mut room);
     // None of the two is longer than this.
     let is_in = |address: u64, function: fn(&Bounds) -> bool| {
         (1..512).contains(&(address as usize).wrapping_sub(function as usize))
     };
-    count >= 2 && is_in(frames[0], middle::<A>) && is_in(frames[1], outer::<A>)
+    frames.len() >= 2 && is_in(frames[0], middle::<A>) && is_in(frames[1], outer::<A>)
 }

@@ -14,11 +14,16 @@ use super::{live, sites};
 use crate::error::Result;
 
 pub(super) fn snapshot(bytes: &Bytes, layout: &Layout) -> Result<Snapshot> {
-    let (totals, threads) = counters(bytes, layout)?;
+    let (totals, mut threads) = counters(bytes, layout)?;
     let live = live::read(bytes, layout)?;
     let modules = modules(bytes, layout)?;
-    let sites = sites::read(bytes, layout, &live, &modules)?;
+    let mut sites = sites::read(bytes, layout, &live, &modules)?;
     let header = bytes.read(0, 512)?;
+    // A tag is written before anything refers to it.
+    let (tags, numbers) = tags(bytes, layout)?;
+    let renumber = |tag: &mut Option<u32>| *tag = tag.and_then(|tag| numbers[tag as usize]);
+    sites.iter_mut().for_each(|site| renumber(&mut site.tag));
+    threads.iter_mut().for_each(|thread| renumber(&mut thread.tag));
     Ok(Snapshot {
         process: process(bytes, &header)?,
         mode: mode(bytes, &header)?,
@@ -26,7 +31,7 @@ pub(super) fn snapshot(bytes: &Bytes, layout: &Layout) -> Result<Snapshot> {
         quality: quality(&header, &live, &sites),
         sites,
         modules,
-        tags: tags(bytes, layout)?,
+        tags,
         threads,
         own_bytes: bytes.resident()?,
     })
@@ -112,22 +117,27 @@ fn thread(bytes: &Bytes, layout: &Layout, slots: &Copied, at: usize, owner: u64)
     Ok(Thread { tid, tag: (tag != 0).then_some(tag as u32), inside })
 }
 
-/// The names of scopes, by index; "" where there is none.
-fn tags(bytes: &Bytes, layout: &Layout) -> Result<Vec<String>> {
+/// The names of scopes, each once, and for each place in the file which of them it is.
+fn tags(bytes: &Bytes, layout: &Layout) -> Result<(Vec<String>, Vec<Option<u32>>)> {
     let copy = bytes.read(layout.tags, layout.max_tags() * tag::SIZE / 8)?;
-    let mut names = Vec::new();
+    let (mut names, mut numbers) = (Vec::<String>::new(), Vec::new());
     for at in (0..layout.max_tags()).map(|nth| nth * tag::SIZE) {
+        if copy.word(at + tag::STATE) & 3 != tag::READY {
+            numbers.push(None);
+            continue;
+        }
         let length = copy.word(at + tag::LENGTH) as usize;
-        let is_ready = copy.word(at + tag::STATE) & 3 == tag::READY;
-        if is_ready && length > tag::NAME_MAX {
+        if length > tag::NAME_MAX {
             return Err(bytes.invalid("the name of a scope is out of bounds"));
         }
-        let name = if is_ready { copy.slice(at + tag::NAME, length) } else { &[] };
-        names.push(String::from_utf8_lossy(name).into_owned());
+        let name = String::from_utf8_lossy(copy.slice(at + tag::NAME, length)).into_owned();
+        let known = names.iter().position(|known| *known == name);
+        numbers.push(u32::try_from(known.unwrap_or(names.len())).ok());
+        if known.is_none() {
+            names.push(name);
+        }
     }
-    let used = names.iter().rposition(|name| !name.is_empty()).map_or(0, |last| last + 1);
-    names.truncate(used);
-    Ok(names)
+    Ok((names, numbers))
 }
 
 fn modules(bytes: &Bytes, layout: &Layout) -> Result<Vec<Module>> {
