@@ -38,16 +38,6 @@ pub fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
-/// Whether Python is there; says so if not.
-pub fn has_python() -> bool {
-    let found = Command::new("python3").arg("-c").arg("import multiprocessing").status();
-    let found = found.is_ok_and(|status| status.success());
-    if !found {
-        println!("skipped: no python3 here");
-    }
-    found
-}
-
 /// A run of `memtree` over a program that says `ready` and then waits for a line.
 pub struct Watched {
     pub memtree: Child,
@@ -70,9 +60,9 @@ impl Watched {
     }
 
     /// Waits for a line of the program.
-    pub fn expect(&mut self, word: &str) {
-        let line = (&mut self.answers).lines().next().unwrap().unwrap();
-        assert_eq!(line, word);
+    fn expect(&mut self, word: &str) {
+        let mut lines = (&mut self.answers).lines().map(Result::unwrap);
+        assert!(lines.any(|line| line == word), "it ended without {word:?}");
     }
 
     /// Has a sample taken and saved, and reads the recording.

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::program::{Watched, folder, has_python, memtree, output, printed, read_json};
+use crate::program::{Watched, folder, memtree, output, printed, read_json};
 
 const MIB: u64 = 1 << 20;
 
@@ -40,6 +40,16 @@ if __name__ == "__main__":
     segment.unlink()
 "#;
 
+/// Whether Python is there; says so if not.
+fn has_python() -> bool {
+    let found = Command::new("python3").arg("-c").arg("import multiprocessing").status();
+    let found = found.is_ok_and(|status| status.success());
+    if !found {
+        println!("skipped: no python3 here");
+    }
+    found
+}
+
 fn pids(recording: &Value) -> Vec<u64> {
     let processes = recording["timeline"]["processes"].as_array().unwrap();
     processes.iter().map(|record| record["last"]["pid"].as_u64().unwrap()).collect()
@@ -60,8 +70,10 @@ fn a_python_pool_is_seen_with_its_workers_its_segment_and_what_fork_copied() {
         .find(|record| record["last"]["size"].as_u64() == Some(8 * MIB))
         .unwrap_or_else(|| panic!("{segments:?}"));
     assert_eq!(segment["peak_resident"].as_u64(), Some(8 * MIB));
-    assert_eq!(segment["last"]["mapped_by"].as_array().unwrap().len(), 4);
-    assert_eq!(segment["last"]["touched_by"].as_array().unwrap().len(), 4);
+    // Everybody who ever mapped it: perhaps a helper of Python's too, between fork and exec.
+    let who = |kind: &str| segment["last"][kind].as_array().unwrap().len();
+    assert!((4..=5).contains(&who("mapped_by")), "{segment}");
+    assert!((4..=5).contains(&who("touched_by")), "{segment}");
     assert!(pids(&recording).len() >= 4);
     // Each of the three workers wrote to every text's reference count.
     let processes = recording["timeline"]["processes"].as_array().unwrap();

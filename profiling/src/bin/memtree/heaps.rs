@@ -13,8 +13,10 @@ use profiling::recording::HeapCapture;
 
 use crate::failure::{Failure, Result};
 
-/// Looking at heaps may take one part in so many of the time.
-const SHARE: u32 = 20;
+/// Looking at heaps may take one part in so many of the time…
+const SHARE: u32 = 10;
+/// …of which so much may be saved up, for a tree that grows fast.
+const BURST: Duration = Duration::from_millis(200);
 
 /// The names of our folders begin so; pid and start time of their owner follow.
 const PREFIX: &str = "memtree-heap-";
@@ -107,14 +109,17 @@ pub struct Heaps(Arc<Mutex<State>>);
 struct State {
     source: Source,
     at_peak: Option<HeapCapture>,
-    /// Not before this, for looking has its price.
-    next: Option<Instant>,
+    /// What may be spent on looking…
+    saved: Duration,
+    /// …and when it was last added to.
+    refilled: Instant,
 }
 
 impl Heaps {
     /// Has not looked yet.
     pub fn new(source: Source) -> Self {
-        Self(Arc::new(Mutex::new(State { source, at_peak: None, next: None })))
+        let (saved, refilled) = (BURST, Instant::now());
+        Self(Arc::new(Mutex::new(State { source, at_peak: None, saved, refilled })))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -135,14 +140,16 @@ impl Heaps {
         let total = seen.snapshot.total();
         let last = state.at_peak.as_ref().map_or(0, |capture| capture.total);
         let now = Instant::now();
-        if total <= last.saturating_add(last / 50) || state.next.is_some_and(|next| now < next) {
+        state.saved = (state.saved + now.duration_since(state.refilled) / SHARE).min(BURST);
+        state.refilled = now;
+        if total <= last.saturating_add(last / 50) || state.saved.is_zero() {
             return;
         }
         if let Source::Processes(found) = &mut state.source {
             found.look_for(alive.clone()); // some may have one by now
         }
         let capture = state.capture(seen.at, total, |identity| alive.contains(&identity));
-        state.next = Some(now + now.elapsed() * SHARE);
+        state.saved = state.saved.saturating_sub(now.elapsed());
         if !capture.profiles.is_empty() {
             state.at_peak = Some(capture);
         }
