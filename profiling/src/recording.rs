@@ -65,7 +65,7 @@ pub struct HeapCapture {
 impl HeapCapture {
     /// The live bytes of all profiles by stack, each under the title that `timeline` has for its
     /// process.
-    pub fn stacks(&self, timeline: &Timeline, symbols: &mut Symbols) -> Stacks {
+    pub fn stacks(&self, timeline: &Timeline, symbols: &Symbols) -> Stacks {
         Stacks::together(self.profiles.iter().map(|profile| {
             let process = &profile.process;
             let mut records = timeline.processes.iter();

@@ -16,7 +16,7 @@ impl Report {
             _ => "Memory of process trees".to_owned(),
         };
         let mut report = Self::new(title).subtitle(subtitle(recordings));
-        let mut symbols = Symbols::new();
+        let symbols = Symbols::new();
         for recording in recordings {
             let name = if recordings.len() == 1 {
                 "the process tree".to_owned()
@@ -27,7 +27,7 @@ impl Report {
             report = report
                 .stacks(format!("{name}, at the combined peak"), stacks)
                 .timeline(name.clone(), recording.timeline.clone());
-            report = heaps(report, &name, recording, &mut symbols);
+            report = heaps(report, &name, recording, &symbols);
         }
         match left(recordings) {
             Some(table) => report.table("Left behind", table),
@@ -37,7 +37,7 @@ impl Report {
 }
 
 /// What heap profiles tell, where there are any.
-fn heaps(mut report: Report, name: &str, recording: &Recording, symbols: &mut Symbols) -> Report {
+fn heaps(mut report: Report, name: &str, recording: &Recording, symbols: &Symbols) -> Report {
     let timeline = &recording.timeline;
     if let Some(capture) = &recording.heap_at_peak {
         let stacks = capture.stacks(timeline, symbols);

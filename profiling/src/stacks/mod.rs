@@ -102,8 +102,9 @@ impl Stacks {
     pub fn by_line(&self, is_ours: impl Fn(&str) -> bool) -> Vec<LineBytes> {
         let mut lines: HashMap<(&str, u32, &str), (u64, u64)> = HashMap::new();
         for stack in &self.stacks {
-            let Some((file, line, function)) = place_of(stack, &is_ours) else { continue };
-            let (bytes, blocks) = lines.entry((file, line, function)).or_default();
+            let Some(frame) = place_of(&stack.frames, &is_ours) else { continue };
+            let (Some(file), Some(line)) = (&frame.file, frame.line) else { continue };
+            let (bytes, blocks) = lines.entry((file, line, &frame.name)).or_default();
             *bytes = bytes.saturating_add(stack.bytes);
             *blocks = blocks.saturating_add(stack.blocks);
         }
@@ -146,18 +147,12 @@ pub fn is_own_source(file: &str) -> bool {
     !NOT_OWN.iter().any(|part| file.contains(part))
 }
 
-/// The source line that a stack is booked on.
-fn place_of<'a>(
-    stack: &'a WeightedStack,
-    is_ours: &impl Fn(&str) -> bool,
-) -> Option<(&'a str, u32, &'a str)> {
-    let mut known = stack
-        .frames
-        .iter()
-        .rev()
-        .filter_map(|frame| Some((frame.file.as_deref()?, frame.line?, frame.name.as_str())));
-    let innermost = known.clone().next();
-    known.find(|(file, _, _)| is_ours(file)).or(innermost)
+/// The frame that bytes are booked on: the innermost with a source that `is_ours` accepts, or else
+/// the innermost with any.
+fn place_of<'a>(frames: &'a [Frame], is_ours: &impl Fn(&str) -> bool) -> Option<&'a Frame> {
+    let known = || frames.iter().rev().filter(|frame| frame.file.is_some() && frame.line.is_some());
+    let ours = known().find(|frame| frame.file.as_deref().is_some_and(is_ours));
+    ours.or_else(|| known().next())
 }
 
 /// Everybody's memory at the peak.

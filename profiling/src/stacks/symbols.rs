@@ -1,6 +1,7 @@
 //! Names and source lines for the addresses of a heap profile, looked up in the files that the
 //! process had loaded: the process itself may be gone.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::path::Path;
 use addr2line::Loader;
 use object::Object;
 
-use super::{Frame, Stacks, WeightedStack};
+use super::{Frame, Stacks, WeightedStack, place_of};
 use crate::heap::{Module, Site, Snapshot};
 
 /// Looks addresses up, and remembers what it found.
@@ -16,16 +17,30 @@ use crate::heap::{Module, Site, Snapshot};
 /// A file that was replaced since (its build id is another one) is not used: its addresses get no
 /// names rather than wrong ones. Looking up costs some 10 to 100 ms for the first address in a
 /// file with debug information, and microseconds for each further one.
+///
+/// ```no_run
+/// use profiling::heap::Profile;
+/// use profiling::{Symbols, is_own_source};
+///
+/// let snapshot = Profile::of_process(4711)?.snapshot()?;
+/// let symbols = Symbols::new();
+/// // As tracemalloc's `statistics("lineno")`.
+/// for (line, live) in snapshot.group_by(|site| symbols.line(&snapshot, site, is_own_source)) {
+///     println!("{line:?}: {:.0} bytes in {:.0} blocks", live.bytes, live.blocks);
+/// }
+/// # Ok::<(), profiling::Error>(())
+/// ```
 #[derive(Default)]
 pub struct Symbols {
     /// By path and build id; `None` where there is no file with that id.
-    files: HashMap<(String, Vec<u8>), Option<Loader>>,
-    frames: HashMap<(String, u64), Vec<Frame>>,
+    files: RefCell<HashMap<(String, Vec<u8>), Option<Loader>>>,
+    frames: RefCell<HashMap<(String, u64), Vec<Frame>>>,
 }
 
 impl fmt::Debug for Symbols {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Symbols").field("files", &self.files.len()).finish_non_exhaustive()
+        let files = self.files.borrow().len();
+        f.debug_struct("Symbols").field("files", &files).finish_non_exhaustive()
     }
 }
 
@@ -35,30 +50,48 @@ impl Symbols {
         Self::default()
     }
 
+    /// The calls that led to a site's allocations, the outermost first, without the runtime's above
+    /// `main` and the allocator's own. Empty where the stack is not known.
+    pub fn calls(&self, snapshot: &Snapshot, site: &Site) -> Vec<Frame> {
+        let addresses = site.frames.iter().rev();
+        let calls: Vec<Frame> =
+            addresses.flat_map(|address| self.frames_at(snapshot, *address)).collect();
+        without_runtime(&calls).to_vec()
+    }
+
+    /// The source line that a site is booked on: that of the innermost call whose file `is_ours`
+    /// accepts, or of the innermost with a source; `None` where no call has one.
+    pub fn line(
+        &self,
+        snapshot: &Snapshot,
+        site: &Site,
+        is_ours: impl Fn(&str) -> bool,
+    ) -> Option<Frame> {
+        let calls = self.calls(snapshot, site);
+        place_of(&calls, &is_ours).cloned()
+    }
+
     /// The frames of a return address, the outermost first: several where calls were inlined. An
     /// address without a name is shown as its file and the place in it.
-    fn frames_at(&mut self, snapshot: &Snapshot, address: u64) -> Vec<Frame> {
+    fn frames_at(&self, snapshot: &Snapshot, address: u64) -> Vec<Frame> {
         let mut modules = snapshot.modules.iter();
         let module = modules.find(|module| (module.start..module.end).contains(&address));
         let Some(module) = module else { return vec![Frame::named(format!("{address:#x}"))] };
         let path = module.path.to_string_lossy().into_owned();
         // A return address is behind the call; the byte before it belongs to the call.
         let probe = address.wrapping_sub(module.bias).wrapping_sub(1);
-        let key = (path, probe);
-        if let Some(frames) = self.frames.get(&key) {
-            return frames.clone();
-        }
-        let loader = self
-            .files
-            .entry((key.0.clone(), module.build_id.clone()))
-            .or_insert_with(|| open(module));
-        let mut frames = loader.as_ref().map_or_else(Vec::new, |loader| named(loader, probe));
-        if frames.is_empty() {
+        let mut known = self.frames.borrow_mut();
+        let frames = known.entry((path.clone(), probe)).or_insert_with(|| {
+            let mut files = self.files.borrow_mut();
+            let file = files.entry((path, module.build_id.clone())).or_insert_with(|| open(module));
+            let frames = file.as_ref().map_or_else(Vec::new, |loader| named(loader, probe));
+            if !frames.is_empty() {
+                return frames;
+            }
             let file = module.path.file_name().unwrap_or_default().to_string_lossy();
-            frames.push(Frame::named(format!("{file}+{probe:#x}")));
-        }
-        self.frames.insert(key, frames.clone());
-        frames
+            vec![Frame::named(format!("{file}+{probe:#x}"))]
+        });
+        frames.clone()
     }
 }
 
@@ -111,7 +144,7 @@ impl Stacks {
     /// The live bytes of a heap profile by stack, under a box named `title`. Estimates are rounded
     /// to whole bytes. What the profile counts exactly beyond its sites (what was inherited by a
     /// fork, for one) is not in here.
-    pub fn of_heap(title: &str, snapshot: &Snapshot, symbols: &mut Symbols) -> Self {
+    pub fn of_heap(title: &str, snapshot: &Snapshot, symbols: &Symbols) -> Self {
         let live = snapshot.sites.iter().filter(|site| site.live.bytes >= 0.5);
         let stacks = live.map(|site| stack_of(title, snapshot, site, symbols)).collect();
         Self { stacks }
@@ -123,12 +156,9 @@ impl Stacks {
     }
 }
 
-fn stack_of(title: &str, snapshot: &Snapshot, site: &Site, symbols: &mut Symbols) -> WeightedStack {
-    let calls = site.frames.iter().rev();
-    let calls: Vec<Frame> =
-        calls.flat_map(|address| symbols.frames_at(snapshot, *address)).collect();
+fn stack_of(title: &str, snapshot: &Snapshot, site: &Site, symbols: &Symbols) -> WeightedStack {
     let mut frames = vec![Frame::named(title)];
-    frames.extend_from_slice(without_runtime(&calls));
+    frames.extend(symbols.calls(snapshot, site));
     if frames.len() == 1 {
         frames.push(Frame::named("no stack"));
     }

@@ -24,9 +24,9 @@ pub fn diff(before: &Path, after: &Path) -> Result<ExitCode> {
 
 fn compared(before: &Recording, after: &Recording) -> Vec<String> {
     let mut pairs = Pairs::new();
-    let mut symbols = Symbols::new();
-    parts(before, &mut symbols).for_each(|(name, bytes)| pairs.entry(name).or_default().0 += bytes);
-    parts(after, &mut symbols).for_each(|(name, bytes)| pairs.entry(name).or_default().1 += bytes);
+    let symbols = Symbols::new();
+    parts(before, &symbols).for_each(|(name, bytes)| pairs.entry(name).or_default().0 += bytes);
+    parts(after, &symbols).for_each(|(name, bytes)| pairs.entry(name).or_default().1 += bytes);
     let (before, after) = (&before.timeline, &after.timeline);
     let mut table = Table::new(["", "before", "after", "change"]);
     row(&mut table, "combined peak", before.peak_bytes(), after.peak_bytes());
@@ -46,7 +46,7 @@ fn compared(before: &Recording, after: &Recording) -> Vec<String> {
 
 /// Who had what at the combined peak: processes by name, for pids differ from run to run, segments,
 /// and the source lines that the live heap comes from.
-fn parts(recording: &Recording, symbols: &mut Symbols) -> impl Iterator<Item = (String, u64)> {
+fn parts(recording: &Recording, symbols: &Symbols) -> impl Iterator<Item = (String, u64)> {
     let timeline = &recording.timeline;
     let state = timeline.peak.iter().map(|peak| &peak.state);
     let processes = state.clone().flat_map(|state| &state.processes);

@@ -43,7 +43,7 @@ fn stacks_of(recording: &Recording, what: What) -> Result<Stacks> {
         What::HeapAtEnd => recording.heap_at_end.as_ref(),
     };
     match (capture, what) {
-        (Some(capture), _) => Ok(capture.stacks(&recording.timeline, &mut Symbols::new())),
+        (Some(capture), _) => Ok(capture.stacks(&recording.timeline, &Symbols::new())),
         (None, What::Best | What::Tree) => Ok(Stacks::at_peak(&recording.timeline)),
         (None, What::HeapAtPeak | What::HeapAtEnd) => Err(Failure::NoHeap),
     }

@@ -35,7 +35,7 @@ fn print(table: &Table) {
 /// What the heap profiles say was not freed when their process ended, by source line.
 fn live_heap(recording: &Recording) -> Option<Table> {
     let capture = recording.heap_at_end.as_ref()?;
-    let stacks = capture.stacks(&recording.timeline, &mut Symbols::new());
+    let stacks = capture.stacks(&recording.timeline, &Symbols::new());
     let mut table = Table::new(["live at the end of its process", "bytes", "blocks"]);
     for line in stacks.by_line(profiling::is_own_source).into_iter().take(LINES) {
         let place = format!("{} ({}:{})", line.function, line.file, line.line);
