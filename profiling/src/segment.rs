@@ -64,6 +64,17 @@ impl SegmentMemory {
         }
     }
 
+    /// Its name, or what it is for where its name is one that this crate gave: a heap profile in a
+    /// folder is called after its process.
+    pub fn title(&self) -> String {
+        let file = self.name.rsplit('/').next().unwrap_or_default();
+        let profile = file.strip_prefix("heap-").and_then(|file| file.strip_suffix(".profile"));
+        match profile.and_then(|profile| profile.split('-').next()) {
+            Some(pid) => format!("heap profile of {pid}"),
+            None => self.name.clone(),
+        }
+    }
+
     /// Forgets that `pid` maps or holds it. Who touched it stays known.
     pub(crate) fn leave(&mut self, pid: u32) {
         self.mapped_by.retain(|other| *other != pid);
@@ -100,5 +111,13 @@ mod tests {
         assert_eq!(readable_name("/dev/shm/x (deleted)"), "/dev/shm/x");
         assert_eq!(readable_name("/SYSV00000000 (deleted)"), "SYSV00000000");
         assert_eq!(readable_name("/dev/zero (deleted)"), "/dev/zero");
+    }
+
+    #[test]
+    fn a_heap_profile_is_called_after_its_process() {
+        let id = SegmentId { major: 0, minor: 1, inode: 1 };
+        let title = |path| SegmentMemory::new(id, path).title();
+        assert_eq!(title("/dev/shm/a/heap-42-1000-0.profile"), "heap profile of 42");
+        assert_eq!(title("/memfd:column (deleted)"), "memfd:column");
     }
 }

@@ -105,7 +105,7 @@ fn parts_of_segments<'a>(timeline: &Timeline, stack: &'a Stack, peak: &Peak) -> 
         let record = timeline.segments.iter().position(|record| record.last.id == segment.id);
         let class = record.map_or("rest", |record| stack.segment_class(record));
         let users = segment.mapped_by.len();
-        (segment.resident, class, format!("{} (once, mapped by {users})", segment.name))
+        (segment.resident, class, format!("{} (once, mapped by {users})", segment.title()))
     };
     peak.state.segments.iter().map(part).collect()
 }
@@ -234,7 +234,7 @@ fn segments(timeline: &Timeline, stack: &Stack) -> String {
             "<tr><th scope=\"row\"><i class=\"{}\"></i>{}</th><td>{}</td><td>{}</td><td>{}</td>\
              <td>{}</td><td>{}</td><td>{}</td></tr>",
             stack.segment_class(index),
-            Escaped(&last.name),
+            Escaped(&last.title()),
             amount(last.size),
             amount(record.peak_resident),
             who(timeline, &last.mapped_by),

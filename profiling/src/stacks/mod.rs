@@ -139,7 +139,8 @@ impl Stacks {
 }
 
 /// Parts of a path that tell the sources of the language and of libraries from a program's own.
-const NOT_OWN: [&str; 4] = ["/rustc/", "/.cargo/registry/", "/rustlib/", "/usr/src/"];
+const NOT_OWN: [&str; 5] =
+    ["/rustc/", "/rust/deps/", "/.cargo/registry/", "/rustlib/", "/usr/src/"];
 
 /// Whether a source file is a program's own, by its path: not the standard library's, and not a
 /// registry's. For [`Stacks::by_line`].
@@ -170,7 +171,7 @@ fn of_state(timeline: &Timeline, peak: &Peak) -> Vec<WeightedStack> {
         }
     }
     for segment in &peak.state.segments {
-        let frames = vec![Frame::named("shared segments"), Frame::named(segment.name.clone())];
+        let frames = vec![Frame::named("shared segments"), Frame::named(segment.title())];
         let bytes = segment.resident;
         stacks.push(WeightedStack { frames, bytes, blocks: 0, pid: None, tag: None });
     }

@@ -54,7 +54,7 @@ fn parts(recording: &Recording, symbols: &Symbols) -> impl Iterator<Item = (Stri
         processes.map(|process| (format!("at the peak: {}", process.name), process.charged()));
     let segments = state.flat_map(|state| &state.segments);
     let segments = segments
-        .map(|segment| (format!("at the peak: {} (shared)", segment.name), segment.resident));
+        .map(|segment| (format!("at the peak: {} (shared)", segment.title()), segment.resident));
     let heap = recording.heap_at_peak.as_ref();
     let lines = heap.map(|heap| heap.stacks(timeline, symbols).by_line(is_own_source));
     let lines = lines.into_iter().flatten();

@@ -130,7 +130,7 @@ fn segments(now: &Snapshot, past: Option<&Past<'_>>) -> Option<Table> {
     for segment in &segments {
         let then = past.and_then(|past| Some(past.rate(past.segment(segment)?, segment.resident)));
         table.row([
-            segment.name.clone(),
+            segment.title(),
             units::bytes(segment.resident),
             then.unwrap_or_default(),
             units::bytes(segment.size),
