@@ -58,7 +58,7 @@ pub struct LineBytes {
     pub file: String,
     /// The line in it, counted from 1.
     pub line: u32,
-    /// The function.
+    /// The function, or the first of those that the line belongs to (a closure, say).
     pub function: String,
     /// Bytes.
     pub bytes: u64,
@@ -100,22 +100,21 @@ impl Stacks {
     /// The bytes of each source line, the greatest first: those of the innermost frame whose
     /// source `is_ours` accepts (by the path of its file), or of the innermost with a source.
     pub fn by_line(&self, is_ours: impl Fn(&str) -> bool) -> Vec<LineBytes> {
-        let mut lines: HashMap<(&str, u32, &str), (u64, u64)> = HashMap::new();
+        let mut lines: HashMap<(&str, u32), LineBytes> = HashMap::new();
         for stack in &self.stacks {
             let Some(frame) = place_of(&stack.frames, &is_ours) else { continue };
             let (Some(file), Some(line)) = (&frame.file, frame.line) else { continue };
-            let (bytes, blocks) = lines.entry((file, line, &frame.name)).or_default();
-            *bytes = bytes.saturating_add(stack.bytes);
-            *blocks = blocks.saturating_add(stack.blocks);
+            let sum = lines.entry((file, line)).or_insert_with(|| LineBytes {
+                file: file.clone(),
+                line,
+                function: frame.name.clone(),
+                bytes: 0,
+                blocks: 0,
+            });
+            sum.bytes = sum.bytes.saturating_add(stack.bytes);
+            sum.blocks = sum.blocks.saturating_add(stack.blocks);
         }
-        let line = |((file, line, function), (bytes, blocks)): ((&str, u32, &str), _)| LineBytes {
-            file: file.to_owned(),
-            line,
-            function: function.to_owned(),
-            bytes,
-            blocks,
-        };
-        let mut lines: Vec<LineBytes> = lines.into_iter().map(line).collect();
+        let mut lines: Vec<LineBytes> = lines.into_values().collect();
         lines.sort_by(|one, other| {
             let place = |line: &LineBytes| (line.file.clone(), line.line);
             other.bytes.cmp(&one.bytes).then_with(|| place(one).cmp(&place(other)))
