@@ -174,26 +174,16 @@ fn make_profile(parent: Option<Area<'_>>) -> bool {
     // Relaxed, all: published by the READY at the end, and by the adoption.
     let set = |at: usize, value: u64| area.word(at).store(value, Relaxed);
     let parent_pid = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get());
-    let [first, second] = LAYOUT.shape.to_words();
-    let (sites, frames) = made.limits();
+    lay_out(area, made.limits());
     let facts = [
-        (header::MAGIC, MAGIC),
-        (header::VERSION, VERSION),
-        (header::SHAPE, first),
-        (header::SHAPE + 8, second),
-        (header::LENGTH, LAYOUT.length as u64),
         (header::PID, u64::from(pid)),
         (header::PARENT, u64::from(parent_pid.cast_unsigned())),
         (header::STARTED, started),
         (header::CREATED, now_ns()),
         (header::FRAME_POINTERS, if has_frame_pointers() { 1 } else { 2 }),
-        (header::SITES_LIMIT, sites),
-        (header::FRAMES_LIMIT, frames),
-        (header::LEVELS_USED, 1),
     ];
     facts.iter().for_each(|(at, value)| set(*at, *value));
     write_program(area);
-    site_table::prepare(area);
     match parent {
         Some(parent) => inherit(parent, area),
         None => modules::refresh(area),
@@ -201,6 +191,26 @@ fn make_profile(parent: Option<Area<'_>>) -> bool {
     // Release: pairs with the reader's look at the state.
     area.word(header::STATE).store(header::READY, Release);
     made.adopt()
+}
+
+/// Writes what makes an empty file a profile without records, but for the word that says so.
+/// `limits`: sites and frames that have memory behind them.
+pub(crate) fn lay_out(area: Area<'_>, limits: (u64, u64)) {
+    let [first, second] = area.layout.shape.to_words();
+    let words = [
+        (header::MAGIC, MAGIC),
+        (header::VERSION, VERSION),
+        (header::SHAPE, first),
+        (header::SHAPE + 8, second),
+        (header::LENGTH, area.layout.length as u64),
+        (header::MODE, Mode::Off.to_word()),
+        (header::SITES_LIMIT, limits.0),
+        (header::FRAMES_LIMIT, limits.1),
+        (header::LEVELS_USED, 1),
+        (header::SITES_USED, site_table::NO_SITE as u64 + 1),
+    ];
+    // Relaxed: published by READY.
+    words.iter().for_each(|(at, value)| area.word(*at).store(*value, Relaxed));
 }
 
 fn now_ns() -> u64 {

@@ -38,6 +38,8 @@ mod control;
 mod elf;
 mod filter;
 mod format;
+#[cfg(test)]
+mod kill;
 mod live_table;
 mod measure;
 mod modules;

@@ -17,12 +17,12 @@ use super::tags::to_word;
 
 /// One line of `/proc/self/maps`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Mapping<'a> {
-    start: u64,
-    end: u64,
-    offset: u64,
-    is_code: bool,
-    path: &'a [u8],
+pub(crate) struct Mapping<'a> {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    pub(crate) offset: u64,
+    pub(crate) is_code: bool,
+    pub(crate) path: &'a [u8],
 }
 
 /// Does a known module hold all of these addresses?
@@ -106,7 +106,8 @@ fn path_hash(path: &[u8]) -> u64 {
     })
 }
 
-fn add(area: Area<'_>, mapping: Mapping<'_>, elf: elf::Facts) {
+/// Adds a module, if it is not there. Under the lock.
+pub(crate) fn add(area: Area<'_>, mapping: Mapping<'_>, elf: elf::Facts) {
     let word = |nth, at| area.word(area.layout.module(nth) + at);
     // Relaxed, all: under the lock, and published by the Release at the end.
     let used = area.word(header::MODULES_USED).load(Relaxed) as usize;

@@ -43,8 +43,22 @@ pub(crate) fn allocated(address: usize, bytes: u64, is_counted: bool, pointer: u
             // Relaxed: for people who look at a killed process.
             slot.iter().for_each(|slot| slot.step.store(step as u64, Relaxed));
         };
-        record(area, thread, address as u64, bytes, weight, pointer, mode, step);
-        step(Step::Idle);
+        step(Step::Stack);
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FRAMES];
+        let (frames, end) = if control::has_frame_pointers() {
+            stack::walk(&thread.bounds, pointer, &mut room)
+        } else {
+            (&[][..], WalkEnd::None)
+        };
+        let block = Block {
+            address: address as u64,
+            bytes,
+            weight,
+            filtered: mode != EXACT,
+            tag: thread.tag.get(),
+            thread: thread.number.get(),
+        };
+        record(area, Stack { frames, end }, block, step);
     });
 }
 
@@ -71,34 +85,30 @@ fn draw_shared(slot: &Slot, bytes: u64, mean: u64) -> Option<u64> {
     (mean > 0 && sampling::is_drawn(random, bytes, mean)).then_some(mean)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one call, in the hot path of the exact mode")]
-fn record(
-    area: Area<'_>,
-    thread: &Thread,
-    address: u64,
-    bytes: u64,
-    weight: f64,
-    pointer: usize,
-    mode: u8,
-    step: impl Fn(Step),
-) {
-    step(Step::Stack);
-    let mut room = [const { MaybeUninit::uninit() }; MAX_FRAMES];
-    let (frames, end) = if control::has_frame_pointers() {
-        stack::walk(&thread.bounds, pointer, &mut room)
-    } else {
-        (&[][..], WalkEnd::None)
-    };
+/// A block that is to be recorded, by whom.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    pub(crate) address: u64,
+    pub(crate) bytes: u64,
+    pub(crate) weight: f64,
+    pub(crate) filtered: bool,
+    pub(crate) tag: usize,
+    /// Number of the thread's slot.
+    pub(crate) thread: usize,
+}
+
+/// Records a block: its stack, its site, itself.
+pub(crate) fn record(area: Area<'_>, stack: Stack<'_>, block: Block, step: impl Fn(Step)) {
     step(Step::Site);
-    let stack = Stack { frames, end };
-    let (site, is_new) = site_table::intern(area, stack, thread.tag.get());
+    let (site, is_new) = site_table::intern(area, stack, block.tag);
     if is_new && !modules::know(area, stack.frames) {
         modules::refresh(area);
     }
-    site_table::count(area, site, thread.number.get(), bytes, weight);
+    let Block { address, bytes, weight, filtered, .. } = block;
+    site_table::count(area, site, block.thread, bytes, weight);
     step(Step::Insert);
-    let filtered = mode != EXACT;
     insert(area, address, Record { bytes, weight, site, filtered });
+    step(Step::Idle);
 }
 
 /// Enters a block, or counts that there was no room.
@@ -120,12 +130,18 @@ pub(crate) fn insert(area: Area<'_>, address: u64, record: Record) {
 pub(crate) fn remove(address: usize) -> Option<Record> {
     let area = control::area()?;
     let slot = THREAD.with(|thread| thread.slot(area));
-    // Relaxed: for people who look at a killed process.
-    let step = |step: Step| slot.iter().for_each(|slot| slot.step.store(step as u64, Relaxed));
+    remove_in(area, address as u64, |step| {
+        // Relaxed: for people who look at a killed process.
+        slot.iter().for_each(|slot| slot.step.store(step as u64, Relaxed));
+    })
+}
+
+/// The same for a given profile.
+pub(crate) fn remove_in(area: Area<'_>, address: u64, step: impl Fn(Step)) -> Option<Record> {
     step(Step::Remove);
-    let record = live_table::remove(area, address as u64);
+    let record = live_table::remove(area, address);
     if record.is_some_and(|record| record.filtered) {
-        filter::remove(area, address as u64);
+        filter::remove(area, address);
     }
     step(Step::Idle);
     record

@@ -27,12 +27,6 @@ pub(crate) struct Stack<'a> {
 /// Sites or frames that are given memory at a time.
 pub(crate) const CHUNK: usize = 512;
 
-/// Makes an empty table ready: [`NO_SITE`] is there, and its words are zeros.
-pub(crate) fn prepare(area: Area<'_>) {
-    // Relaxed: published with the profile.
-    area.word(header::SITES_USED).store(1, Relaxed);
-}
-
 /// The number of a stack's site; makes it if it is new, and says whether it is.
 pub(crate) fn intern(area: Area<'_>, stack: Stack<'_>, tag: usize) -> (u32, bool) {
     let hash = hash(stack, tag);

@@ -17,7 +17,7 @@ use super::format::{Step, header, slot};
 const QUANTUM: i64 = PEAK_SLACK as i64 / 2;
 
 /// A slot in the profile's memory. Field by field as in [`slot`].
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(C, align(128))]
 pub(crate) struct Slot {
     pub(crate) owner: AtomicU64,

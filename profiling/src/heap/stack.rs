@@ -9,6 +9,7 @@
 use std::cell::Cell;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::MAX_FRAMES;
 use super::format::WalkEnd;
@@ -87,14 +88,22 @@ pub(crate) fn walk<'a>(
 ) -> (&'a [u64], WalkEnd) {
     // The address of a local: where the stack is now.
     let here = black_box(&raw const *into) as usize;
-    let Some(high) = bounds.end(here) else { return (&[], WalkEnd::None) };
-    let (mut low, mut pointer, mut count) = (here, pointer, 0);
+    match bounds.end(here) {
+        Some(high) => walk_within(here..high, pointer, into),
+        None => (&[], WalkEnd::None),
+    }
+}
+
+/// Walks a part of the calling thread's own stack.
+#[inline(always)]
+fn walk_within(part: Range<usize>, pointer: usize, into: &mut Room) -> (&[u64], WalkEnd) {
+    let (mut low, mut pointer, mut count) = (part.start, pointer, 0);
     let end = loop {
         let Some(frame) = into.get_mut(count) else { break WalkEnd::Deep };
         if pointer == 0 {
             break WalkEnd::Zero;
         }
-        if pointer < low || pointer > high - 16 || pointer % 8 != 0 {
+        if pointer < low || pointer > part.end - 16 || pointer % 8 != 0 {
             break WalkEnd::Outside;
         }
         let record = pointer as *const u64;
@@ -147,4 +156,64 @@ fn inner<A>(bounds: &Bounds) -> bool {
         (1..512).contains(&(address as usize).wrapping_sub(function as usize))
     };
     frames.len() >= 2 && is_in(frames[0], middle::<A>) && is_in(frames[1], outer::<A>)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames on this thread's own stack, as functions make them: each `[caller's frame, return
+    /// address]`, linked by `caller`.
+    fn walked(frames: usize, last: impl Fn(usize) -> u64) -> (Vec<u64>, WalkEnd) {
+        let mut records = [[0u64; 2]; MAX_FRAMES + 2];
+        let base = records.as_ptr() as u64;
+        for (nth, record) in records[..frames].iter_mut().enumerate() {
+            *record = [base + 16 * (nth as u64 + 1), 0x1000 + nth as u64];
+        }
+        records[frames - 1][0] = last(base as usize);
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FRAMES];
+        let (found, end) = walk_above(base as usize, black_box(&records), &mut room);
+        (found.to_vec(), end)
+    }
+
+    /// The walk of the part of this thread's stack that lies above the records' first word.
+    fn walk_above<'a>(
+        low: usize,
+        records: &[[u64; 2]],
+        into: &'a mut Room,
+    ) -> (&'a [u64], WalkEnd) {
+        let bounds = Bounds::new();
+        let high = bounds.end(black_box(&raw const bounds) as usize).unwrap();
+        walk_within(low..high, records.as_ptr() as usize, into)
+    }
+
+    #[test]
+    fn a_chain_of_frames_is_walked_to_its_end() {
+        let (frames, end) = walked(5, |_| 0);
+        assert_eq!((frames, end), (vec![0x1000, 0x1001, 0x1002, 0x1003, 0x1004], WalkEnd::Zero));
+    }
+
+    #[test]
+    fn a_frame_pointer_that_leads_away_ends_the_walk() {
+        for astray in [|_| 12345, |base| base as u64, |base| base as u64 + 83, |_| u64::MAX - 7] {
+            let (frames, end) = walked(5, astray);
+            assert_eq!((frames.len(), end), (5, WalkEnd::Outside));
+        }
+    }
+
+    #[test]
+    fn a_stack_that_is_too_deep_is_cut_off() {
+        let (frames, end) = walked(MAX_FRAMES + 1, |_| 0);
+        assert_eq!((frames.len(), end), (MAX_FRAMES, WalkEnd::Deep));
+    }
+
+    #[test]
+    fn a_stack_that_is_not_the_threads_own_is_not_walked() {
+        let elsewhere = Bounds::new();
+        elsewhere.low.set(4096);
+        elsewhere.high.set(8192);
+        let mut room = [const { MaybeUninit::uninit() }; MAX_FRAMES];
+        let (frames, end) = walk(&elsewhere, frame_pointer(), &mut room);
+        assert_eq!((frames.len(), end), (0, WalkEnd::None));
+    }
 }
