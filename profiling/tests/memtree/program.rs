@@ -60,7 +60,7 @@ impl Watched {
     }
 
     /// Waits for a line of the program.
-    fn expect(&mut self, word: &str) {
+    pub fn expect(&mut self, word: &str) {
         let mut lines = (&mut self.answers).lines().map(Result::unwrap);
         assert!(lines.any(|line| line == word), "it ended without {word:?}");
     }

@@ -16,6 +16,8 @@ import multiprocessing as mp
 from multiprocessing import shared_memory
 
 def work(name):
+    barrier.wait()
+    barrier.wait()
     segment = shared_memory.SharedMemory(name)
     total = sum(segment.buf[::4096]) + sum(len(text) for text in texts)
     barrier.wait()
@@ -31,10 +33,11 @@ if __name__ == "__main__":
     segment.buf[:] = bytes(8 << 20)
     with context.Pool(3) as pool:
         sums = pool.map_async(work, [segment.name] * 3, chunksize=1)
-        barrier.wait()
-        print("ready", flush=True)
-        input()
-        barrier.wait()
+        for step in ["ready", "read"]:
+            barrier.wait()
+            print(step, flush=True)
+            input()
+            barrier.wait()
         sums.get()
     segment.close()
     segment.unlink()
@@ -62,7 +65,10 @@ fn a_python_pool_is_seen_with_its_workers_its_segment_and_what_fork_copied() {
     }
     let folder = folder();
     std::fs::write(folder.path().join("pool.py"), POOL).unwrap();
-    let watched = Watched::run(&folder, &["python3", "pool.py"]);
+    let mut watched = Watched::run(&folder, &["python3", "pool.py"]);
+    watched.save(); // the workers are looked at before they write
+    watched.go_on();
+    watched.expect("read");
     let recording = watched.save();
     let segments = recording["timeline"]["segments"].as_array().unwrap();
     let segment = segments
