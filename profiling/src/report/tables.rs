@@ -173,6 +173,10 @@ fn figures(timeline: &Timeline, peak: &Peak) -> String {
     let taken = overhead.quick_samples + overhead.full_samples;
     row("sampled for", units::time(timeline.duration));
     row("samples taken / kept", format!("{taken} / {}", timeline.samples.len()));
+    row("processes seen", units::grouped(timeline.processes.len() as u64));
+    if let Some(unseen) = timeline.unseen_at_most() {
+        row("at most so many came and went unseen", units::grouped(unseen));
+    }
     row("processor time of quick samples", units::time(overhead.quick_time));
     row("processor time of full samples", units::time(overhead.full_time));
     row("memory of the record", amount(overhead.record_bytes));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
+use crate::proc_files::children;
 use crate::processor_time;
 use crate::snapshot::Snapshot;
 use crate::timeline::{Mark, Timeline};
@@ -83,6 +84,7 @@ impl SamplerBuilder {
             changed: Condvar::new(),
             recorder: Mutex::new(Recorder::new(self.history_bytes)),
         });
+        let started_before = children::ever_started();
         let mut watch = Watch {
             ledger,
             shared: Arc::clone(&shared),
@@ -96,7 +98,13 @@ impl SamplerBuilder {
             .name("memory-sampler".into())
             .spawn(move || watch.run())
             .map_err(|source| Error::Thread { source })?;
-        Ok(Sampler { shared, started, owner: std::process::id(), thread: Some(thread) })
+        Ok(Sampler {
+            shared,
+            started,
+            started_before,
+            owner: std::process::id(),
+            thread: Some(thread),
+        })
     }
 }
 
@@ -146,6 +154,8 @@ impl std::fmt::Debug for Observer {
 pub struct Sampler {
     shared: Arc<Shared>,
     started: Instant,
+    /// What the machine had started before us.
+    started_before: Option<u64>,
     /// The process that the thread runs in.
     owner: u32,
     thread: Option<JoinHandle<Snapshot>>,
@@ -202,7 +212,8 @@ impl Sampler {
         if !self.is_ours() {
             return Timeline::default();
         }
-        let timeline = lock(&self.shared.recorder).so_far();
+        let mut timeline = lock(&self.shared.recorder).so_far();
+        timeline.started_on_machine = self.started_since();
         let inbox = lock(&self.shared.inbox);
         with_names(timeline, inbox.marks.clone(), &inbox.labels)
     }
@@ -214,8 +225,14 @@ impl Sampler {
         let Some(last) = self.end() else { return Timeline::default() };
         let duration = self.started.elapsed();
         let inbox = std::mem::take(&mut *lock(&self.shared.inbox));
-        let timeline = lock(&self.shared.recorder).finish(duration, &last);
+        let mut timeline = lock(&self.shared.recorder).finish(duration, &last);
+        timeline.started_on_machine = self.started_since();
         with_names(timeline, inbox.marks, &inbox.labels)
+    }
+
+    /// How many processes and threads the machine has started meanwhile.
+    fn started_since(&self) -> Option<u64> {
+        Some(children::ever_started()?.saturating_sub(self.started_before?))
     }
 
     /// Whether the thread runs in this process, and not in the one we were forked from.

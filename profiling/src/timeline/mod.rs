@@ -31,6 +31,11 @@ pub struct Timeline {
     /// The greatest total seen, with everybody's state at that instant. `None` if nothing was
     /// sampled.
     pub peak: Option<Peak>,
+    /// How many processes *and threads* the whole machine started while sampling, where that may
+    /// be known (`/proc/stat`). It bounds how many processes of this tree came and went between
+    /// two samples, and were never seen: no more than this, less [`processes`](Self::processes)
+    /// that were first seen after the start.
+    pub started_on_machine: Option<u64>,
     /// What the watching itself cost.
     pub overhead: Overhead,
 }
@@ -150,6 +155,14 @@ pub struct Overhead {
 }
 
 impl Timeline {
+    /// A bound from above for the processes of the tree that no sample saw; see
+    /// [`started_on_machine`](Self::started_on_machine).
+    pub fn unseen_at_most(&self) -> Option<u64> {
+        let start = self.processes.first()?.first_seen;
+        let new = self.processes.iter().filter(|record| record.first_seen > start).count();
+        Some(self.started_on_machine?.saturating_sub(new as u64))
+    }
+
     /// The greatest total seen, in bytes; 0 if nothing was sampled.
     pub fn peak_bytes(&self) -> u64 {
         self.peak.as_ref().map_or(0, |peak| peak.total)
@@ -254,6 +267,7 @@ pub(crate) mod tests {
             }],
             marks: vec![Mark { at: Duration::from_millis(600), name: "data & made".to_owned() }],
             peak: Some(Peak { at: Duration::from_millis(750), total: 48 * mib, state }),
+            started_on_machine: Some(3),
             overhead: Overhead::default(),
         }
     }

@@ -196,7 +196,7 @@ fn pages_shared_since_a_fork_count_once_and_their_copies_apart() {
     assert!(quick.total() < before + SMALL, "{} {before}", quick.total());
     let full = ledger.full().total();
     assert!(full < before + SMALL, "{full} {before}");
-    assert_eq!(quick.processes[1].fork.copied, 0);
+    assert!(quick.processes[1].fork.copied < MIB, "its stack at most");
     let inherited = quick.processes[1].fork.inherited;
     assert!((32 * MIB..34 * MIB).contains(&inherited), "{inherited}");
     root.tell("forked-writes");

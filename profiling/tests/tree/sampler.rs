@@ -191,3 +191,13 @@ fn what_fork_copied_stays_in_the_record_when_the_child_is_dead() {
     assert!((16 * MIB..18 * MIB).contains(&record.peak_fork_copied), "{record:?}");
     assert!((16 * MIB..18 * MIB).contains(&record.last.fork.inherited), "{record:?}");
 }
+
+#[test]
+fn processes_that_no_sample_saw_are_bounded() {
+    let mut root = Load::start();
+    let sampler = by_hand(root.pid());
+    root.tell("churn 20");
+    let timeline = sampler.stop();
+    assert_eq!(timeline.processes.len(), 1);
+    assert!(timeline.unseen_at_most() >= Some(20), "{timeline:?}");
+}
