@@ -6,7 +6,7 @@
 
 use std::alloc::System;
 
-use profiling::heap::{self, Mode, Profiler, Snapshot};
+use profiling::heap::{self, Mode, Profiler, Site, Snapshot};
 use profiling::{Symbols, is_own_source, units};
 
 // ANCHOR: start
@@ -34,19 +34,18 @@ fn main() -> profiling::Result<()> {
 
     // ANCHOR: lines
     let symbols = Symbols::new();
-    let by_line = after.group_by(|site| symbols.line(&after, site, is_own_source));
-    for (line, live) in by_line.iter().take(3) {
-        let place = line.as_ref().map_or("no source".to_owned(), |frame| {
-            let file = frame.file.as_deref().unwrap_or_default();
-            format!("{file}:{}", frame.line.unwrap_or(0))
-        });
-        println!("{place}: {} in {:.0} blocks", units::bytes(live.bytes as u64), live.blocks);
+    let line_of = |site: &Site| {
+        let frame = symbols.line(&after, site, is_own_source)?;
+        Some(format!("{}:{}", frame.file?, frame.line?))
+    };
+    for (line, live) in after.group_by(line_of).iter().take(3) {
+        println!("{line:?}: {:.0} bytes in {:.0} blocks", live.bytes, live.blocks);
     }
     // ANCHOR_END: lines
 
     // ANCHOR: compare
-    for change in after.compare(&before, |site| symbols.line(&after, site, is_own_source)) {
-        println!("{:+.0} bytes, {:+.0} blocks", change.bytes(), change.blocks());
+    for change in after.compare(&before, line_of).iter().take(3) {
+        println!("{:?}: {:+.0} bytes, {:+.0} blocks", change.key, change.bytes(), change.blocks());
     }
     // ANCHOR_END: compare
     drop((kept, symbols));

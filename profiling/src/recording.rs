@@ -49,7 +49,7 @@ pub struct LeftSegment {
     pub resident: u64,
 }
 
-/// The heap profiles of one instant, of those processes that make them (see [`heap`](crate::heap)).
+/// The heap profiles of one instant, of those processes that make them (see [`heap`]).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct HeapCapture {
     /// When, since the start of sampling.

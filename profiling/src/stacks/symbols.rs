@@ -12,6 +12,9 @@ use object::Object;
 use super::{Frame, Stacks, WeightedStack, place_of};
 use crate::heap::{Module, Site, Snapshot};
 
+/// A file by its path and build id.
+type FileId = (String, Vec<u8>);
+
 /// Looks addresses up, and remembers what it found.
 ///
 /// A file that was replaced since (its build id is another one) is not used: its addresses get no
@@ -33,7 +36,7 @@ use crate::heap::{Module, Site, Snapshot};
 #[derive(Default)]
 pub struct Symbols {
     /// By path and build id; `None` where there is no file with that id.
-    files: RefCell<HashMap<(String, Vec<u8>), Option<Loader>>>,
+    files: RefCell<HashMap<FileId, Option<Loader>>>,
     frames: RefCell<HashMap<(String, u64), Vec<Frame>>>,
 }
 
