@@ -67,7 +67,7 @@ fn the_heap_of_a_killed_process_is_in_the_recording_and_the_report() {
     let mut watched = watched(&folder, "killed");
     watched.save();
     watched.go_on();
-    assert_eq!(watched.memtree.wait().unwrap().code(), Some(128 + 9));
+    assert_eq!(watched.status().code(), Some(128 + 9));
     let recording = program::read_json(&watched.recording);
     for capture in [&recording["heap_at_peak"], &recording["heap_at_end"]] {
         let (counted, sampled) = live(capture);

@@ -139,11 +139,6 @@ impl Family {
 /// Counts the copies of one page at those that have them.
 fn count_copies(entries: &[Vec<PageEntry>], page: usize, copies: &mut [u64]) {
     let entry_of = |relative: &Vec<PageEntry>| relative.get(page).copied();
-    let there = |entry: &PageEntry| entry.is_anonymous();
-    let holders = entries.iter().filter_map(entry_of).filter(there).count();
-    if holders < 2 {
-        return;
-    }
     // Those who share have one page among them; where nobody shares, the eldest has the original.
     let mut original = entries.iter().filter_map(entry_of).any(PageEntry::is_shared);
     for (relative, copies) in entries.iter().zip(copies) {

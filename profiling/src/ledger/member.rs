@@ -202,3 +202,38 @@ impl Member {
         self.mapped_at_size = Some(self.virtual_size);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This process, as a child whose pages were looked at.
+    fn looked_at() -> (Member, Vec<u8>) {
+        let directory = ProcessDirectory::open(std::process::id()).unwrap();
+        let mut buffer = Vec::new();
+        directory.read(c"stat", &mut buffer).unwrap();
+        let stat = Stat::parse(&buffer).unwrap();
+        let mut member = Member::new(std::process::id(), directory, stat);
+        member.refresh(&mut buffer).unwrap();
+        member.memory.fork.inherited = 4096;
+        member.family = Some(1);
+        (member, buffer)
+    }
+
+    #[test]
+    fn a_mark_that_falls_a_little_is_no_exec() {
+        let (mut member, mut buffer) = looked_at();
+        member.memory.high_water += 1 << 40;
+        member.refresh(&mut buffer).unwrap();
+        assert_eq!((member.memory.fork.inherited, member.family), (4096, Some(1)));
+    }
+
+    #[test]
+    fn another_program_knows_nothing_of_the_fork() {
+        let (mut member, mut buffer) = looked_at();
+        member.memory.high_water += 1 << 40;
+        member.stack_start += 16;
+        member.refresh(&mut buffer).unwrap();
+        assert_eq!((member.memory.fork.inherited, member.family), (0, None));
+    }
+}

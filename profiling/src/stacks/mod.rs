@@ -260,6 +260,16 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn of_two_lines_of_ours_the_inner_one_counts() {
+        let mut stacks = some();
+        let inner = Frame { line: Some(7), ..stacks.stacks[1].frames[0].clone() };
+        stacks.stacks[1].frames.push(inner);
+        let lines = stacks.by_line(|file| file.starts_with("/ours"));
+        let lines: Vec<_> = lines.iter().map(|it| (it.line, it.bytes)).collect();
+        assert_eq!(lines, [(3, 100), (7, 50), (900, 30)]);
+    }
+
+    #[test]
     fn bytes_are_summed_by_tag() {
         assert_eq!(some().by_tag(), [(Some("load"), 100, 1), (None, 80, 3)]);
     }

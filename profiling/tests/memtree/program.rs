@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -70,6 +70,18 @@ impl Watched {
         save_of(&self.memtree, &self.recording)
     }
 
+    /// How it ended, which it must do by itself, and soon.
+    pub fn status(&mut self) -> ExitStatus {
+        let limit = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Some(status) = self.memtree.try_wait().unwrap() {
+                return status;
+            }
+            assert!(Instant::now() < limit, "it does not end");
+            std::thread::yield_now();
+        }
+    }
+
     /// Lets the program go on.
     pub fn go_on(&mut self) {
         writeln!(self.memtree.stdin.as_mut().unwrap()).unwrap();
@@ -78,7 +90,7 @@ impl Watched {
     /// Lets it end, and reads the recording.
     pub fn end(mut self) -> Value {
         self.go_on();
-        assert!(self.memtree.wait().unwrap().success());
+        assert!(self.status().success());
         read_json(&self.recording)
     }
 }
