@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::error::{Error, Result};
 use crate::heap;
@@ -160,8 +161,11 @@ impl Recording {
             let (path, found) = (path.to_owned(), head.version);
             return Err(Error::RecordingVersion { path, found, known: VERSION });
         }
-        let recording: Self =
+        let json: Value =
             serde_json::from_slice(&text).map_err(|error| broken(error.to_string()))?;
+        check_amounts(&json, "").map_err(&broken)?;
+        let recording: Self =
+            serde_json::from_value(json).map_err(|error| broken(error.to_string()))?;
         recording.check().map_err(|reason| broken(reason.to_owned()))?;
         Ok(recording)
     }
@@ -205,6 +209,33 @@ impl Recording {
     }
 }
 
+/// No amount is greater: 64 TiB, and for times two million years.
+const GREATEST: u64 = 1 << 46;
+/// No list of things with amounts is longer, so that sums stay within 64 bits.
+const LONGEST: usize = 1 << 16;
+/// Numbers that are no amounts.
+const NAMES: [&str; 8] =
+    ["inode", "start_ticks", "started_ticks", "created_ns", "frames", "start", "end", "bias"];
+
+/// Whether all amounts can be true. What is summed up later must not overflow.
+fn check_amounts(json: &Value, key: &str) -> std::result::Result<(), String> {
+    match json {
+        Value::Object(members) => {
+            members.iter().try_for_each(|(key, member)| check_amounts(member, key))
+        }
+        Value::Array(_) if NAMES.contains(&key) => Ok(()),
+        Value::Array(items) if items.len() > LONGEST && key != "samples" => {
+            Err(format!("{key} is a list of {}", items.len()))
+        }
+        Value::Array(items) => items.iter().try_for_each(|item| check_amounts(item, key)),
+        Value::Number(number) if !NAMES.contains(&key) => match number.as_f64() {
+            Some(amount) if amount.abs() <= GREATEST as f64 => Ok(()),
+            _ => Err(format!("{key} is {number}")),
+        },
+        _ => Ok(()),
+    }
+}
+
 /// What every version begins with.
 #[derive(Deserialize)]
 struct Head {
@@ -221,6 +252,8 @@ fn beside(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::timeline::tests::two_halves;
 
@@ -265,6 +298,37 @@ mod tests {
             json["timeline"]["samples"][0]["processes"][0]["record"] = 9.into()
         });
         assert!(error.contains("not in it"), "{error}");
+    }
+
+    #[test]
+    fn an_amount_that_cannot_be_is_refused_by_its_name() {
+        let error = read_changed(|json| json["timeline"]["peak"]["total"] = u64::MAX.into());
+        assert!(error.contains("total is 18446744073709551615"), "{error}");
+    }
+
+    proptest! {
+        /// Whatever a file holds: an error, or a recording that a report can be made of.
+        #[test]
+        fn a_damaged_recording_never_panics(
+            damage in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+            digits in any::<bool>(),
+        ) {
+            let mut text = serde_json::to_vec(&recording()).unwrap();
+            for (place, byte) in damage {
+                let place = place.index(text.len());
+                if !digits {
+                    text[place] = byte;
+                } else if text[place].is_ascii_digit() {
+                    text[place] = b'0' + byte % 10;
+                    text.insert(place, b'9');
+                }
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), text).unwrap();
+            if let Ok(recording) = Recording::read(file.path()) {
+                crate::Report::of_recordings(&[recording]).to_html();
+            }
+        }
     }
 
     #[test]

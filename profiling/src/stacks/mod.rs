@@ -94,7 +94,7 @@ impl Stacks {
 
     /// All bytes.
     pub fn bytes(&self) -> u64 {
-        self.stacks.iter().map(|stack| stack.bytes).sum()
+        self.stacks.iter().fold(0, |sum, stack| sum.saturating_add(stack.bytes))
     }
 
     /// The bytes of each source line, the greatest first: those of the innermost frame whose
