@@ -35,6 +35,8 @@
 mod area;
 mod compare;
 mod control;
+#[cfg(test)]
+mod corrupt;
 mod elf;
 mod filter;
 mod format;
