@@ -48,11 +48,17 @@
 //!
 //! # What it does not do yet
 //!
-//! There is no heap profiler (which line of code allocated what), and no command-line tool; the
-//! example `tree` runs a command under the sampler and is the nearest thing.
+//! There is no command-line tool; the example `tree` runs a command under the sampler and is the
+//! nearest thing.
+//!
+//! # Heap profiles
+//!
+//! Which code allocated what is in [`heap`]: a profiler around the program's own allocator, whose
+//! profile lives in shared memory.
 //!
 //! # Features
 //!
+//! `heap` (on by default): the heap profiler.
 //! `serde` (off by default) derives `Serialize` for snapshots and timelines.
 
 #![deny(unsafe_code)]
