@@ -49,6 +49,11 @@
 //!   that only a descendant sees, is taken for ordinary files. Memfds and shared anonymous memory
 //!   do not depend on it.
 //!
+//! # Heap profiles
+//!
+//! Which code allocated what is in the module `heap` (feature of the same name): a profiler around
+//! the program's own allocator, whose profile lives in shared memory.
+//!
 //! # Features
 //!
 //! `heap` and `cli` (the program `memtree`) are on by default. A library that depends on this crate

@@ -8,17 +8,18 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 use std::sync::Mutex;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize};
 
 use profiling::heap::{self, Mode, Profile, Profiler};
 
-const ROOM: usize = 1 << 30;
+const ROOM: usize = 256 << 20;
 
 /// Hands out a static piece by piece; a block is used again only by whoever freed it last, at once.
 struct Bump {
-    room: UnsafeCell<[u8; ROOM]>,
+    room: UnsafeCell<MaybeUninit<[u8; ROOM]>>,
     used: AtomicUsize,
 }
 
@@ -48,7 +49,7 @@ unsafe impl GlobalAlloc for Bump {
 
 #[global_allocator]
 static HEAP: Profiler<Bump> = Profiler::new(
-    Bump { room: UnsafeCell::new([0; ROOM]), used: AtomicUsize::new(0) },
+    Bump { room: UnsafeCell::new(MaybeUninit::uninit()), used: AtomicUsize::new(0) },
     Mode::Exact,
 );
 
@@ -73,8 +74,8 @@ fn handle_signals() {
     unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
 }
 
-/// Sends signals to this thread from another one, while `work` runs here.
-fn under_fire(mut work: impl FnMut()) {
+/// Sends signals to this thread from another one, while `work` runs here and says to go on.
+fn under_fire(mut work: impl FnMut() -> bool) {
     // SAFETY: any thread may ask who it is.
     let this = unsafe { libc::pthread_self() } as usize;
     let stop = AtomicBool::new(false);
@@ -85,10 +86,7 @@ fn under_fire(mut work: impl FnMut()) {
                 unsafe { libc::pthread_kill(this as libc::pthread_t, libc::SIGUSR1) };
             }
         });
-        let before = HANDLED.load(SeqCst);
-        while HANDLED.load(SeqCst) < before + 3000 {
-            work();
-        }
+        while work() {}
         stop.store(true, Relaxed);
         archer.join().unwrap();
     });
@@ -99,12 +97,16 @@ fn a_handler_that_allocates_in_the_middle_of_a_record_is_counted_to_the_byte() {
     let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
     handle_signals();
     let mut kept = Vec::with_capacity(64);
+    let (before, mut rounds) = (HANDLED.load(SeqCst), 0);
     under_fire(|| {
         kept.push(black_box(vec![0u8; 100]));
         if kept.len() == 64 {
             kept.clear();
         }
+        rounds += 1;
+        HANDLED.load(SeqCst) < before + 2000 && rounds < 500_000
     });
+    assert!(HANDLED.load(SeqCst) > before, "no signal came");
     let totals = heap::current().unwrap();
     let reference = (ALLOCATED.load(SeqCst), FREED.load(SeqCst));
     assert_eq!((totals.allocated_bytes, totals.freed_bytes), reference);
@@ -120,34 +122,39 @@ fn a_handler_that_forks_in_the_middle_of_a_record_writes_to_no_other_profile() {
     let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
     handle_signals();
     for _ in 0..20 {
-        CHILD.store(0, SeqCst);
         let parent = std::process::id();
-        FORKS.store(true, SeqCst);
-        let mut kept = Vec::with_capacity(64);
         let mut pipe = [0; 2];
         // SAFETY: the place is ours.
         assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
-        let mut fired = false;
-        while !fired {
-            // SAFETY: sends a signal to this very thread; it comes at once or a little later.
-            unsafe { libc::raise(libc::SIGUSR1) };
+        let mut kept = Vec::with_capacity(64);
+        FORKS.store(true, SeqCst);
+        under_fire(|| {
             kept.push(black_box(vec![0u8; 10]));
-            fired = !FORKS.load(SeqCst);
+            if kept.len() == 64 {
+                kept.clear();
+            }
+            let goes_on = FORKS.load(SeqCst);
             if std::process::id() != parent {
                 in_the_child(pipe[1]);
             }
-        }
+            goes_on
+        });
         let child = CHILD.load(SeqCst);
         let mut byte = [0u8];
         // SAFETY: our own descriptor, and one byte of ours.
         assert_eq!(unsafe { libc::read(pipe[0], byte.as_mut_ptr().cast(), 1) }, 1);
         let profile = Profile::of_process(child.cast_unsigned()).unwrap();
         profile.validate().unwrap();
-        let name = |snapshot: &heap::Snapshot| {
-            snapshot.sites.iter().filter(|site| site.live.bytes == 54321.0).count()
-        };
-        assert_eq!(name(&profile.snapshot().unwrap()), 1);
-        assert_eq!(name(&heap::snapshot().unwrap()), 0);
+        let its = profile.snapshot().unwrap();
+        assert_eq!(
+            live_in_child(&its),
+            54321.0,
+            "{:?} {:?} {:?}",
+            its.sites,
+            its.tags,
+            its.quality
+        );
+        assert_eq!(live_in_child(&heap::snapshot().unwrap()), 0.0);
         // SAFETY: our own child, which has not been waited for.
         unsafe { libc::kill(child, libc::SIGKILL) };
         // SAFETY: our own child; no status is wanted.
@@ -162,7 +169,15 @@ fn a_handler_that_forks_in_the_middle_of_a_record_writes_to_no_other_profile() {
     assert_eq!((totals.allocated_bytes, totals.freed_bytes), reference);
 }
 
+fn live_in_child(snapshot: &heap::Snapshot) -> f64 {
+    let is_it = |tag: u32| snapshot.tags[tag as usize] == "child";
+    let sites = snapshot.sites.iter().filter(|site| site.tag.is_some_and(is_it));
+    sites.map(|site| site.live.bytes).sum()
+}
+
 fn in_the_child(ready: libc::c_int) -> ! {
+    // SAFETY: asks to be killed when the parent ends, however that comes.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     let _scope = heap::scope("child");
     std::mem::forget(black_box(vec![1u8; 54321]));
     // SAFETY: a descriptor of ours, and one byte of ours.

@@ -185,7 +185,12 @@ fn make_profile(parent: Option<Area<'_>>) -> bool {
     facts.iter().for_each(|(at, value)| set(*at, *value));
     write_program(area);
     match parent {
-        Some(parent) => inherit(parent, area),
+        Some(parent) => {
+            inherit(parent, area);
+            if thread::is_recording() {
+                inherit_sites(parent, area, &made);
+            }
+        }
         None => modules::refresh(area),
     }
     // Release: pairs with the reader's look at the state.
@@ -265,6 +270,25 @@ fn inherit(parent: Area<'_>, child: Area<'_>) {
             copy(LAYOUT.slot(nth) + slot::OWNER);
         });
     }
+}
+
+/// Copies the parent's sites too: the fork came from a signal handler, in the middle of a record
+/// that will go on with a site's number. Nothing is put down to them by this.
+fn inherit_sites(parent: Area<'_>, child: Area<'_>, made: &region::Made) {
+    // Acquire: records below the count are whole, or not in the index yet.
+    let used = |at: usize, most: usize| (parent.word(at).load(Acquire) as usize).min(most);
+    let sites = used(header::SITES_USED, LAYOUT.max_sites());
+    let frames = used(header::FRAMES_USED, LAYOUT.max_frames());
+    let Some(limits) = made.commit_sites(sites, frames) else { return };
+    // Relaxed, all: published with the profile.
+    let copy = |at: usize| child.word(at).store(parent.word(at).load(Relaxed), Relaxed);
+    (LAYOUT.frames..LAYOUT.frames + 8 * frames).step_by(8).for_each(copy);
+    (LAYOUT.sites..LAYOUT.site(sites)).step_by(8).for_each(copy);
+    (LAYOUT.index[0].0..LAYOUT.sites).step_by(8).for_each(copy);
+    child.word(header::SITES_USED).store(sites as u64, Relaxed);
+    child.word(header::FRAMES_USED).store(frames as u64, Relaxed);
+    child.word(header::SITES_LIMIT).store(limits.0, Relaxed);
+    child.word(header::FRAMES_LIMIT).store(limits.1, Relaxed);
 }
 
 /// Called by the C library in a forked child, in the thread that forked.

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 type Said = Result<(), Box<dyn Error>>;
 
 /// A profile of 16 + 64 live blocks and 15 sites: 60 KiB, all of it compared at every step.
-static SMALL: Layout = Layout::new(Shape {
+pub(super) static SMALL: Layout = Layout::new(Shape {
     threads: 4,
     tags_log2: 4,
     modules: 8,
@@ -63,7 +63,7 @@ fn free(area: Area<'_>, address: u64) {
 }
 
 /// An exact profile of `blocks` blocks of one site each, up to the number of sites.
-fn prepare(region: &Region, blocks: u64, sites: u64) -> Said {
+pub(super) fn prepare(region: &Region, blocks: u64, sites: u64) -> Said {
     if region.len() != SMALL.length {
         return Err(format!("the region has {} bytes, not {}", region.len(), SMALL.length).into());
     }

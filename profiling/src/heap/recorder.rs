@@ -39,10 +39,7 @@ pub(crate) fn allocated(address: usize, bytes: u64, is_counted: bool, pointer: u
                 None => return,
             },
         };
-        let step = |step: Step| {
-            // Relaxed: for people who look at a killed process.
-            slot.iter().for_each(|slot| slot.step.store(step as u64, Relaxed));
-        };
+        let step = stepper(thread, slot);
         step(Step::Stack);
         let mut room = [const { MaybeUninit::uninit() }; MAX_FRAMES];
         let (frames, end) = if control::has_frame_pointers() {
@@ -60,6 +57,18 @@ pub(crate) fn allocated(address: usize, bytes: u64, is_counted: bool, pointer: u
         };
         record(area, Stack { frames, end }, block, step);
     });
+}
+
+/// Says which step the thread is in. At the end it is again in the one that it was in before: a
+/// signal handler may have come into the middle of it.
+fn stepper<'a>(thread: &'a Thread, slot: Option<&'a Slot>) -> impl Fn(Step) + 'a {
+    let before = thread.step.get();
+    move |step| {
+        let step = if step == Step::Idle { before } else { step as u64 };
+        thread.step.set(step);
+        // Relaxed: for people who look at a killed process.
+        slot.iter().for_each(|slot| slot.step.store(step, Relaxed));
+    }
 }
 
 /// Settles the thread's countdown: is this block a sample? A signal handler that comes in between
@@ -129,11 +138,7 @@ pub(crate) fn insert(area: Area<'_>, address: u64, record: Record) {
 #[cold]
 pub(crate) fn remove(address: usize) -> Option<Record> {
     let area = control::area()?;
-    let slot = THREAD.with(|thread| thread.slot(area));
-    remove_in(area, address as u64, |step| {
-        // Relaxed: for people who look at a killed process.
-        slot.iter().for_each(|slot| slot.step.store(step as u64, Relaxed));
-    })
+    THREAD.with(|thread| remove_in(area, address as u64, stepper(thread, thread.slot(area))))
 }
 
 /// The same for a given profile.

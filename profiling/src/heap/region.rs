@@ -155,6 +155,21 @@ impl Made {
         }
     }
 
+    /// Memory for so many sites and frames; how many there is room for then.
+    pub(crate) fn commit_sites(&self, sites: usize, frames: usize) -> Option<(u64, u64)> {
+        if !self.is_named {
+            return Some(self.limits());
+        }
+        let whole = |used: usize| used.next_multiple_of(site_table::CHUNK);
+        let (sites, frames) = (whole(sites), whole(frames));
+        let totals = (0..site::STRIPES).map(|nth| LAYOUT.total(nth, 0));
+        let mut parts = totals
+            .map(|at| (at, sites * site::TOTAL_SIZE))
+            .chain([(LAYOUT.sites, sites * site::SIZE), (LAYOUT.frames, frames * 8)]);
+        let is_there = parts.all(|(at, bytes)| commit_file(self.file.as_fd(), at, bytes));
+        is_there.then_some((sites as u64, frames as u64))
+    }
+
     /// Makes it this process's profile. In a forked child it takes the place of the parent's, at
     /// the same address in one step, so that a pointer into the old one leads into the new.
     pub(crate) fn adopt(self) -> bool {

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::area::Area;
 use super::control;
-use super::format::Loss;
+use super::format::{Loss, Step};
 use super::slot::Slot;
 use super::stack::Bounds;
 
@@ -29,6 +29,8 @@ pub(crate) struct Thread {
     pub(crate) is_busy: Cell<bool>,
     /// It shall look for no slot any more.
     pub(crate) shares: Cell<bool>,
+    /// The step of recording that it is in.
+    pub(crate) step: Cell<u64>,
     pub(crate) bounds: Bounds,
 }
 
@@ -40,6 +42,7 @@ thread_local! {
             tag: Cell::new(0),
             is_busy: Cell::new(false),
             shares: Cell::new(false),
+            step: Cell::new(Step::Idle as u64),
             bounds: Bounds::new(),
         }
     };
@@ -75,6 +78,12 @@ extern "C" fn at_exit(_: *mut c_void) {
         // Relaxed: only a hint.
         LAST_FREE.store(thread.number.get() as u32, Relaxed);
     });
+}
+
+/// Is this thread in the middle of a record? Not asked of its slot: the parent shares that one with
+/// the child that asks, and has gone on meanwhile.
+pub(crate) fn is_recording() -> bool {
+    THREAD.with(|thread| thread.step.get() != Step::Idle as u64)
 }
 
 /// In a forked child: the slot was the parent's.

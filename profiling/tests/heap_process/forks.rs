@@ -25,6 +25,8 @@ impl Fork {
         let pid = fork();
         assert!(pid >= 0);
         if pid == 0 {
+            // SAFETY: asks to be killed when the parent ends, however that comes.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             body();
             // SAFETY: a descriptor of ours, and one byte of ours.
             unsafe { libc::write(pipe[1], [1u8].as_ptr().cast(), 1) };

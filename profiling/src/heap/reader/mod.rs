@@ -20,8 +20,8 @@ use crate::error::{Error, Result};
 
 /// A heap profile, open for reading.
 ///
-/// It keeps the profile's memory alive: also when its process is killed, [`snapshot`]
-/// (Profile::snapshot) goes on working, and says what was true at the death.
+/// It keeps the profile's memory alive: when the process is killed,
+/// [`snapshot`](Profile::snapshot) goes on working, and says what was true at the death.
 #[derive(Debug)]
 pub struct Profile {
     bytes: Bytes,

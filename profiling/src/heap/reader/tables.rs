@@ -13,6 +13,9 @@ use super::live::Live;
 use super::{live, sites};
 use crate::error::Result;
 
+/// No program allocates more: two such sums can be added.
+const MAX_SUM: u64 = 1 << 62;
+
 pub(super) fn snapshot(bytes: &Bytes, layout: &Layout) -> Result<Snapshot> {
     let (totals, mut threads) = counters(bytes, layout)?;
     let live = live::read(bytes, layout)?;
@@ -88,15 +91,17 @@ fn counters(bytes: &Bytes, layout: &Layout) -> Result<(Totals, Vec<Thread>)> {
             threads.push(thread(bytes, layout, &second, at, owner)?);
         }
     }
-    let sums = [totals.inherited_bytes, totals.allocated_bytes, totals.freed_bytes];
-    if sums.iter().any(|sum| *sum > 1 << 62) {
-        return Err(bytes.invalid("its counters are out of bounds"));
-    }
     let peak = header.word(header::PEAK);
-    totals.peak_bytes = peak.max(totals.live_bytes());
-    if peak > 1 << 62 || totals.inherited_blocks > 1 << 62 {
+    if peak > MAX_SUM {
         return Err(bytes.invalid("its peak is out of bounds"));
     }
+    let Totals { inherited_bytes, inherited_blocks, .. } = totals;
+    let Totals { allocated_bytes, allocated_blocks, freed_bytes, freed_blocks, .. } = totals;
+    let sums = [allocated_bytes, allocated_blocks, freed_bytes, freed_blocks];
+    if sums.iter().chain(&[inherited_bytes, inherited_blocks]).any(|sum| *sum > MAX_SUM) {
+        return Err(bytes.invalid("its counters are out of bounds"));
+    }
+    totals.peak_bytes = peak.max(totals.live_bytes());
     Ok((totals, threads))
 }
 
