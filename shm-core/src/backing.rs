@@ -49,7 +49,7 @@ pub(crate) fn memfd(header: &Header) -> Result<File, Error> {
     let fd = rustix::fs::memfd_create("shm-core", flags).map_err(Error::system("memfd_create"))?;
     let file = File::from(fd);
     let size = match header.kind {
-        Kind::Plain => header.file_size(),
+        Kind::Plain | Kind::Group => header.file_size(),
         // Up to a whole huge page; memory is taken for what is used of it.
         Kind::Array => mapping::file_len(length(header)?) as u64,
     };

@@ -190,6 +190,14 @@ pub enum Error {
         /// What was asked for.
         wanted: String,
     },
+    /// Every place in the group is taken by a living process.
+    #[error(
+        "the group is full: at most {max} processes are in one; use a group for each pair or team that shares something"
+    )]
+    GroupFull {
+        /// How many there can be.
+        max: usize,
+    },
     /// The kernel refused a system call.
     #[error("{call}: {source}")]
     System {

@@ -83,6 +83,24 @@ impl Futex {
     }
 }
 
+/// Sleeps while *every* word holds what is expected of it, until woken through any of them, for at
+/// most `timeout`. At most 128 words. `None`: this system cannot do it (before Linux 5.16, or
+/// refused by a filter); look again after a while instead.
+///
+/// A wake may come through two words at once; look at all of them.
+#[track_caller]
+pub fn wait_any(words: &[(&Futex, u32)], timeout: Option<Duration>) -> Option<Waited> {
+    use rustix::io::Errno;
+    let words = words.iter().map(|(futex, expected)| (&futex.word, *expected));
+    match crate::primitive::wait_any(words, timeout) {
+        Ok(()) => Some(Waited::Woken),
+        Err(Errno::AGAIN) => Some(Waited::Changed),
+        Err(Errno::TIMEDOUT) => Some(Waited::TimedOut),
+        Err(Errno::NOSYS | Errno::PERM) => None,
+        Err(_) => Some(Waited::Woken),
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;

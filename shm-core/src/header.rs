@@ -33,6 +33,8 @@ pub(crate) enum Kind {
     Plain = 1,
     /// An array of one type, exclusive until it is frozen.
     Array = 2,
+    /// The control file of a group: who takes part, and who of them is alive.
+    Group = 3,
 }
 
 /// The header's fields, in private memory.
@@ -168,6 +170,7 @@ impl Header {
         let kind = match kind {
             1 => Kind::Plain,
             2 => Kind::Array,
+            3 => Kind::Group,
             _ => return Err(Error::Corrupted { what: "unknown kind" }),
         };
         if data_offset != DATA_OFFSET {

@@ -21,12 +21,17 @@ mod imp {
     use std::time::Duration;
 
     use rustix::io::Errno;
-    use rustix::thread::futex::{self, Timespec};
+    use rustix::thread::futex::{self, Timespec, Wait, WaitFlags, WaitPtr, WaitvFlags};
     use rustix::thread::{MembarrierCommand, membarrier, membarrier_query};
+    use rustix::time::{ClockId, clock_gettime};
 
     /// How often a waiter may look again before it parks, at most. A pause takes some tens of
     /// nanoseconds, so that the whole is about what parking and being woken costs.
     pub const SPIN_LIMIT: u32 = 1024;
+
+    /// How many processes can be in a group: a holder each in a word of 64, with room to spare, and
+    /// few enough for one `futex_waitv`.
+    pub const MOST_MEMBERS: usize = 48;
 
     /// Plain data that several threads or processes reach, one at a time by some protocol.
     ///
@@ -54,6 +59,18 @@ mod imp {
         #[inline(always)]
         pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
+        }
+    }
+
+    /// A full barrier right after a read-modify-write of this thread, which is one already on x86.
+    #[inline(always)]
+    pub fn fence_after_rmw() {
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+            // SeqCst: keeps the compiler's order; the processor's is the read-modify-write's.
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            // SeqCst: a full barrier, against the one of the other side.
+            fence(Ordering::SeqCst);
         }
     }
 
@@ -86,6 +103,35 @@ mod imp {
             // An error would mean an address that is not mapped: then nobody sleeps there.
             futex::wake(word, futex::Flags::empty(), count).unwrap_or(0)
         }
+    }
+
+    /// The most words that `futex_waitv` takes.
+    const MOST_WORDS: usize = 128;
+
+    /// `futex_waitv`, shared words; the time-out counts from now.
+    pub fn wait_any<'a>(
+        words: impl Iterator<Item = (&'a AtomicU32, u32)>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Errno> {
+        let mut list = [Wait::new(); MOST_WORDS];
+        let mut count = 0;
+        for (entry, (word, expected)) in list.iter_mut().zip(words) {
+            entry.val = expected.into();
+            entry.uaddr = WaitPtr::new(word.as_ptr().cast());
+            entry.flags = WaitFlags::SIZE_U32;
+            count += 1;
+        }
+        // An instant that the clock cannot show is never.
+        let end = timeout.and_then(|timeout| {
+            let now = clock_gettime(ClockId::Monotonic);
+            let limit = Timespec {
+                tv_sec: i64::try_from(timeout.as_secs()).ok()?,
+                tv_nsec: timeout.subsec_nanos().into(),
+            };
+            now.checked_add(limit)
+        });
+        let list = list.get(..count).unwrap_or(&[]);
+        futex::waitv(list, WaitvFlags::empty(), end.as_ref(), ClockId::Monotonic).map(drop)
     }
 
     /// Whether the machine has a single processor online, so that looking again is in vain. Not
@@ -123,6 +169,9 @@ mod imp {
 
     use crash_check::death::futex::{self, Wake};
     use rustix::io::Errno;
+
+    /// A model visits every word that holds something for each member.
+    pub const MOST_MEMBERS: usize = 3;
 
     /// A model looks no further by looking again: it explores what a second look would see.
     pub const SPIN_LIMIT: u32 = 0;
@@ -166,6 +215,13 @@ mod imp {
         fence(order);
     }
 
+    /// The model's memory needs the whole fence.
+    #[track_caller]
+    pub fn fence_after_rmw() {
+        // SeqCst: the same, which loom knows.
+        fence(Ordering::SeqCst);
+    }
+
     /// The kernel's queue of sleepers: the modelled kernel finds it by the word.
     #[derive(Debug, Default)]
     pub struct WaitQueue;
@@ -205,6 +261,25 @@ mod imp {
         #[track_caller]
         pub fn wake(&self, word: &AtomicU32, count: u32) -> usize {
             futex::wake(word, usize::try_from(count).unwrap_or(usize::MAX))
+        }
+    }
+
+    /// `futex_waitv`.
+    ///
+    /// # Panics
+    /// Under [`System::NobodySleeps`].
+    #[track_caller]
+    pub fn wait_any<'a>(
+        words: impl Iterator<Item = (&'a AtomicU32, u32)>,
+        timeout: Option<Duration>,
+    ) -> Result<(), Errno> {
+        assert!(SYSTEM.get() != System::NobodySleeps, "a model says that nobody sleeps");
+        let words: Vec<_> = words.collect();
+        let timed = timeout.is_some() && SYSTEM.get() == System::TimePasses;
+        match if timed { futex::waitv_timeout(&words) } else { futex::waitv(&words) } {
+            Wake::Changed(_) => Err(Errno::AGAIN),
+            Wake::TimedOut => Err(Errno::TIMEDOUT),
+            _ => Ok(()),
         }
     }
 
