@@ -1,6 +1,7 @@
 //! The memory of a process tree: private, shared and proportional bytes of every process, each
 //! shared segment **counted once**, the **combined peak** with everybody's state at that instant,
-//! a timeline, and a report in one HTML file.
+//! what fork copied, a timeline, heap profiles by call stack, and a report in one HTML file.
+//! The program `memtree` does all of this for any command.
 //!
 //! Adding up resident sizes counts a segment as many times as there are processes that touched it;
 //! adding up everyone's own peak gives a figure that the tree never had at any instant. This crate
@@ -27,6 +28,7 @@
 //! the sampler goes on, nobody waits, and the dead process's last sample stays in the record. A
 //! segment is measured without holding it open, so that watching never keeps its memory alive. If
 //! the *sampling* process is killed, what it saw so far is lost: the record is in its own memory.
+//! (`memtree` writes it down every five seconds.) A heap profile outlives its process.
 //!
 //! # What is counted, and what is not
 //!
@@ -38,7 +40,8 @@
 //!
 //! - A spike between two samples is missed; [`Timeline::high_water_bound`] bounds it by the kernel's
 //!   own high-water marks.
-//! - Pages shared by a fork and then written to are noticed by the next full sample only.
+//! - Pages shared by a fork and then written to are taken off what a process is charged by the next
+//!   full sample only.
 //! - Processes of other users: who touched a segment, and figures that need a walk, are missing.
 //!   Without privilege, a segment that no process has a descriptor of and that has no path is
 //!   measured in full samples only, by the process that has touched the most of it.
@@ -46,39 +49,49 @@
 //!   that only a descendant sees, is taken for ordinary files. Memfds and shared anonymous memory
 //!   do not depend on it.
 //!
-//! # What it does not do yet
+//! # Heap profiles
 //!
-//! There is no heap profiler (which line of code allocated what), and no command-line tool; the
-//! example `tree` runs a command under the sampler and is the nearest thing.
+//! Which code allocated what is in the module `heap` (feature of the same name): a profiler around
+//! the program's own allocator, whose profile lives in shared memory.
 //!
 //! # Features
 //!
-//! `serde` (off by default) derives `Serialize` for snapshots and timelines.
+//! `heap` and `cli` (the program `memtree`) are on by default. A library that depends on this crate
+//! turns them off, and asks for what it wants: `heap`, `serde`, `symbols` (names for heap profiles),
+//! `recording` (recordings as files), `pprof`.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("this crate reads Linux's /proc and works on Linux only");
 
 mod error;
+#[cfg(feature = "heap")]
+pub mod heap;
 mod ledger;
 mod proc_files;
 mod process;
 mod processor_time;
+#[cfg(feature = "recording")]
+pub mod recording;
 mod report;
 mod sampler;
 mod segment;
 mod snapshot;
+mod stacks;
 mod timeline;
-mod units;
+pub mod units;
 
 pub use error::{Error, Result};
 pub use ledger::Ledger;
-pub use process::{ProcessDetail, ProcessMemory, ProcessState};
+pub use process::{Denied, ForkCopies, ProcessDetail, ProcessMemory, ProcessState};
 pub use report::{Report, Summary};
-pub use sampler::{Sampler, SamplerBuilder};
+pub use sampler::{Sampler, SamplerBuilder, Seen};
 pub use segment::{SegmentId, SegmentMemory};
 pub use snapshot::Snapshot;
+#[cfg(feature = "symbols")]
+pub use stacks::Symbols;
+pub use stacks::{Frame, LineBytes, Stacks, WeightedStack, is_own_source};
 pub use timeline::{Charge, Mark, Overhead, Peak, ProcessRecord, Sample, SegmentRecord, Timeline};
 
 /// The examples of the README, compiled.

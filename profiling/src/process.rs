@@ -2,7 +2,7 @@
 
 /// What a process is doing, from the `State:` line of `/proc/PID/status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub enum ProcessState {
     /// On a processor, or ready for one (`R`).
@@ -39,7 +39,7 @@ impl ProcessState {
 /// kernels 6.2 to 6.16 those counters may lag by up to 128 KiB for each processor of the machine;
 /// before and after, they are exact or nearly so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ProcessMemory {
     /// The process id, as seen by the process that samples.
@@ -76,8 +76,14 @@ pub struct ProcessMemory {
     /// Whether the process runs *in* its parent's memory (`vfork`, `posix_spawn`, before `exec`):
     /// then nothing is charged to it.
     pub borrows_parent: bool,
+    /// What a fork has cost so far, in pages that began shared with a relative and were then copied
+    /// because somebody wrote. See [`ForkCopies`] for what is and what cannot be measured.
+    pub fork: ForkCopies,
     /// The figures that cost a walk over the page tables, from the last full sample.
     pub detail: Option<ProcessDetail>,
+    /// What the kernel would not show us of this process. The figures that depend on it are
+    /// missing (zero, `None`, or absent from a list), not small.
+    pub denied: Denied,
 }
 
 impl ProcessMemory {
@@ -99,7 +105,7 @@ impl ProcessMemory {
 
 /// What only a walk over a process's page tables tells (`/proc/PID/smaps_rollup`), in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ProcessDetail {
     /// Pages no other process has (`Private_Clean + Private_Dirty`): what its death gives back.
@@ -117,6 +123,63 @@ pub struct ProcessDetail {
     pub proportional_shmem: u64,
     /// Its share of swapped memory (`SwapPss`).
     pub proportional_swap: u64,
+}
+
+/// What became of the pages that a process shared with its parent when it was forked, in bytes.
+/// Reckoned from `/proc/PID/pagemap`.
+///
+/// *Measured*: at the first sample after a fork, the pages of the child that are anonymous and
+/// mapped more than once: these began shared. In full samples, and in quick ones as far as a
+/// budget of processor time goes, how many different pages the
+/// family (all who descend from one process by fork and have not run `exec`) has at each of those
+/// addresses by now; each beyond the first is a copy, and is counted at the process that has it
+/// alone (the youngest, where all have one of their own).
+///
+/// *Not measured*: who wrote; what was copied before the first look at the child; an address that
+/// was given back and is used anew counts as copied; a page that two children share while their
+/// parent and a third child share another counts once too little.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct ForkCopies {
+    /// What was seen shared with a relative at the first look, if there was one.
+    pub inherited: u64,
+    /// What of such pages this process now has a copy of, beside that of a relative.
+    pub copied: u64,
+}
+
+/// The files in `/proc/PID` that could not be read for want of permission.
+///
+/// A process of another user, or one that made itself undumpable, hides these from everybody but
+/// root (`PTRACE_MODE_READ`, see ptrace(2)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Denied {
+    /// `status`: all figures of this process (only with procfs mounted `hidepid`).
+    pub status: bool,
+    /// `maps`: which segments it maps.
+    pub maps: bool,
+    /// `smaps_rollup`: private, shared and proportional bytes.
+    pub smaps_rollup: bool,
+    /// `fd`: which segments it holds without mapping them.
+    pub fd: bool,
+    /// `pagemap`: what fork copied.
+    pub pagemap: bool,
+}
+
+impl Denied {
+    /// The names of the files, as in `smaps_rollup, maps`; empty if everything could be read.
+    pub fn files(&self) -> Vec<&'static str> {
+        let all = [
+            (self.status, "status"),
+            (self.maps, "maps"),
+            (self.smaps_rollup, "smaps_rollup"),
+            (self.fd, "fd"),
+            (self.pagemap, "pagemap"),
+        ];
+        all.into_iter().filter_map(|(denied, file)| denied.then_some(file)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -138,7 +201,9 @@ mod tests {
             high_water: 0,
             copy_on_write: 0,
             borrows_parent: false,
+            fork: ForkCopies::default(),
             detail: None,
+            denied: Denied::default(),
         }
     }
 
@@ -152,6 +217,13 @@ mod tests {
     fn pages_shared_since_a_fork_are_charged_elsewhere() {
         let child = ProcessMemory { copy_on_write: 90, ..process(100) };
         assert_eq!(child.charged(), 20);
+    }
+
+    #[test]
+    fn denied_files_are_named() {
+        let denied = Denied { maps: true, fd: true, ..Denied::default() };
+        assert_eq!(denied.files(), ["maps", "fd"]);
+        assert!(Denied::default().files().is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 /// What makes a segment the same in every process: the device and inode of its file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SegmentId {
     /// Major number of the device (`maps`).
     pub major: u32,
@@ -15,17 +15,18 @@ pub struct SegmentId {
 impl SegmentId {
     /// The identity of the file a `stat` was made of.
     pub(crate) fn of(stat: &rustix::fs::Stat) -> Self {
-        Self {
-            major: rustix::fs::major(stat.st_dev),
-            minor: rustix::fs::minor(stat.st_dev),
-            inode: stat.st_ino,
-        }
+        Self::of_device(stat.st_dev, stat.st_ino)
+    }
+
+    /// The identity by device number and inode.
+    pub(crate) fn of_device(device: u64, inode: u64) -> Self {
+        Self { major: rustix::fs::major(device), minor: rustix::fs::minor(device), inode }
     }
 }
 
 /// A shared segment at one instant. Amounts are bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SegmentMemory {
     /// Device and inode.
@@ -60,6 +61,17 @@ impl SegmentMemory {
             mapped_by: Vec::new(),
             touched_by: Vec::new(),
             held_by: Vec::new(),
+        }
+    }
+
+    /// Its name, or what it is for where its name is one that this crate gave: a heap profile in a
+    /// folder is called after its process.
+    pub fn title(&self) -> String {
+        let file = self.name.rsplit('/').next().unwrap_or_default();
+        let profile = file.strip_prefix("heap-").and_then(|file| file.strip_suffix(".profile"));
+        match profile.and_then(|profile| profile.split('-').next()) {
+            Some(pid) => format!("heap profile of {pid}"),
+            None => self.name.clone(),
         }
     }
 
@@ -99,5 +111,13 @@ mod tests {
         assert_eq!(readable_name("/dev/shm/x (deleted)"), "/dev/shm/x");
         assert_eq!(readable_name("/SYSV00000000 (deleted)"), "SYSV00000000");
         assert_eq!(readable_name("/dev/zero (deleted)"), "/dev/zero");
+    }
+
+    #[test]
+    fn a_heap_profile_is_called_after_its_process() {
+        let id = SegmentId { major: 0, minor: 1, inode: 1 };
+        let title = |path| SegmentMemory::new(id, path).title();
+        assert_eq!(title("/dev/shm/a/heap-42-1000-0.profile"), "heap profile of 42");
+        assert_eq!(title("/memfd:column (deleted)"), "memfd:column");
     }
 }

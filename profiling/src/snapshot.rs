@@ -5,7 +5,7 @@ use crate::segment::SegmentMemory;
 
 /// The memory of a process tree at one instant: every process, and every shared segment once.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The processes of the tree, in the order they were found; the root comes first.

@@ -6,7 +6,11 @@ const UNITS: [(u64, &str); 4] =
     [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
 
 /// Bytes in the unit that suits their size, with one decimal: `229.6 MiB`.
-pub(crate) fn bytes(bytes: u64) -> String {
+///
+/// ```
+/// assert_eq!(profiling::units::bytes(240_762_880), "229.6 MiB");
+/// ```
+pub fn bytes(bytes: u64) -> String {
     let (unit, name) = match bytes {
         0 => return "0".to_owned(),
         1..1024 => return format!("{bytes} B"),
@@ -35,7 +39,12 @@ pub(crate) fn grouped(number: u64) -> String {
 }
 
 /// A time with three digits: `1.23 s`, `340 ms`, `12.0 µs`.
-pub(crate) fn time(time: Duration) -> String {
+///
+/// ```
+/// use std::time::Duration;
+/// assert_eq!(profiling::units::time(Duration::from_millis(340)), "340 ms");
+/// ```
+pub fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     let (value, unit) = match seconds {
         0.0 => return "0 s".to_owned(),

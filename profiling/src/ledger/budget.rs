@@ -1,8 +1,9 @@
-//! How much processor time quick samples may spend on reading `maps`.
+//! How much processor time quick samples may spend on what is dear: reading `maps`, and looking at
+//! pages that began shared.
 
 use std::time::{Duration, Instant};
 
-/// The processor time that reading `maps` may take: one part in so many of the time that passes.
+/// The processor time that it may take: one part in so many of the time that passes.
 const SHARE: u32 = 50;
 
 /// As much may be saved up for a burst, as when a pool starts and maps its segments.
@@ -10,8 +11,9 @@ const BURST: Duration = Duration::from_millis(10);
 
 /// A token bucket whose tokens are time.
 ///
-/// A process that maps and unmaps all the time has its `maps` read less often by this; what it maps
-/// is then found a little later.
+/// What costs more than was saved is a debt, to be paid off before anything more is spent. A process
+/// that maps and unmaps all the time has its `maps` read less often by this; what it maps is then
+/// found a little later.
 #[derive(Debug)]
 pub(super) struct Budget {
     saved: Duration,
@@ -29,8 +31,10 @@ impl Budget {
     pub(super) fn allows(&mut self, now: Instant) -> bool {
         self.saved += now.saturating_duration_since(self.refilled) / SHARE;
         self.refilled = now;
-        self.saved = self.saved.saturating_sub(std::mem::take(&mut self.spent)).min(BURST);
-        !self.saved.is_zero()
+        let paid = self.saved.min(self.spent);
+        self.spent -= paid;
+        self.saved = (self.saved - paid).min(BURST);
+        self.spent.is_zero() && !self.saved.is_zero()
     }
 
     /// Takes what was spent.
@@ -54,6 +58,17 @@ mod tests {
         assert!(budget.allows(later));
         budget.spend(Duration::from_millis(1));
         assert!(!budget.allows(later));
+    }
+
+    #[test]
+    fn what_cost_too_much_is_paid_off_first() {
+        let start = Instant::now();
+        let mut budget = Budget::new(start);
+        assert!(budget.allows(start));
+        budget.spend(2 * BURST);
+        assert!(!budget.allows(start + BURST * SHARE / 2));
+        assert!(!budget.allows(start + BURST * SHARE));
+        assert!(budget.allows(start + BURST * SHARE * 2));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::proc_files::smaps::Rollup;
 use crate::proc_files::stat::Stat;
 use crate::proc_files::status::Status;
 use crate::proc_files::{ProcessDirectory, ReadError};
-use crate::process::{ProcessDetail, ProcessMemory, ProcessState};
+use crate::process::{Denied, ForkCopies, ProcessDetail, ProcessMemory, ProcessState};
 
 /// A process of the tree.
 #[derive(Debug)]
@@ -14,6 +14,8 @@ pub(super) struct Member {
     pub(super) directory: ProcessDirectory,
     /// Has not run `exec` since its fork.
     pub(super) forked: bool,
+    /// Where its stack began when it was last looked for `exec`.
+    stack_start: u64,
     /// Whether its counters were ever read.
     known: bool,
     virtual_size: u64,
@@ -26,6 +28,10 @@ pub(super) struct Member {
     pub(super) unexplained: u64,
     /// `RssShmem` when `smaps` was last read.
     pub(super) walked_at_shmem: u64,
+    /// The family it was forked in, see [`families`](super::families).
+    pub(super) family: Option<u32>,
+    /// Whether its pages were looked at since it was forked.
+    pub(super) looked_at: bool,
 }
 
 impl Member {
@@ -44,12 +50,15 @@ impl Member {
             high_water: 0,
             copy_on_write: 0,
             borrows_parent: false,
+            fork: ForkCopies::default(),
             detail: None,
+            denied: Denied::default(),
         };
         Self {
             memory,
             directory,
             forked: stat.forked,
+            stack_start: stat.stack_start,
             known: false,
             virtual_size: 0,
             virtual_high_water: 0,
@@ -57,6 +66,8 @@ impl Member {
             mapped_at_size: None,
             unexplained: 0,
             walked_at_shmem: 0,
+            family: None,
+            looked_at: false,
         }
     }
 
@@ -67,8 +78,11 @@ impl Member {
     /// Reads the counters. An error means that the process is gone.
     pub(super) fn refresh(&mut self, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
         match self.directory.read(c"status", buffer) {
-            Ok(()) => self.take(Status::parse(buffer)),
-            Err(ReadError::Refused) => return Ok(()), // hidden from us: keep what we know
+            Ok(()) => self.take(Status::parse(buffer), buffer),
+            Err(ReadError::Refused) => {
+                self.memory.denied.status = true; // hidden from us: keep what we know
+                return Ok(());
+            }
             Err(ReadError::Gone) => return Err(ReadError::Gone),
         }
         if self.forked {
@@ -77,8 +91,10 @@ impl Member {
         Ok(())
     }
 
-    fn take(&mut self, status: Status) {
-        let replaced = status.high_water < self.memory.high_water;
+    fn take(&mut self, status: Status, buffer: &mut Vec<u8>) {
+        // Only another program (exec) or death lowers the mark, but for a little inexactness.
+        let lowered = status.high_water < self.memory.high_water;
+        let replaced = lowered && self.is_another_program(buffer);
         self.virtual_size = status.virtual_size;
         self.virtual_high_water = status.virtual_high_water;
         let memory = &mut self.memory;
@@ -92,11 +108,21 @@ impl Member {
         memory.page_tables = status.page_tables;
         memory.high_water = status.high_water;
         if replaced {
-            self.start_afresh(); // only another program (exec) or death lowers the mark
+            self.start_afresh();
         } else if self.forked && !self.known {
             memory.copy_on_write = memory.anonymous; // a fork begins with nothing of its own
         }
         self.known = true;
+    }
+
+    /// Whether it has run `exec` since it was last asked. One on its way out has not, and what it
+    /// had is kept as it was.
+    fn is_another_program(&mut self, buffer: &mut Vec<u8>) -> bool {
+        if self.directory.read(c"stat", buffer).is_err() {
+            return false;
+        }
+        let Some(stat) = Stat::parse(buffer).filter(|stat| !stat.exiting) else { return false };
+        std::mem::replace(&mut self.stack_start, stat.stack_start) != stat.stack_start
     }
 
     /// After `exec` nothing is shared with the parent any more.
@@ -106,6 +132,7 @@ impl Member {
         }
         if let Some(stat) = Stat::parse(buffer).filter(|stat| !stat.forked) {
             self.forked = stat.forked;
+            self.stack_start = stat.stack_start;
             self.start_afresh();
         }
     }
@@ -114,6 +141,8 @@ impl Member {
         self.memory.copy_on_write = 0;
         self.memory.borrows_parent = false;
         self.memory.detail = None;
+        self.memory.fork = ForkCopies::default();
+        self.family = None;
         self.mapped_at_size = None;
     }
 
@@ -129,10 +158,12 @@ impl Member {
 
     /// Has the kernel walk the page tables.
     pub(super) fn read_detail(&mut self, buffer: &mut Vec<u8>) {
-        if self.memory.borrows_parent || self.memory.state == ProcessState::Zombie {
+        if self.has_no_memory() {
             return;
         }
-        if self.directory.read(c"smaps_rollup", buffer).is_err() || buffer.is_empty() {
+        let read = self.directory.read(c"smaps_rollup", buffer);
+        self.memory.denied.smaps_rollup = read == Err(ReadError::Refused);
+        if read.is_err() || buffer.is_empty() {
             return; // not allowed, or dying
         }
         let rollup = Rollup::parse(buffer);
@@ -156,6 +187,11 @@ impl Member {
             || self.memory.shmem.saturating_sub(explained) > self.unexplained
     }
 
+    /// Whether it has no memory of its own to look at: dead, or running in its parent's.
+    pub(super) fn has_no_memory(&self) -> bool {
+        self.memory.borrows_parent || self.memory.state == ProcessState::Zombie
+    }
+
     /// Asks for `maps` to be read again.
     pub(super) fn distrust_maps(&mut self) {
         self.mapped_at_size = None;
@@ -164,5 +200,40 @@ impl Member {
     /// Notes that `maps` was read.
     pub(super) fn maps_were_read(&mut self) {
         self.mapped_at_size = Some(self.virtual_size);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// This process, as a child whose pages were looked at.
+    fn looked_at() -> (Member, Vec<u8>) {
+        let directory = ProcessDirectory::open(std::process::id()).unwrap();
+        let mut buffer = Vec::new();
+        directory.read(c"stat", &mut buffer).unwrap();
+        let stat = Stat::parse(&buffer).unwrap();
+        let mut member = Member::new(std::process::id(), directory, stat);
+        member.refresh(&mut buffer).unwrap();
+        member.memory.fork.inherited = 4096;
+        member.family = Some(1);
+        (member, buffer)
+    }
+
+    #[test]
+    fn a_mark_that_falls_a_little_is_no_exec() {
+        let (mut member, mut buffer) = looked_at();
+        member.memory.high_water += 1 << 40;
+        member.refresh(&mut buffer).unwrap();
+        assert_eq!((member.memory.fork.inherited, member.family), (4096, Some(1)));
+    }
+
+    #[test]
+    fn another_program_knows_nothing_of_the_fork() {
+        let (mut member, mut buffer) = looked_at();
+        member.memory.high_water += 1 << 40;
+        member.stack_start += 16;
+        member.refresh(&mut buffer).unwrap();
+        assert_eq!((member.memory.fork.inherited, member.family), (0, None));
     }
 }

@@ -2,6 +2,7 @@
 //! takes right now.
 
 mod budget;
+mod families;
 mod member;
 mod segments;
 
@@ -13,6 +14,7 @@ use crate::proc_files::{ProcessDirectory, children, maps, stat::Stat};
 use crate::processor_time;
 use crate::snapshot::Snapshot;
 use budget::Budget;
+use families::Families;
 use member::Member;
 use segments::SegmentTable;
 
@@ -29,7 +31,10 @@ use segments::SegmentTable;
 /// `stat` for each known segment: some 16 µs of processor time a process, whatever its size.
 /// [`full`](Self::full) also has the kernel walk page tables (`smaps_rollup`): 1 to 6 ms for each
 /// 256 MiB that a process has resident in 4 KiB pages, depending on how busy the memory is.
-/// `examples/cost.rs` measures both.
+/// `examples/cost.rs` measures both. What [fork copied](crate::ForkCopies) is counted only
+/// where somebody was forked without `exec`: each page that began shared is looked up for every
+/// relative (some 10 ms for each GiB and process), in each full sample, and in quick ones as far as
+/// a fiftieth of one processor goes.
 ///
 /// ```
 /// let mut ledger = profiling::Ledger::of(std::process::id())?;
@@ -43,6 +48,7 @@ pub struct Ledger {
     excluded: HashSet<u32>,
     members: Vec<Member>,
     segments: SegmentTable,
+    families: Families,
     /// The pid given out last when the tree was last walked.
     last_pid: Option<u32>,
     /// Walk the tree in the next sample whatever `last_pid` says: the kernel's lists of children
@@ -52,6 +58,8 @@ pub struct Ledger {
     sampled: bool,
     /// For reading `maps` in quick samples.
     budget: Budget,
+    /// For looking at pages that began shared, in quick samples.
+    fork_budget: Budget,
     buffer: Vec<u8>,
 }
 
@@ -77,10 +85,12 @@ impl Ledger {
             excluded: HashSet::new(),
             members: vec![root],
             segments: SegmentTable::new(tmpfs),
+            families: Families::new(),
             last_pid: None,
             walk_again: true,
             sampled: false,
             budget: Budget::new(Instant::now()),
+            fork_budget: Budget::new(Instant::now()),
             buffer,
         })
     }
@@ -112,6 +122,8 @@ impl Ledger {
         }
         self.refresh();
         self.segments.measure(&mut self.members);
+        self.look_at_newcomers(false);
+        self.count_copies();
         self.remap_stale();
         self.segments.locate_lost(&self.members);
         self.infer_touched();
@@ -163,7 +175,32 @@ impl Ledger {
         for member in members.iter_mut().filter(|member| !excluded.contains(&member.pid())) {
             segments.find_touched(member, buffer);
         }
+        self.look_at_newcomers(true);
+        self.families.measure(&mut self.members);
         self.snapshot()
+    }
+
+    /// Notes what the newly forked share with their relatives; in quick samples as far as the
+    /// budget goes, for it is a walk over their pages.
+    fn look_at_newcomers(&mut self, whatever_it_costs: bool) {
+        while let Some(place) = Families::newcomer(&self.members) {
+            if !whatever_it_costs && !self.fork_budget.allows(Instant::now()) {
+                return;
+            }
+            let before = processor_time::of_this_thread();
+            self.families.look(&mut self.members, place, &mut self.buffer);
+            self.fork_budget.spend(processor_time::of_this_thread().saturating_sub(before));
+        }
+    }
+
+    /// Counts what fork copied, in quick samples as far as the budget goes.
+    fn count_copies(&mut self) {
+        if self.families.is_empty() || !self.fork_budget.allows(Instant::now()) {
+            return;
+        }
+        let before = processor_time::of_this_thread();
+        self.families.measure(&mut self.members);
+        self.fork_budget.spend(processor_time::of_this_thread().saturating_sub(before));
     }
 
     /// Whether any process was made on this machine since the last look.

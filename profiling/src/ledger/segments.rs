@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::member::Member;
-use crate::proc_files::{ProcessDirectory, maps, smaps};
+use crate::proc_files::{ProcessDirectory, ReadError, maps, smaps};
 use crate::segment::{SegmentId, SegmentMemory, insert};
 
 /// `stat` counts blocks of this size, whatever the file system's own.
@@ -77,7 +77,9 @@ impl SegmentTable {
 
     /// Reads which segments a process maps, and measures the new ones.
     pub(super) fn remap(&mut self, member: &mut Member, buffer: &mut Vec<u8>) {
-        if member.directory.read(c"maps", buffer).is_err() {
+        let read = member.directory.read(c"maps", buffer);
+        member.memory.denied.maps = read == Err(ReadError::Refused);
+        if read.is_err() {
             return; // dying, or not ours to see
         }
         let pid = member.pid();
@@ -112,12 +114,14 @@ impl SegmentTable {
     }
 
     /// Finds the segments a process holds by a descriptor, mapped or not.
-    pub(super) fn find_held(&mut self, member: &Member) {
+    pub(super) fn find_held(&mut self, member: &mut Member) {
         let pid = member.pid();
+        let descriptors = memory_descriptors(&member.directory);
+        member.memory.denied.fd = matches!(descriptors, Err(ReadError::Refused));
         for segment in &mut self.segments {
             segment.memory.held_by.retain(|other| *other != pid);
         }
-        for (descriptor, link) in memory_descriptors(&member.directory) {
+        for (descriptor, link) in descriptors.unwrap_or_default() {
             let name = format!("fd/{descriptor}");
             let Ok(stat) = member.directory.stat(&name) else { continue };
             let segment = self.entry(SegmentId::of(&stat), &link);
@@ -296,8 +300,8 @@ impl Segment {
             })
             .collect();
         users.iter().any(|member| {
-            let mut descriptors = memory_descriptors(&member.directory).into_iter();
-            descriptors.any(|(descriptor, _)| {
+            let descriptors = memory_descriptors(&member.directory).unwrap_or_default();
+            descriptors.into_iter().any(|(descriptor, _)| {
                 self.try_link(member.pid(), &member.directory, format!("fd/{descriptor}"))
             })
         })
@@ -305,14 +309,11 @@ impl Segment {
 }
 
 /// The open descriptors of a process that lead to files in memory, with the paths they show.
-fn memory_descriptors(directory: &ProcessDirectory) -> Vec<(u32, String)> {
-    let descriptors = directory.numbers(c"fd").unwrap_or_default();
-    descriptors
-        .into_iter()
-        .filter_map(|descriptor| {
-            let link = directory.link(&format!("fd/{descriptor}")).ok()?;
-            let memory = maps::is_nameless_memory(&link) || link.starts_with(b"/dev/shm/");
-            memory.then(|| (descriptor, String::from_utf8_lossy(&link).into_owned()))
-        })
-        .collect()
+fn memory_descriptors(directory: &ProcessDirectory) -> Result<Vec<(u32, String)>, ReadError> {
+    let descriptors = directory.numbers(c"fd")?.into_iter().filter_map(|descriptor| {
+        let link = directory.link(&format!("fd/{descriptor}")).ok()?;
+        let memory = maps::is_nameless_memory(&link) || link.starts_with(b"/dev/shm/");
+        memory.then(|| (descriptor, String::from_utf8_lossy(&link).into_owned()))
+    });
+    Ok(descriptors.collect())
 }

@@ -67,3 +67,10 @@ pub(crate) fn last_pid(buffer: &mut Vec<u8>) -> Option<u32> {
     std::io::Read::read_to_end(&mut std::fs::File::from(file), buffer).ok()?;
     std::str::from_utf8(buffer).ok()?.split_whitespace().nth(4)?.parse().ok()
 }
+
+/// How many processes and threads this machine has started since it was booted (`processes` in
+/// `/proc/stat`); `None` where that may not be read.
+pub(crate) fn ever_started() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/stat").ok()?;
+    text.lines().find_map(|line| line.strip_prefix("processes "))?.trim().parse().ok()
+}

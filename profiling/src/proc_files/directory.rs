@@ -45,12 +45,17 @@ impl ProcessDirectory {
     /// Reads the whole of one file into `buffer` (which is emptied first).
     pub(crate) fn read(&self, name: &CStr, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
         buffer.clear();
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let file = rustix::fs::openat(&self.folder, name, flags, Mode::empty())?;
+        let file = self.open_file(name)?;
         match std::fs::File::from(file).read_to_end(buffer) {
             Ok(_) => Ok(()),
             Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO).into()),
         }
+    }
+
+    /// Opens one file for reading, for those that are read in parts.
+    pub(crate) fn open_file(&self, name: &CStr) -> Result<OwnedFd, ReadError> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        Ok(rustix::fs::openat(&self.folder, name, flags, Mode::empty())?)
     }
 
     /// The state of the file a link in this folder points to (`fd/3`, `map_files/…`).

@@ -1,6 +1,7 @@
 //! `/proc/PID/maps`: which files held in memory a process has mapped.
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use crate::segment::SegmentId;
 
@@ -24,6 +25,19 @@ impl<'a> Mapping<'a> {
         let (inode, rest) = word(rest)?;
         let shared = permissions.get(3) == Some(&b's');
         Some(Self { range, shared, device, inode, path: rest.trim_ascii() })
+    }
+
+    /// Whether writes to it go to others too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// First address and the one behind the last.
+    pub(crate) fn addresses(&self) -> Option<Range<u64>> {
+        let (start, end) = std::str::from_utf8(self.range).ok()?.split_once('-')?;
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        let (start, end) = (number(start)?, number(end)?);
+        (start < end).then_some(start..end)
     }
 }
 

@@ -6,6 +6,7 @@
 pub(crate) mod children;
 pub(crate) mod directory;
 pub(crate) mod maps;
+pub(crate) mod pagemap;
 pub(crate) mod smaps;
 pub(crate) mod stat;
 pub(crate) mod status;
@@ -56,6 +57,7 @@ mod tests {
             stat::Stat::parse(&text);
             smaps::Rollup::parse(&text);
             smaps::resident_by_inode(&text);
+            smaps::anonymous_ranges(&text);
             maps::memory_backed(&text, &Default::default());
         }
 

@@ -1,6 +1,7 @@
 //! `/proc/PID/smaps_rollup` and `smaps`: figures the kernel counts page by page, so read seldom.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use super::maps::{Mapping, inode_of};
 use super::{key_and_value, kibibytes};
@@ -62,6 +63,23 @@ pub(crate) fn resident_by_inode(smaps: &[u8]) -> HashMap<SegmentId, u64> {
     resident
 }
 
+/// The address ranges of a process that hold anonymous pages, private ones only.
+pub(crate) fn anonymous_ranges(smaps: &[u8]) -> Vec<Range<u64>> {
+    let mut ranges = Vec::new();
+    let mut current = None;
+    for line in smaps.split(|byte| *byte == b'\n') {
+        match key_and_value(line) {
+            Some((b"Anonymous", value)) if kibibytes(value) > 0 => ranges.extend(current.take()),
+            Some((key, _)) if key.contains(&b'-') => {
+                current =
+                    Mapping::split(line).filter(|it| !it.is_shared()).and_then(|it| it.addresses());
+            }
+            _ => {}
+        }
+    }
+    ranges
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +106,14 @@ mod tests {
         let resident = resident_by_inode(text);
         assert_eq!(resident.len(), 1);
         assert_eq!(resident.values().copied().collect::<Vec<_>>(), [12 << 10]);
+    }
+
+    #[test]
+    fn only_private_mappings_with_anonymous_pages_are_ranges() {
+        let text = b"1000-3000 rw-p 00000000 00:00 0   [heap]\nRss: 8 kB\nAnonymous: 8 kB\n\
+            4000-5000 rw-p 00000000 00:00 0 \nAnonymous:   0 kB\n\
+            5000-6000 rw-s 00000000 00:01 9   /dev/zero (deleted)\nAnonymous: 4 kB\n\
+            7000-8000 rw-p 00000000 fe:01 9   /lib/data\nAnonymous: 4 kB\n";
+        assert_eq!(anonymous_ranges(text), [0x1000..0x3000, 0x7000..0x8000]);
     }
 }

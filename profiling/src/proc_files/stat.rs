@@ -5,6 +5,9 @@ use super::leading_number;
 /// The kernel's `PF_FORKNOEXEC`: forked, and has not run `exec` since.
 const FORKED_WITHOUT_EXEC: u64 = 0x40;
 
+/// The kernel's `PF_EXITING`: on its way out, its memory being given back.
+const EXITING: u64 = 0x4;
+
 /// What the ledger takes from `stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -13,6 +16,10 @@ pub(crate) struct Stat {
     pub(crate) start_ticks: u64,
     /// Still the image of its parent, with pages perhaps shared by copy-on-write.
     pub(crate) forked: bool,
+    /// Ending: what it still has says nothing of what it had.
+    pub(crate) exiting: bool,
+    /// Where its stack begins: another place after `exec`. 0 where we may not know.
+    pub(crate) stack_start: u64,
 }
 
 impl Stat {
@@ -26,10 +33,13 @@ impl Stat {
             .collect();
         // proc(5) counts from 1 with pid and name: `state` is field 3 and our index 0.
         let field = |number: usize| fields.get(number - 3).map(|text| leading_number(text));
+        let flags = field(9)?;
         Some(Self {
             parent: u32::try_from(field(4)?).unwrap_or(0),
-            forked: field(9)? & FORKED_WITHOUT_EXEC != 0,
+            forked: flags & FORKED_WITHOUT_EXEC != 0,
+            exiting: flags & EXITING != 0,
             start_ticks: field(22)?,
+            stack_start: field(28)?,
         })
     }
 }
@@ -39,16 +49,19 @@ mod tests {
     use super::*;
 
     const LINE: &str = "71 (a) (b) S 42 71 71 0 -1 4194368 110 0 0 0 0 0 0 0 20 0 1 0 8888 3133440 441 \
-        18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0";
+        18446744073709551615 1 1 7 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0";
 
     #[test]
     fn a_name_with_parentheses_does_not_shift_the_fields() {
         let stat = Stat::parse(LINE.as_bytes()).unwrap();
-        assert_eq!(stat, Stat { parent: 42, start_ticks: 8888, forked: true });
+        assert_eq!(
+            stat,
+            Stat { parent: 42, start_ticks: 8888, forked: true, exiting: false, stack_start: 7 }
+        );
     }
 
     #[test]
     fn a_file_cut_short_is_no_stat() {
-        assert_eq!(Stat::parse(&LINE.as_bytes()[..30]), None);
+        assert_eq!(Stat::parse(&LINE.as_bytes()[..90]), None);
     }
 }

@@ -2,18 +2,24 @@
 
 mod chart;
 mod escape;
+mod flame;
+#[cfg(feature = "recording")]
+mod recorded;
 mod series;
+mod sources;
 mod tables;
 
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::stacks::Stacks;
 use crate::timeline::Timeline;
 use crate::units;
 use escape::Escaped;
 
 const STYLE: &str = include_str!("style.css");
 const HOVER: &str = include_str!("hover.js");
+const ZOOM: &str = include_str!("zoom.js");
 
 /// A report on one or several timelines: a single HTML file that needs no network, no other file
 /// and no script (a small one shows figures under the pointer).
@@ -38,7 +44,9 @@ pub struct Report {
     title: String,
     subtitle: Option<String>,
     timelines: Vec<(String, Timeline)>,
+    stacks: Vec<(String, Stacks)>,
     summary: Option<Summary>,
+    extra: Vec<(String, Summary)>,
 }
 
 /// A table of results that the program supplies: one column for each way that it went, one row for
@@ -70,7 +78,14 @@ impl Summary {
 impl Report {
     /// An empty report with this heading.
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), subtitle: None, timelines: Vec::new(), summary: None }
+        Self {
+            title: title.into(),
+            subtitle: None,
+            timelines: Vec::new(),
+            stacks: Vec::new(),
+            summary: None,
+            extra: Vec::new(),
+        }
     }
 
     /// A line under the heading: what ran, on what.
@@ -82,6 +97,19 @@ impl Report {
     /// Adds a timeline under a name of its own, such as `shared view`.
     pub fn timeline(mut self, name: impl Into<String>, timeline: Timeline) -> Self {
         self.timelines.push((name.into(), timeline));
+        self
+    }
+
+    /// Adds a flamegraph under a name such as `live bytes at the peak`, and the bytes by source
+    /// line where the stacks know their sources. Source files are read when the report is made.
+    pub fn stacks(mut self, name: impl Into<String>, stacks: Stacks) -> Self {
+        self.stacks.push((name.into(), stacks));
+        self
+    }
+
+    /// Adds a table under a heading of its own, at the end.
+    pub fn table(mut self, name: impl Into<String>, table: Summary) -> Self {
+        self.extra.push((name.into(), table));
         self
     }
 
@@ -101,6 +129,9 @@ impl Report {
             charts.push_str(&chart::figure(name, timeline, &series, &scale));
             details.push_str(&tables::details(name, timeline, &series));
         }
+        let graphs = self.graphs();
+        let extra: String =
+            self.extra.iter().map(|(name, table)| tables::named(name, table)).collect();
         let title = Escaped(&self.title);
         let subtitle = self.subtitle.as_deref().map_or_else(String::new, |subtitle| {
             format!("<p class=\"subtitle\">{}</p>\n", Escaped(subtitle))
@@ -113,10 +144,29 @@ impl Report {
              <style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n<header>\n<h1>{title}</h1>\n\
              {subtitle}</header>\n{summary}<section aria-label=\"Memory over time\">\n\
              <h2>Memory of the process tree over time</h2>\n<p class=\"lead\">{lead}</p>\n\
-             <div class=\"charts\">\n{charts}</div>\n</section>\n{details}{definitions}</main>\n\
-             <script>\n{HOVER}</script>\n</body>\n</html>\n",
+             <div class=\"charts\">\n{charts}</div>\n</section>\n{graphs}{details}{extra}{definitions}</main>\n\
+             <script>\n{HOVER}{ZOOM}</script>\n</body>\n</html>\n",
             lead = LEAD,
             definitions = DEFINITIONS,
+        )
+    }
+
+    /// The flamegraphs and what belongs to them.
+    fn graphs(&self) -> String {
+        if self.stacks.is_empty() {
+            return String::new();
+        }
+        let figures: String =
+            self.stacks.iter().map(|(name, stacks)| flame::figure(name, stacks)).collect();
+        let lines: String =
+            self.stacks.iter().map(|(name, stacks)| sources::table(name, stacks)).collect();
+        let lines = match lines.as_str() {
+            "" => lines,
+            _ => format!("<section>\n<h2>Bytes by source line</h2>\n{lines}</section>\n"),
+        };
+        format!(
+            "<section>\n<h2>Where the bytes come from</h2>\n<p class=\"lead\">{GRAPHS}</p>\n\
+             {figures}</section>\n{lines}"
         )
     }
 
@@ -136,6 +186,9 @@ impl Report {
 fn amount(bytes: u64) -> String {
     format!("<span title=\"{}\">{}</span>", units::exact(bytes), units::bytes(bytes))
 }
+
+const GRAPHS: &str = "Each box is as wide as its bytes and those of what hangs below it. Rest the \
+    pointer on a box for its figures; click to widen it, and on the top one to go back.";
 
 const LEAD: &str = "Each shared segment is counted once, however many processes map it; above the \
     segments, what each process has for itself. The vertical scale is the same for all charts.";
@@ -162,6 +215,9 @@ mod tests {
             .subtitle("a \"quoted\" & sharp <line>")
             .timeline("shared <view>", two_halves())
             .timeline("a copy each", two_halves())
+            .stacks("at <peak>", Stacks::at_peak(&two_halves()))
+            .stacks("with & source", crate::stacks::tests::some())
+            .table("left <over>", Summary::new(["bytes"]).row("a > b", ["1"]))
             .summary(Summary::new(["a<b", "c"]).row("R&D", ["1 < 2", "\"x\"", "left out"]))
             .to_html()
     }
@@ -178,6 +234,10 @@ mod tests {
             "R&amp;D",
             "1 &lt; 2",
             "a&lt;b",
+            "at &lt;peak&gt;",
+            "with &amp; source",
+            "left &lt;over&gt;",
+            "a &gt; b",
         ] {
             assert!(html.contains(escaped), "{escaped}");
         }

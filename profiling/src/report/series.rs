@@ -48,7 +48,7 @@ impl Stack {
         let segments: Vec<(u64, String)> = timeline
             .segments
             .iter()
-            .map(|record| (record.peak_resident, format!("{} (shared, once)", record.last.name)))
+            .map(|record| (record.peak_resident, format!("{} (shared, once)", record.last.title())))
             .collect();
         let processes: Vec<(u64, String)> =
             timeline.processes.iter().map(|record| (record.peak_charged, record.title())).collect();

@@ -16,7 +16,7 @@ const NAMED: usize = 12;
 const ROWS: usize = 60;
 
 /// A table that scrolls sideways by itself where the page is narrow.
-fn table(label: &str, head: &[&str], rows: &str) -> String {
+pub(super) fn table(label: &str, head: &[&str], rows: &str) -> String {
     let names: String =
         head.iter().map(|name| format!("<th scope=\"col\">{}</th>", Escaped(name))).collect();
     let head =
@@ -30,6 +30,15 @@ fn table(label: &str, head: &[&str], rows: &str) -> String {
 
 /// The program's own results.
 pub(super) fn summary(summary: &Summary) -> String {
+    format!("<section class=\"summary\">\n{}</section>\n", supplied("Results", summary))
+}
+
+/// A table that the program supplies, under a heading.
+pub(super) fn named(name: &str, summary: &Summary) -> String {
+    format!("<section>\n<h2>{}</h2>\n{}</section>\n", Escaped(name), supplied(name, summary))
+}
+
+fn supplied(name: &str, summary: &Summary) -> String {
     let mut head = vec![""];
     head.extend(summary.columns.iter().map(String::as_str));
     let mut rows = String::new();
@@ -42,7 +51,7 @@ pub(super) fn summary(summary: &Summary) -> String {
         }
         rows.push_str("</tr>\n");
     }
-    format!("<section class=\"summary\">\n{}</section>\n", table("Results", &head, &rows))
+    table(name, &head, &rows)
 }
 
 /// Everything about one timeline that the chart does not say.
@@ -51,12 +60,14 @@ pub(super) fn details(name: &str, timeline: &Timeline, stack: &Stack) -> String 
     format!(
         "<section>\n<h2>{name}</h2>\n<div class=\"columns\">\n<div>\n<h3>At the combined peak</h3>\n\
          {composition}</div>\n<div>\n<h3>In figures</h3>\n{figures}</div>\n</div>\n\
-         <h3>Processes</h3>\n{processes}{segments}</section>\n",
+         <h3>Processes</h3>\n{processes}{denied}{segments}{forks}</section>\n",
         name = Escaped(name),
         composition = composition(timeline, stack, peak),
         figures = figures(timeline, peak),
         processes = processes(timeline, stack),
+        denied = denied(timeline),
         segments = segments(timeline, stack),
+        forks = forks(timeline, stack),
     )
 }
 
@@ -94,7 +105,7 @@ fn parts_of_segments<'a>(timeline: &Timeline, stack: &'a Stack, peak: &Peak) -> 
         let record = timeline.segments.iter().position(|record| record.last.id == segment.id);
         let class = record.map_or("rest", |record| stack.segment_class(record));
         let users = segment.mapped_by.len();
-        (segment.resident, class, format!("{} (once, mapped by {users})", segment.name))
+        (segment.resident, class, format!("{} (once, mapped by {users})", segment.title()))
     };
     peak.state.segments.iter().map(part).collect()
 }
@@ -162,6 +173,10 @@ fn figures(timeline: &Timeline, peak: &Peak) -> String {
     let taken = overhead.quick_samples + overhead.full_samples;
     row("sampled for", units::time(timeline.duration));
     row("samples taken / kept", format!("{taken} / {}", timeline.samples.len()));
+    row("processes seen", units::grouped(timeline.processes.len() as u64));
+    if let Some(unseen) = timeline.unseen_at_most() {
+        row("at most so many came and went unseen", units::grouped(unseen));
+    }
     row("processor time of quick samples", units::time(overhead.quick_time));
     row("processor time of full samples", units::time(overhead.full_time));
     row("memory of the record", amount(overhead.record_bytes));
@@ -223,7 +238,7 @@ fn segments(timeline: &Timeline, stack: &Stack) -> String {
             "<tr><th scope=\"row\"><i class=\"{}\"></i>{}</th><td>{}</td><td>{}</td><td>{}</td>\
              <td>{}</td><td>{}</td><td>{}</td></tr>",
             stack.segment_class(index),
-            Escaped(&last.name),
+            Escaped(&last.title()),
             amount(last.size),
             amount(record.peak_resident),
             who(timeline, &last.mapped_by),
@@ -251,3 +266,58 @@ fn who(timeline: &Timeline, pids: &[u32]) -> String {
     }
     format!("<span title=\"{}\">{}</span>", Escaped(&names.join(", ")), pids.len())
 }
+
+/// Whose figures are incomplete, and for want of which files.
+fn denied(timeline: &Timeline) -> String {
+    let records = timeline.processes.iter();
+    let denied = records.filter(|record| !record.last.denied.files().is_empty());
+    let items: String = denied
+        .map(|record| {
+            let files = record.last.denied.files().join(", ");
+            format!("<li>{}: {files}</li>\n", Escaped(&record.title()))
+        })
+        .collect();
+    if items.is_empty() {
+        return String::new();
+    }
+    format!(
+        "<p>Not permitted to read (run as the owner of the processes, or as root); the figures that \
+         depend on it are missing:</p>\n<ul>\n{items}</ul>\n"
+    )
+}
+
+/// What fork copied, for those that have copies.
+fn forks(timeline: &Timeline, stack: &Stack) -> String {
+    let records = timeline.processes.iter().enumerate();
+    let mut forked: Vec<(usize, &ProcessRecord)> =
+        records.filter(|(_, record)| record.peak_fork_copied > 0).collect();
+    if forked.is_empty() {
+        return String::new();
+    }
+    forked.sort_by_key(|(_, record)| std::cmp::Reverse(record.peak_fork_copied));
+    let rest = forked.len().saturating_sub(ROWS);
+    let mut rows = String::new();
+    for (index, record) in forked.into_iter().take(ROWS) {
+        let _ = writeln!(
+            rows,
+            "<tr><th scope=\"row\"><i class=\"{}\"></i>{}</th><td>{}</td><td>{}</td></tr>",
+            stack.process_class(index),
+            Escaped(&record.title()),
+            amount(record.last.fork.inherited),
+            amount(record.peak_fork_copied),
+        );
+    }
+    let note = match rest {
+        0 => String::new(),
+        rest => format!("<p class=\"lead\">and {rest} processes that copied less</p>\n"),
+    };
+    let head = ["", "began shared", "copied, most"];
+    format!(
+        "<h3>What fork copied</h3>\n<p class=\"lead\">{FORKS}</p>\n{}{note}",
+        table("What fork copied", &head, &rows)
+    )
+}
+
+const FORKS: &str = "After a fork, parent and child have the same pages until one of them writes; \
+    then there are two. Counted are the pages that were seen shared when the child was first looked \
+    at, and of these the ones that a process has alone by now while a relative has another.";

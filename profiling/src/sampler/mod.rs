@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::ledger::Ledger;
+use crate::proc_files::children;
 use crate::processor_time;
 use crate::snapshot::Snapshot;
 use crate::timeline::{Mark, Timeline};
@@ -16,13 +17,14 @@ use pace::Pace;
 use recorder::Recorder;
 
 /// Settings of a [`Sampler`].
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct SamplerBuilder {
     root: u32,
     interval: Duration,
     full_interval: Duration,
     excluded: Vec<u32>,
     history_bytes: usize,
+    observer: Option<Observer>,
 }
 
 impl SamplerBuilder {
@@ -57,6 +59,14 @@ impl SamplerBuilder {
         self
     }
 
+    /// Has each sample shown to `observer`, on the sampling thread and before the next one is
+    /// taken: what it does should be short. [`Seen::is_peak`] tells the greatest total so far, the
+    /// moment to look at what else is known of the processes.
+    pub fn observer(mut self, observer: impl FnMut(&Seen<'_>) + Send + 'static) -> Self {
+        self.observer = Some(Observer(Box::new(observer)));
+        self
+    }
+
     /// Takes the first sample and starts the thread.
     ///
     /// # Errors
@@ -74,11 +84,13 @@ impl SamplerBuilder {
             changed: Condvar::new(),
             recorder: Mutex::new(Recorder::new(self.history_bytes)),
         });
+        let started_before = children::ever_started();
         let mut watch = Watch {
             ledger,
             shared: Arc::clone(&shared),
             started: Instant::now(),
             pace: Pace::new(self.interval, self.full_interval),
+            observer: self.observer,
         };
         watch.sample(true);
         let started = watch.started;
@@ -86,7 +98,34 @@ impl SamplerBuilder {
             .name("memory-sampler".into())
             .spawn(move || watch.run())
             .map_err(|source| Error::Thread { source })?;
-        Ok(Sampler { shared, started, owner: std::process::id(), thread: Some(thread) })
+        Ok(Sampler {
+            shared,
+            started,
+            started_before,
+            owner: std::process::id(),
+            thread: Some(thread),
+        })
+    }
+}
+
+/// A sample as the [observer](SamplerBuilder::observer) sees it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Seen<'a> {
+    /// When it was begun, since the start of sampling.
+    pub at: Duration,
+    /// Every process and segment.
+    pub snapshot: &'a Snapshot,
+    /// Whether the total is the greatest so far.
+    pub is_peak: bool,
+}
+
+/// What is called with each sample.
+struct Observer(Box<dyn FnMut(&Seen<'_>) + Send>);
+
+impl std::fmt::Debug for Observer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Observer")
     }
 }
 
@@ -115,6 +154,8 @@ impl SamplerBuilder {
 pub struct Sampler {
     shared: Arc<Shared>,
     started: Instant,
+    /// What the machine had started before us.
+    started_before: Option<u64>,
     /// The process that the thread runs in.
     owner: u32,
     thread: Option<JoinHandle<Snapshot>>,
@@ -129,6 +170,7 @@ impl Sampler {
             full_interval: Duration::from_millis(250),
             excluded: Vec::new(),
             history_bytes: 1 << 20,
+            observer: None,
         }
     }
 
@@ -162,6 +204,20 @@ impl Sampler {
         }
     }
 
+    /// What was seen so far, copied; sampling goes on. It costs a copy of the record (1 MiB, see
+    /// [`SamplerBuilder::history_bytes`]), during which no sample is taken.
+    ///
+    /// In a child forked while the sampler ran, the timeline is empty.
+    pub fn timeline(&self) -> Timeline {
+        if !self.is_ours() {
+            return Timeline::default();
+        }
+        let mut timeline = lock(&self.shared.recorder).so_far();
+        timeline.started_on_machine = self.started_since();
+        let inbox = lock(&self.shared.inbox);
+        with_names(timeline, inbox.marks.clone(), &inbox.labels)
+    }
+
     /// Takes a last full sample and hands over what was seen.
     ///
     /// In a child forked while the sampler ran, the timeline is empty.
@@ -170,13 +226,13 @@ impl Sampler {
         let duration = self.started.elapsed();
         let inbox = std::mem::take(&mut *lock(&self.shared.inbox));
         let mut timeline = lock(&self.shared.recorder).finish(duration, &last);
-        timeline.marks = inbox.marks;
-        for record in &mut timeline.processes {
-            let labels = inbox.labels.iter().rev();
-            let mut of_this = labels.filter(|(pid, _)| *pid == record.last.pid);
-            record.label = of_this.next().map(|(_, label)| label.clone());
-        }
-        timeline
+        timeline.started_on_machine = self.started_since();
+        with_names(timeline, inbox.marks, &inbox.labels)
+    }
+
+    /// How many processes and threads the machine has started meanwhile.
+    fn started_since(&self) -> Option<u64> {
+        Some(children::ever_started()?.saturating_sub(self.started_before?))
     }
 
     /// Whether the thread runs in this process, and not in the one we were forked from.
@@ -195,6 +251,16 @@ impl Sampler {
         self.shared.changed.notify_all();
         thread.join().ok()
     }
+}
+
+/// The timeline with what its owner called instants and processes.
+fn with_names(mut timeline: Timeline, marks: Vec<Mark>, labels: &[(u32, String)]) -> Timeline {
+    timeline.marks = marks;
+    for record in &mut timeline.processes {
+        let mut of_this = labels.iter().rev().filter(|(pid, _)| *pid == record.last.pid);
+        record.label = of_this.next().map(|(_, label)| label.clone());
+    }
+    timeline
 }
 
 impl Drop for Sampler {
@@ -234,6 +300,7 @@ struct Watch {
     shared: Arc<Shared>,
     started: Instant,
     pace: Pace,
+    observer: Option<Observer>,
 }
 
 impl Watch {
@@ -274,8 +341,9 @@ impl Watch {
         let snapshot = if full { self.ledger.full() } else { self.ledger.quick() };
         let cost = processor_time::of_this_thread().saturating_sub(before);
         self.pace.sampled(began, cost, full);
+        let at = began.saturating_duration_since(self.started);
         let mut recorder = lock(&self.shared.recorder);
-        recorder.record(began.saturating_duration_since(self.started), snapshot.clone());
+        let is_peak = recorder.record(at, snapshot.clone());
         let overhead = &mut recorder.timeline().overhead;
         let (samples, time) = if full {
             (&mut overhead.full_samples, &mut overhead.full_time)
@@ -284,6 +352,10 @@ impl Watch {
         };
         *samples += 1;
         *time += cost;
+        drop(recorder);
+        if let Some(Observer(observe)) = &mut self.observer {
+            observe(&Seen { at, snapshot: &snapshot, is_peak });
+        }
         snapshot
     }
 }

@@ -45,8 +45,8 @@ impl Recorder {
         &mut self.timeline
     }
 
-    /// Takes one snapshot into the record.
-    pub(super) fn record(&mut self, at: Duration, snapshot: Snapshot) {
+    /// Takes one snapshot into the record; says whether it is the greatest so far.
+    pub(super) fn record(&mut self, at: Duration, snapshot: Snapshot) -> bool {
         let total = snapshot.total();
         let processes = snapshot.processes.iter().map(|process| self.process(at, process));
         let processes: Vec<Charge> = processes.collect();
@@ -54,9 +54,11 @@ impl Recorder {
         let segments: Vec<Charge> = segments.collect();
         self.timeline.duration = at;
         self.keep(Sample { at, total, processes, segments });
-        if self.timeline.peak.as_ref().is_none_or(|peak| total > peak.total) {
+        let is_peak = self.timeline.peak.as_ref().is_none_or(|peak| total > peak.total);
+        if is_peak {
             self.timeline.peak = Some(Peak { at, total, state: snapshot });
         }
+        is_peak
     }
 
     /// Updates the record of a process, and says what it is charged.
@@ -76,6 +78,7 @@ impl Recorder {
         let bytes = memory.charged();
         if let Some(record) = records.get_mut(index as usize) {
             record.peak_charged = record.peak_charged.max(bytes);
+            record.peak_fork_copied = record.peak_fork_copied.max(memory.fork.copied);
             if memory.high_water > 0 {
                 // A process that is ending has no memory any more, well before it is a zombie.
                 record.last_seen = at;
@@ -143,6 +146,13 @@ impl Recorder {
         self.seen = 0;
     }
 
+    /// A copy of the timeline as it is.
+    pub(super) fn so_far(&self) -> Timeline {
+        let mut timeline = self.timeline.clone();
+        timeline.overhead.record_bytes = record_bytes(&timeline);
+        timeline
+    }
+
     /// The timeline, given who was there in the last snapshot.
     pub(super) fn finish(&mut self, duration: Duration, last: &Snapshot) -> Timeline {
         let mut timeline = std::mem::take(&mut self.timeline);
@@ -169,6 +179,7 @@ fn new_process_record(at: Duration, memory: &ProcessMemory) -> ProcessRecord {
         last_seen: at,
         ended: false,
         peak_charged: 0,
+        peak_fork_copied: 0,
         last: memory.clone(),
     }
 }

@@ -14,7 +14,7 @@ use crate::snapshot::Snapshot;
 /// A peak that comes and goes between two samples is not in here. What bounds it is the kernel's
 /// own high-water mark of each process, see [`high_water_bound`](Self::high_water_bound).
 #[derive(Debug, Clone, Default, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Timeline {
     /// How long was sampled.
@@ -31,13 +31,18 @@ pub struct Timeline {
     /// The greatest total seen, with everybody's state at that instant. `None` if nothing was
     /// sampled.
     pub peak: Option<Peak>,
+    /// How many processes *and threads* the whole machine started while sampling, where that may
+    /// be known (`/proc/stat`). It bounds how many processes of this tree came and went between
+    /// two samples, and were never seen: no more than this, less [`processes`](Self::processes)
+    /// that were first seen after the start.
+    pub started_on_machine: Option<u64>,
     /// What the watching itself cost.
     pub overhead: Overhead,
 }
 
 /// One sample: who had how much.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Sample {
     /// When, since the start of sampling.
     pub at: Duration,
@@ -51,7 +56,7 @@ pub struct Sample {
 
 /// So many bytes for one process or segment of a [`Timeline`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Charge {
     /// Its place in [`Timeline::processes`] or [`Timeline::segments`].
     pub record: u32,
@@ -61,7 +66,7 @@ pub struct Charge {
 
 /// A process as it was seen over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct ProcessRecord {
     /// What the program calls it, see [`Sampler::label`](crate::Sampler::label).
@@ -74,6 +79,8 @@ pub struct ProcessRecord {
     pub ended: bool,
     /// The most it was charged in any sample.
     pub peak_charged: u64,
+    /// The most that fork had copied for it in any sample, see [`ForkCopies`](crate::ForkCopies).
+    pub peak_fork_copied: u64,
     /// Its state when it was last seen with memory.
     pub last: ProcessMemory,
 }
@@ -90,7 +97,7 @@ impl ProcessRecord {
 
 /// A shared segment as it was seen over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct SegmentRecord {
     /// When it was first seen.
@@ -107,7 +114,7 @@ pub struct SegmentRecord {
 
 /// An instant that the program gave a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Mark {
     /// When, since the start of sampling.
     pub at: Duration,
@@ -118,7 +125,7 @@ pub struct Mark {
 /// The greatest total of the tree, with the state of everybody *at that instant*. It is not the
 /// sum of everybody's own peaks, which may lie at different times.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Peak {
     /// When, since the start of sampling.
@@ -131,7 +138,7 @@ pub struct Peak {
 
 /// What the watching itself cost the program that was watched.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Overhead {
     /// Quick samples taken.
@@ -148,6 +155,14 @@ pub struct Overhead {
 }
 
 impl Timeline {
+    /// A bound from above for the processes of the tree that no sample saw; see
+    /// [`started_on_machine`](Self::started_on_machine).
+    pub fn unseen_at_most(&self) -> Option<u64> {
+        let start = self.processes.first()?.first_seen;
+        let new = self.processes.iter().filter(|record| record.first_seen > start).count();
+        Some(self.started_on_machine?.saturating_sub(new as u64))
+    }
+
     /// The greatest total seen, in bytes; 0 if nothing was sampled.
     pub fn peak_bytes(&self) -> u64 {
         self.peak.as_ref().map_or(0, |peak| peak.total)
@@ -200,7 +215,9 @@ pub(crate) mod tests {
             high_water: anonymous,
             copy_on_write: 0,
             borrows_parent: false,
+            fork: crate::process::ForkCopies::default(),
             detail: None,
+            denied: crate::process::Denied::default(),
         }
     }
 
@@ -211,7 +228,10 @@ pub(crate) mod tests {
             SegmentMemory::new(SegmentId { major: 0, minor: 1, inode: 9 }, "/memfd:column");
         (segment.size, segment.resident) = (32 * mib, 32 * mib);
         segment.mapped_by = vec![10, 11];
-        let processes = vec![process(10, "main", 6 * mib), process(11, "worker", 10 * mib)];
+        let processes = vec![
+            process(10, "main", 6 * mib),
+            ProcessMemory { parent: 10, ..process(11, "worker", 10 * mib) },
+        ];
         let state = Snapshot { processes: processes.clone(), segments: vec![segment.clone()] };
         let charges = |bytes: &[u64]| -> Vec<Charge> {
             (0..).zip(bytes).map(|(record, bytes)| Charge { record, bytes: *bytes }).collect()
@@ -234,6 +254,7 @@ pub(crate) mod tests {
                     last_seen,
                     ended: false,
                     peak_charged: process.anonymous,
+                    peak_fork_copied: 0,
                     last: process,
                 })
                 .collect(),
@@ -246,6 +267,7 @@ pub(crate) mod tests {
             }],
             marks: vec![Mark { at: Duration::from_millis(600), name: "data & made".to_owned() }],
             peak: Some(Peak { at: Duration::from_millis(750), total: 48 * mib, state }),
+            started_on_machine: Some(3),
             overhead: Overhead::default(),
         }
     }

@@ -18,7 +18,7 @@ impl Display for Timeline {
         for segment in peak.state.segments.iter().filter(|segment| segment.resident > 0) {
             let users = segment.mapped_by.len();
             let bytes = units::bytes(segment.resident);
-            writeln!(f, "{bytes:>12}  {} (mapped by {users}, counted once)", segment.name)?;
+            writeln!(f, "{bytes:>12}  {} (mapped by {users}, counted once)", segment.title())?;
         }
         for process in &peak.state.processes {
             let record = self.processes.iter().find(|record| {

@@ -196,9 +196,15 @@ fn pages_shared_since_a_fork_count_once_and_their_copies_apart() {
     assert!(quick.total() < before + SMALL, "{} {before}", quick.total());
     let full = ledger.full().total();
     assert!(full < before + SMALL, "{full} {before}");
+    assert!(quick.processes[1].fork.copied < MIB, "its stack at most");
+    let inherited = quick.processes[1].fork.inherited;
+    assert!((32 * MIB..34 * MIB).contains(&inherited), "{inherited}");
     root.tell("forked-writes");
-    let written = ledger.full().total();
+    let full = ledger.full();
+    let written = full.total();
     assert!(written >= before + 32 * MIB, "{written} {before}");
+    let copied: Vec<u64> = full.processes.iter().map(|process| process.fork.copied).collect();
+    assert!(copied[0] < SMALL && (32 * MIB..34 * MIB).contains(&copied[1]), "{copied:?}");
     root.tell("forked-ends");
     let ended = ledger.full().total();
     assert!(ended < before + SMALL, "{ended} {before}");
@@ -335,4 +341,30 @@ fn an_unprivileged_user_gets_the_same_figures_for_segments() {
 fn a_process_that_does_not_exist_is_refused_by_its_number() {
     let Err(Error::NoSuchProcess { pid }) = Ledger::of(u32::MAX) else { panic!("found one") };
     assert_eq!(pid, u32::MAX);
+}
+
+#[test]
+fn what_may_not_be_read_of_a_strangers_process_is_named() {
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can become somebody else");
+        return;
+    }
+    let theirs = Load::start();
+    let mut stranger = Load::start_unprivileged();
+    let denied = stranger.tell(&format!("denied {}", theirs.pid()));
+    assert_eq!(denied, "maps smaps_rollup fd");
+    assert_eq!(stranger.tell(&format!("denied {}", stranger.pid())), "");
+}
+
+#[test]
+fn memory_made_after_a_fork_is_no_copy() {
+    let mut root = Load::start();
+    root.tell("private 8388608");
+    root.tell("fork");
+    let mut ledger = Ledger::of(root.pid()).unwrap();
+    ledger.full();
+    root.tell("private 16777216");
+    let copied: u64 = ledger.full().processes.iter().map(|process| process.fork.copied).sum();
+    assert!(copied < MIB, "{copied}");
+    root.tell("forked-ends");
 }

@@ -138,6 +138,7 @@ impl Worker {
             ["forked-ends"] => drop(self.forked.take()),
             ["fork-sampling"] => return fork_while_sampling(),
             ["spawn-stuck", fifo] => spawn_stuck(fifo),
+            ["denied", pid] => return denied(pid.parse().unwrap()),
             ["segments"] => return own_segments(),
             other => panic!("no such command: {other:?}"),
         }
@@ -193,6 +194,12 @@ fn own_segments() -> String {
     let words: Vec<String> =
         segments.map(|segment| format!("{}={}", segment.name, segment.resident)).collect();
     words.join(" ")
+}
+
+/// What it may not read of another process.
+fn denied(pid: u32) -> String {
+    let snapshot = Ledger::of(pid).unwrap().full();
+    snapshot.processes[0].denied.files().join(" ")
 }
 
 /// Forks while a sampler runs. The child marks, samples and stops what it inherited; says how many

@@ -150,3 +150,54 @@ fn an_interval_of_zero_is_refused() {
     let started = Sampler::builder(std::process::id()).interval(Duration::ZERO).start();
     assert!(matches!(started, Err(Error::ZeroInterval)));
 }
+
+#[test]
+fn an_observer_is_told_of_each_peak_with_the_state_at_that_instant() {
+    let mut root = Load::start();
+    let (sender, peaks) = std::sync::mpsc::channel();
+    let sampler = Sampler::builder(root.pid())
+        .interval(Duration::from_secs(3600))
+        .observer(move |seen| {
+            if seen.is_peak {
+                sender.send(seen.snapshot.total()).unwrap();
+            }
+        })
+        .start()
+        .unwrap();
+    root.tell("private 8388608");
+    sampler.sample_now();
+    root.tell("release");
+    sampler.sample_now();
+    let so_far = sampler.timeline();
+    let peaks: Vec<u64> = peaks.try_iter().collect();
+    assert_eq!(peaks.last(), Some(&so_far.peak_bytes()));
+    assert!(peaks.len() >= 2 && so_far.samples.len() > peaks.len());
+    assert_eq!(sampler.stop().peak_bytes(), so_far.peak_bytes());
+}
+
+#[test]
+fn what_fork_copied_stays_in_the_record_when_the_child_is_dead() {
+    let mut root = Load::start();
+    root.tell("private 16777216");
+    let sampler = by_hand(root.pid());
+    root.tell("fork");
+    sampler.sample_now();
+    root.tell("forked-writes");
+    sampler.sample_now();
+    root.tell("forked-ends");
+    let timeline = sampler.stop();
+    let record = &timeline.processes[1];
+    assert!(record.ended);
+    assert!((16 * MIB..18 * MIB).contains(&record.peak_fork_copied), "{record:?}");
+    assert!((16 * MIB..18 * MIB).contains(&record.last.fork.inherited), "{record:?}");
+}
+
+#[test]
+fn processes_that_no_sample_saw_are_bounded() {
+    let mut root = Load::start();
+    let sampler = by_hand(root.pid());
+    root.tell("churn 20");
+    let timeline = sampler.stop();
+    assert_eq!(timeline.processes.len(), 1);
+    assert!(timeline.unseen_at_most() >= Some(20), "{timeline:?}");
+}
