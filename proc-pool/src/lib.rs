@@ -3,13 +3,16 @@
 #[cfg(test)]
 extern crate self as proc_pool;
 
+mod callbacks;
 mod child;
 mod codec;
+mod completed;
 mod copied;
 mod error;
 mod future;
 mod keeper;
 mod link;
+mod locked;
 mod pool;
 mod protocol;
 mod shared;
@@ -19,9 +22,10 @@ mod state;
 mod task;
 mod worker;
 
+pub use completed::{AsCompleted, Until, Waited, as_completed, wait};
 pub use copied::Copied;
 pub use error::{Death, PoolError, TaskError};
-pub use future::{AsCompleted, TaskHandle, as_completed};
+pub use future::TaskHandle;
 pub use pool::{Builder, Pool};
 pub use proc_pool_macros::{main, task, test};
 pub use task::{Task, TaskId, register};

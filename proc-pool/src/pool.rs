@@ -188,7 +188,10 @@ impl Pool {
                 slot: Arc::clone(&slot),
                 attempts: 0,
             }),
-            Err(reason) => slot.set(Err(TaskError::Encode { task: T::NAME, reason })),
+            Err(reason) => {
+                // Nobody has the handle yet, so there is nobody to tell.
+                slot.set(Err(TaskError::Encode { task: T::NAME, reason }), &mut Vec::new());
+            }
         }
         TaskHandle::new(slot, Arc::clone(&self.shared), PhantomData)
     }
@@ -277,5 +280,6 @@ impl Drop for Pool {
             // A panicked thread has said so on standard error.
             let _ = thread.join();
         }
+        self.shared.callbacks.finish();
     }
 }

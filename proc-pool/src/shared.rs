@@ -6,13 +6,15 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use ipc_queue::bell::Doorbell;
 use shm_core::Segment;
 
+use crate::callbacks::Callbacks;
+use crate::locked::Locked;
 use crate::state::State;
 
 /// Shared by the pool, its handles, its keeper and its driver.
@@ -36,6 +38,8 @@ pub(crate) struct Shared {
     driver: OnceLock<Thread>,
     /// Wakes the keeper.
     call: OwnedFd,
+    /// Where `on_done` functions run.
+    pub callbacks: Callbacks,
 }
 
 /// A worker's process id, for people and for signals in tests.
@@ -75,12 +79,14 @@ impl Shared {
             drivers: AtomicUsize::new(0),
             driver: OnceLock::new(),
             call,
+            callbacks: Callbacks::default(),
         }
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> Locked<'_> {
         // A panic under this lock is a bug here; going on serves the other tasks best.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked::new(state, &self.callbacks)
     }
 
     pub fn set_driver(&self, thread: Thread) {

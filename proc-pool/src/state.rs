@@ -18,7 +18,7 @@ use crate::codec::{self, Arrived, Encoded};
 use crate::error::{Death, TaskError};
 use crate::link::{Answer, Link};
 use crate::protocol::{self, HELLO};
-use crate::slot::{Outcome, Slot};
+use crate::slot::{Notice, Outcome, Slot};
 use crate::task::TaskId;
 use crate::worker::PanicReport;
 
@@ -35,16 +35,16 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    fn fail(self, error: impl FnOnce(&'static str) -> TaskError) {
+    fn fail(self, notices: &mut Vec<Notice>, error: impl FnOnce(&'static str) -> TaskError) {
         let error = error(self.name);
-        self.finish(Err(error));
+        self.finish(Err(error), notices);
     }
 
     /// Lets go of the input first: whoever gets the outcome may want to freeze its memory.
-    fn finish(self, outcome: Outcome) {
+    fn finish(self, outcome: Outcome, notices: &mut Vec<Notice>) {
         let Job { slot, input, .. } = self;
         drop(input);
-        slot.set(outcome);
+        slot.set(outcome, notices);
     }
 }
 
@@ -91,6 +91,8 @@ pub(crate) struct State {
     ended: Option<String>,
     /// Bytes moved by workers that are gone.
     bytes_moved: u64,
+    /// What is to be done once the lock is released.
+    pub notices: Vec<Notice>,
 }
 
 /// Tasks shorter than this are worth sending before the worker asks.
@@ -116,6 +118,7 @@ impl State {
             killed_starts: 0,
             ended: None,
             bytes_moved: 0,
+            notices: Vec::new(),
         }
     }
 
@@ -128,7 +131,7 @@ impl State {
             }
             Some(reason) => {
                 let reason = reason.clone();
-                job.fail(|task| TaskError::PoolEnded { task, reason });
+                job.fail(&mut self.notices, |task| TaskError::PoolEnded { task, reason });
             }
         }
     }
@@ -165,7 +168,7 @@ impl State {
         let mut progress = false;
         for number in 0..self.workers.len() {
             let Some(worker) = self.workers[number].as_mut() else { continue };
-            let (answers, verdict) = worker.take_answers(self.fingerprint);
+            let (answers, verdict) = worker.take_answers(self.fingerprint, &mut self.notices);
             if verdict == Verdict::Broken && !std::mem::replace(&mut worker.broken, true) {
                 broken.push(number);
             }
@@ -211,7 +214,7 @@ impl State {
     /// Whether another process should take its place.
     pub fn worker_died(&mut self, number: usize, death: Death) -> bool {
         let Some(mut worker) = self.workers[number].take() else { return false };
-        let (answers, _) = worker.take_answers(self.fingerprint);
+        let (answers, _) = worker.take_answers(self.fingerprint, &mut self.notices);
         self.note_answers(&answers);
         self.bytes_moved += worker.link.bytes_moved();
         match death {
@@ -249,7 +252,7 @@ impl State {
             }
             self.queue.push_front(job);
         } else {
-            job.fail(|task| TaskError::WorkerDied { task, death, attempts });
+            job.fail(&mut self.notices, |task| TaskError::WorkerDied { task, death, attempts });
         }
     }
 
@@ -269,7 +272,7 @@ impl State {
     fn fail_queue(&mut self, reason: &str) {
         for job in self.queue.drain(..) {
             let reason = reason.to_owned();
-            job.fail(|task| TaskError::PoolEnded { task, reason });
+            job.fail(&mut self.notices, |task| TaskError::PoolEnded { task, reason });
         }
     }
 }
@@ -297,7 +300,7 @@ impl Worker {
         self.held.push_back((ticket, job));
     }
 
-    fn take_answers(&mut self, fingerprint: u64) -> (Answers, Verdict) {
+    fn take_answers(&mut self, fingerprint: u64, notices: &mut Vec<Notice>) -> (Answers, Verdict) {
         let mut answers = Answers::default();
         if self.broken {
             return (answers, Verdict::Broken);
@@ -321,7 +324,7 @@ impl Worker {
                     self.answered += 1;
                     answers.tasks += 1;
                     let outcome = outcome(job.name, answer);
-                    job.finish(outcome);
+                    job.finish(outcome, notices);
                 }
                 Ok(None) => break,
                 Err(_nonsense) => return (answers, Verdict::Broken),
