@@ -5,7 +5,7 @@
 //! A thread of the pool's own drives only while nobody else does.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use shm_core::Segment;
 
 use crate::callbacks::Callbacks;
 use crate::locked::Locked;
-use crate::state::State;
+use crate::state::{Job, State};
 
 /// Shared by the pool, its handles, its keeper and its driver.
 #[derive(Debug)]
@@ -26,10 +26,7 @@ pub(crate) struct Shared {
     pub bell: Doorbell,
     /// Looks before a waiting thread or worker sleeps; 0 where there are too few processors.
     pub spin: u32,
-    /// Process id of each worker; 0 while there is none.
-    pub pids: Vec<PidCell>,
     state: Mutex<State>,
-    broken: Mutex<Vec<usize>>,
     ending: AtomicBool,
     /// Limit of the grace that workers get, in milliseconds.
     grace: AtomicU64,
@@ -42,38 +39,13 @@ pub(crate) struct Shared {
     pub callbacks: Callbacks,
 }
 
-/// A worker's process id, for people and for signals in tests.
-#[derive(Debug, Default)]
-pub(crate) struct PidCell(AtomicU32);
-
-impl PidCell {
-    // Relaxed, here and in `set`: a number to show; the keeper alone decides who is alive.
-    pub fn get(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    pub fn set(&self, pid: u32) {
-        // Relaxed: as above.
-        self.0.store(pid, Ordering::Relaxed);
-    }
-}
-
 impl Shared {
-    pub fn new(
-        segment: Segment,
-        bell: Doorbell,
-        state: State,
-        workers: usize,
-        spin: u32,
-        call: OwnedFd,
-    ) -> Shared {
+    pub fn new(segment: Segment, bell: Doorbell, state: State, spin: u32, call: OwnedFd) -> Shared {
         Shared {
             segment,
             bell,
             spin,
-            pids: (0..workers).map(|_| PidCell::default()).collect(),
             state: Mutex::new(state),
-            broken: Mutex::new(Vec::new()),
             ending: AtomicBool::new(false),
             grace: AtomicU64::new(u64::MAX),
             drivers: AtomicUsize::new(0),
@@ -86,7 +58,7 @@ impl Shared {
     pub fn lock(&self) -> Locked<'_> {
         // A panic under this lock is a bug here; going on serves the other tasks best.
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        Locked::new(state, &self.callbacks)
+        Locked::new(state, self)
     }
 
     pub fn set_driver(&self, thread: Thread) {
@@ -114,11 +86,18 @@ impl Shared {
         most.min(Duration::from_millis(self.grace.load(Ordering::Relaxed)))
     }
 
-    pub fn take_broken(&self) -> Vec<usize> {
-        std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes a job in, and makes sure that somebody drives.
+    pub fn submit(&self, job: Job) {
+        let mut state = self.lock();
+        let idle = state.pending() == 0;
+        state.submit(job);
+        drop(state);
+        if idle {
+            self.wake_driver();
+        }
     }
 
-    fn call_keeper(&self) {
+    pub fn call_keeper(&self) {
         // A full pipe wakes as well.
         let _ = rustix::io::write(&self.call, &[1]);
     }
@@ -132,12 +111,7 @@ impl Shared {
 
     /// Takes answers and hands out tasks, without waiting. Whether there was anything.
     fn pump(&self) -> bool {
-        let mut broken = Vec::new();
-        let progress = self.lock().pump(&mut broken);
-        if !broken.is_empty() {
-            self.broken.lock().unwrap_or_else(PoisonError::into_inner).extend(broken);
-            self.call_keeper();
-        }
+        let progress = self.lock().pump();
         // Relaxed: a hint. A driver that is about to sleep has announced itself to the bell and
         // looks at its result once more after that.
         if progress && self.drivers.load(Ordering::Relaxed) > 1 {

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use crate::PoolError;
 use crate::codec::{self, Failure};
+use crate::worker;
 
 /// A task's identity: 128 bits of hash over crate, version, path and signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,13 +60,19 @@ pub struct TaskEntry {
     pub(crate) name: &'static str,
     pub(crate) id: TaskId,
     pub(crate) run: fn(&[u8], &mut dyn codec::BlobSource) -> Result<codec::Encoded, Failure>,
+    pub(crate) run_chunk: fn(&[u8], &mut worker::Desk) -> Result<(), String>,
 }
 
 impl TaskEntry {
     /// The entry of a task; what `#[task]` puts into the registry.
     #[must_use]
     pub const fn of<T: Task>() -> TaskEntry {
-        TaskEntry { name: T::NAME, id: T::ID, run: codec::run::<T> }
+        TaskEntry {
+            name: T::NAME,
+            id: T::ID,
+            run: codec::run::<T>,
+            run_chunk: worker::run_chunk::<T>,
+        }
     }
 }
 
