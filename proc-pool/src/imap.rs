@@ -115,7 +115,9 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
         }
         if count > 0 {
             let sink = Sink::Many(Arc::clone(&self.inbox), first);
-            self.shared.submit(Job::chunk(task, records, count as u32, sink));
+            let measured = !self.pace.is_fixed();
+            let chunk = Job::chunk(task, records, count as u32, sink);
+            self.shared.submit(Job { measured, ..chunk });
         }
     }
 

@@ -30,7 +30,7 @@ pub(crate) struct Keeper {
     children: Vec<Option<Child>>,
     /// Which of the missing children are to be started.
     wanted: Vec<bool>,
-    oom: OomWatch,
+    oom: Option<OomWatch>,
     /// Readable when somebody wants the keeper's attention.
     calls: OwnedFd,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub fn new(shared: Arc<Shared>, launch: Launch, calls: OwnedFd) -> Keeper {
         let (children, wanted) = (Vec::new(), Vec::new());
-        Keeper { shared, launch, children, wanted, oom: OomWatch::new(), calls }
+        Keeper { shared, launch, children, wanted, oom: None, calls }
     }
 
     /// Starts all workers; the first failure is the pool's.
@@ -81,6 +81,8 @@ impl Keeper {
 
     /// Watches until the pool ends; leaves no process behind.
     pub fn run(mut self) {
+        // Later than the workers' start, which somebody waits for.
+        self.oom = Some(OomWatch::new());
         while !self.shared.is_ending() {
             self.wait(self.next_look());
             self.kill_condemned();
@@ -119,8 +121,12 @@ impl Keeper {
             let Some(child) = self.children[number].take() else { continue };
             let (death, peak_memory) = child.reap();
             let killed = death == Death::Signal(libc::SIGKILL);
-            let notice =
-                DeathNotice::new(child.pid(), death, peak_memory, killed && self.oom.struck());
+            let notice = DeathNotice::new(
+                child.pid(),
+                death,
+                peak_memory,
+                killed && self.oom.as_mut().is_some_and(OomWatch::struck),
+            );
             let again = self.shared.lock().worker_died(number, notice);
             self.wanted[number] = replace && again;
             self.shared.bell.ring();

@@ -30,6 +30,10 @@ impl Pace {
         self.fixed = Some(items);
     }
 
+    pub fn is_fixed(&self) -> bool {
+        self.fixed.is_some()
+    }
+
     /// These many items took so long.
     pub fn learn(&mut self, items: usize, nanos: u64) {
         let each = nanos as f64 / items.max(1) as f64;

@@ -219,8 +219,8 @@ impl Pool {
     /// fn main() -> Result<(), Box<dyn std::error::Error>> {
     ///     let pool = Pool::builder().workers(2).build()?;
     ///     let mut sum = 0;
-    ///     for square in pool.imap(square, 1..) {
-    ///         sum += square?;
+    ///     for result in pool.imap(square, 1..) {
+    ///         sum += result?;
     ///         if sum > 1000 {
     ///             break;
     ///         }
@@ -251,8 +251,8 @@ impl Pool {
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// # let pool = Pool::builder().workers(2).build()?;
     /// let numbers = [3, 4, 5];
-    /// for (index, square) in pool.imap_unordered(square, numbers) {
-    ///     assert_eq!(square?, numbers[index] * numbers[index]);
+    /// for (index, result) in pool.imap_unordered(square, numbers) {
+    ///     assert_eq!(result?, numbers[index] * numbers[index]);
     /// }
     /// # Ok(())
     /// # }
@@ -328,7 +328,7 @@ impl Pool {
     /// [`PoolError::WorkersDoNotStart`] or [`PoolError::InitializerFailed`] when the pool had ended
     /// before because it could run no workers.
     pub fn close(self) -> Result<(), PoolError> {
-        self.shared.drive(None, || self.shared.lock().pending() == 0);
+        self.shared.drive(None, || self.shared.lock().is_idle());
         let failure = self.shared.lock().ended().and_then(Ended::error);
         self.end("the pool was closed", Duration::MAX);
         failure.map_or(Ok(()), Err)

@@ -131,6 +131,11 @@ pub(crate) fn status(segment: &Segment) -> &Status {
     unsafe { segment.data().cast::<Status>().as_ref() }
 }
 
+/// In [`Request::timed`]: the worker says when it starts, in [`WorkerWords::since`].
+pub(crate) const TIME_START: u32 = 1;
+/// In [`Request::timed`]: the worker says how long items took, in [`Response::nanos`].
+pub(crate) const TIME_ITEMS: u32 = 2;
+
 /// Before each input or chunk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {
@@ -140,7 +145,7 @@ pub(crate) struct Request {
     pub blobs: u64,
     /// How many records the bytes are; 0 for one input that is no record.
     pub items: u32,
-    /// Not 0 when the worker shall say when it starts.
+    /// What the worker shall take the time of: [`TIME_START`], [`TIME_ITEMS`].
     pub timed: u32,
     /// Bytes of data that the task may allocate; 0 for no limit.
     pub memory: u64,

@@ -89,7 +89,7 @@ impl Shared {
     /// Takes a job in, and makes sure that somebody drives.
     pub fn submit(&self, job: Job) {
         let mut state = self.lock();
-        let idle = state.pending() == 0;
+        let idle = state.is_idle();
         state.submit(job);
         drop(state);
         if idle {
@@ -129,7 +129,7 @@ impl Shared {
         self.drivers.fetch_add(1, Ordering::Relaxed);
         let in_time = self.drive_until(deadline, &mut done);
         // Relaxed: as above.
-        if self.drivers.fetch_sub(1, Ordering::Relaxed) == 1 && self.lock().pending() > 0 {
+        if self.drivers.fetch_sub(1, Ordering::Relaxed) == 1 && !self.lock().is_idle() {
             self.wake_driver();
         }
         in_time
@@ -167,7 +167,7 @@ impl Shared {
         while !self.is_ending() {
             // Relaxed: whoever stops driving unparks this thread after it has counted itself out.
             let others = self.drivers.load(Ordering::Relaxed) > 0;
-            if others || self.lock().pending() == 0 {
+            if others || self.lock().is_idle() {
                 std::thread::park();
                 continue;
             }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::held::last_items;
 use super::{SHORT, State};
 
 impl State {
@@ -28,8 +29,8 @@ impl State {
         }
         let depth = self.depth();
         let Some(member) = self.seats[number].member.as_mut() else { return };
-        let end = member.held.back().map_or(0, |last| last.end());
-        let freed = member.revoke(end.saturating_sub(unstarted.div_ceil(2)));
+        let from = last_items(&member.held, unstarted.div_ceil(2));
+        let freed = member.revoke(from);
         for job in freed {
             let free = (self.seats.iter_mut().enumerate())
                 .filter(|(other, _)| *other != number)
@@ -58,7 +59,7 @@ impl State {
             .iter()
             .enumerate()
             .filter_map(|(number, seat)| seat.member.as_ref().map(|member| (number, member)))
-            .filter(|(_, member)| member.pending() > 1)
+            .filter(|(_, member)| member.has_several())
             .filter(|(_, member)| member.held.iter().all(|held| held.job.pin.is_none()))
             .map(|(number, member)| (number, member.unstarted(), member.since))
             .filter(|(_, unstarted, _)| *unstarted > 0)

@@ -66,3 +66,15 @@ pub(crate) fn unstarted(held: &VecDeque<Held>, started: u64) -> u64 {
         })
         .sum()
 }
+
+/// The worker's number for the first of the last `count` items that are still to come.
+pub(crate) fn last_items(held: &VecDeque<Held>, mut count: u64) -> u64 {
+    for held in held.iter().rev() {
+        let live = u64::from(held.live());
+        if live >= count {
+            return held.first + u64::from(held.live_end()) - count;
+        }
+        count -= live;
+    }
+    held.front().map_or(0, |held| held.first)
+}

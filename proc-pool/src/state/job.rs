@@ -8,9 +8,9 @@ use crate::error::TaskError;
 use crate::inbox::{Delivery, Inbox};
 use crate::link::Answer;
 use crate::options::TaskOptions;
-use crate::record;
 use crate::slot::{Notice, Outcome, Slot};
 use crate::task::{Task, TaskId};
+use crate::{protocol, record};
 
 /// What the pool must know of a task to send it.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +45,8 @@ pub(crate) struct Job {
     /// Whether the input is records.
     pub chunk: bool,
     pub sink: Sink,
+    /// Whether its sender wants to know how long its items take.
+    pub measured: bool,
     pub options: TaskOptions,
     /// Until when it must be done.
     pub deadline: Option<Instant>,
@@ -83,6 +85,7 @@ impl Job {
             items: 1,
             chunk: false,
             sink,
+            measured: false,
             options: TaskOptions::default(),
             deadline: None,
             pin: None,
@@ -102,6 +105,15 @@ impl Job {
         self.deadline = options.deadline.and_then(|limit| Instant::now().checked_add(limit));
         self.options = options;
         self
+    }
+
+    /// What its worker shall take the time of.
+    pub fn timing(&self) -> u32 {
+        match (self.options.time_limit.is_some(), self.measured) {
+            (true, _) => protocol::TIME_START,
+            (false, true) => protocol::TIME_ITEMS,
+            (false, false) => 0,
+        }
     }
 
     /// Whether somebody must look at the clock for it.

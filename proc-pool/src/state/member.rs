@@ -74,9 +74,14 @@ impl Member {
         }
     }
 
-    /// Items that are still to come from this worker.
-    pub fn pending(&self) -> usize {
-        self.held.iter().map(|held| held.live() as usize).sum()
+    /// Whether anything is still to come from this worker.
+    pub fn has_pending(&self) -> bool {
+        self.held.iter().any(|held| held.live() > 0)
+    }
+
+    /// Whether more than one item is still to come from it.
+    pub fn has_several(&self) -> bool {
+        self.held.iter().map(|held| held.live()).sum::<u32>() > 1
     }
 
     /// Whether it can be given more.
@@ -95,7 +100,7 @@ impl Member {
             bytes: job.input.bytes.len() as u64,
             blobs: job.input.blob_len(),
             items: if job.chunk { job.items } else { 0 },
-            timed: u32::from(job.options.time_limit.is_some()),
+            timed: job.timing(),
             memory: job.options.memory.map_or(0, |bytes| bytes.get()),
         };
         self.link.enqueue(&request, Arc::clone(&job.input));

@@ -173,13 +173,12 @@ impl State {
         self.feed();
     }
 
-    /// Tasks that are not done.
-    pub fn pending(&self) -> usize {
-        let seats = self
-            .seats
-            .iter()
-            .map(|seat| seat.inbox.len() + seat.member.as_ref().map_or(0, Member::pending));
-        self.queue.len() + self.delayed.len() + seats.sum::<usize>()
+    /// Whether every task is done.
+    pub fn is_idle(&self) -> bool {
+        let busy = |seat: &Seat| {
+            !seat.inbox.is_empty() || seat.member.as_ref().is_some_and(Member::has_pending)
+        };
+        self.queue.is_empty() && self.delayed.is_empty() && !self.seats.iter().any(busy)
     }
 
     /// Bytes that went through the queues to and from workers.

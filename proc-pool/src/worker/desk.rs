@@ -15,12 +15,15 @@ use super::notes::send_files;
 use super::report::{forget_words, report};
 use crate::codec::{self, Encoded, Failure, Placed};
 use crate::link::monotonic_nanos;
-use crate::protocol::{self, AREA, Outcome, Places, Request, Response, Status};
+use crate::protocol::{self, AREA, Outcome, Places, Request, Response, Status, TIME_ITEMS};
 use crate::record;
 use crate::task::Task;
 
 /// Results of a chunk are sent when these have gathered for so long.
 const SEND_AFTER: Duration = Duration::from_millis(1);
+
+/// Records up to so many bytes are copied rather than sent apart from their head.
+const SMALL: usize = 256;
 
 /// What stands between a task and the parent.
 ///
@@ -42,7 +45,9 @@ pub(crate) struct Desk {
     filled: usize,
     /// Items in the area.
     gathered: u32,
-    /// When the area was empty last.
+    /// Whether the parent wants to know how long items take.
+    measured: bool,
+    /// When the area was empty last; only of chunks of several items, or measured ones.
     since: Instant,
     /// The clock is looked at when so many items are in the area.
     look_at: u32,
@@ -67,6 +72,7 @@ impl Desk {
             end: 0,
             filled: 0,
             gathered: 0,
+            measured: false,
             since: Instant::now(),
             look_at: 1,
         }
@@ -81,7 +87,10 @@ impl Desk {
         if request.items > 0 {
             // Release: nothing is in the area; see `place`.
             self.status.worker.finished.store(self.next, Ordering::Release);
-            self.since = Instant::now();
+            self.measured = request.timed == TIME_ITEMS;
+            if self.measured || request.items > 1 {
+                self.since = Instant::now();
+            }
             self.look_at = 1;
         }
     }
@@ -190,7 +199,7 @@ impl Desk {
     /// are short.
     #[inline]
     fn send_in_time(&mut self) -> Result<(), String> {
-        if self.gathered < self.look_at {
+        if self.gathered < self.look_at || self.next == self.end {
             return Ok(());
         }
         let waited = self.since.elapsed();
@@ -208,14 +217,23 @@ impl Desk {
         if self.gathered == 0 {
             return Ok(());
         }
-        let nanos = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let now = if self.measured || self.next < self.end { Instant::now() } else { self.since };
+        let nanos = u64::try_from((now - self.since).as_nanos()).unwrap_or(u64::MAX);
         let head = self.head(Outcome::Records, self.gathered, self.filled as u64, nanos);
         self.check_process();
-        self.write(&head.encode())?;
         // SAFETY: written by `place` up to `filled`, and by nobody else meanwhile.
         let records = unsafe { std::slice::from_raw_parts(self.area.as_ptr(), self.filled) };
-        self.write(records)?;
-        (self.filled, self.gathered, self.since) = (0, 0, Instant::now());
+        if records.len() <= SMALL {
+            // One publication for a small answer.
+            let mut whole = Vec::with_capacity(Response::SIZE + records.len());
+            whole.extend_from_slice(&head.encode());
+            whole.extend_from_slice(records);
+            self.write(&whole)?;
+        } else {
+            self.write(&head.encode())?;
+            self.write(records)?;
+        }
+        (self.filled, self.gathered, self.since) = (0, 0, now);
         Ok(())
     }
 

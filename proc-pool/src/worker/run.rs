@@ -13,7 +13,9 @@ use super::limits::{DataLimit, Growth};
 use super::notes::{take_notes, take_posted_notes};
 use super::report::{IN_TASK, forget_words};
 use crate::codec::{BlobSource, Encoded};
-use crate::protocol::{FINISH, FIRST_SPECIAL, HELLO, NUDGE, Outcome, Places, Request, Status};
+use crate::protocol::{
+    FINISH, FIRST_SPECIAL, HELLO, NUDGE, Outcome, Places, Request, Status, TIME_START,
+};
 use crate::task::{Registry, TaskEntry, TaskId};
 use crate::worker_state;
 
@@ -112,7 +114,7 @@ impl Worker {
     ) -> Result<(), String> {
         let mut blobs = PipeBlobs { pipe: &mut self.requests, left: request.blobs };
         let is_task = request.ticket < FIRST_SPECIAL;
-        if is_task && !self.desk.start(request.timed != 0) {
+        if is_task && !self.desk.start(request.timed == TIME_START) {
             blobs.skip()?;
             return self.desk.decline();
         }
