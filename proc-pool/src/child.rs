@@ -28,6 +28,7 @@ impl Launch {
     /// What worker `number` is told.
     pub fn settings_of(&self, number: usize) -> Settings {
         let mut settings = self.settings.clone();
+        settings.number = number as u32;
         if !self.processors.is_empty() {
             settings.processor = 1 + self.processors[number % self.processors.len()];
         }
@@ -97,13 +98,12 @@ impl Child {
     }
 
     pub fn kill(&self) {
-        // Fails only when the process is gone already.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.signal(Signal::KILL);
     }
 
-    /// Sends it a signal; whether it is there to receive it.
-    pub fn signal(&self, signal: Signal) -> bool {
-        pidfd_send_signal(&self.pidfd, signal).is_ok()
+    /// Fails only when the process is gone already.
+    pub fn signal(&self, signal: Signal) {
+        let _ = pidfd_send_signal(&self.pidfd, signal);
     }
 
     /// Waits for the end of the process and lets the kernel forget it; how it ended, and the most

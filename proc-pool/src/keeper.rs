@@ -85,7 +85,7 @@ impl Keeper {
         self.oom = Some(OomWatch::new());
         while !self.shared.is_ending() {
             self.wait(self.next_look());
-            self.kill_condemned();
+            self.send_signals();
             self.shared.lock().tick();
             self.adjust();
             self.bury(true);
@@ -166,11 +166,12 @@ impl Keeper {
         }
     }
 
-    fn kill_condemned(&self) {
-        // A worker that is dead but not buried yet is killed in vain, no other.
-        for number in self.shared.lock().take_kills() {
+    fn send_signals(&self) {
+        let signals = self.shared.lock().take_signals();
+        for (number, signal) in signals {
             if let Some(Some(child)) = self.children.get(number) {
-                child.kill();
+                // In vain for one that is dead and not buried yet; never to another.
+                child.signal(signal);
             }
         }
     }

@@ -3,6 +3,7 @@
 #[cfg(test)]
 extern crate self as proc_pool;
 
+mod actor;
 mod builder;
 mod callbacks;
 mod child;
@@ -21,6 +22,7 @@ mod oom;
 mod options;
 mod pace;
 mod pool;
+mod process;
 mod protocol;
 mod record;
 mod scope;
@@ -29,9 +31,11 @@ mod slot;
 mod socket;
 mod state;
 mod task;
+mod tune;
 mod worker;
 pub mod worker_state;
 
+pub use actor::{Actor, ActorGroup, ActorHandle, ActorOptions, Calls, Restart};
 pub use builder::{Builder, InitializerOutput};
 pub use completed::{AsCompleted, Until, Waited, as_completed, wait};
 pub use copied::Copied;
@@ -41,9 +45,11 @@ pub use future::TaskHandle;
 pub use imap::{Imap, ImapUnordered};
 pub use options::TaskOptions;
 pub use pool::Pool;
-pub use proc_pool_macros::{main, task, test};
+pub use proc_pool_macros::{actor, main, task, test};
+pub use process::Process;
 pub use scope::Scope;
 pub use task::{Task, TaskId, register};
+pub use tune::Tuning;
 pub use worker::init;
 
 /// What the macros' output names; not for people.

@@ -128,6 +128,8 @@ pub(crate) struct Settings {
     /// The processor it shall run on, and one more; 0 for any.
     pub processor: u32,
     pub exit_on_panic: bool,
+    /// Its number.
+    pub number: u32,
 }
 
 impl Settings {
@@ -137,6 +139,7 @@ impl Settings {
         words.resident_limit.store(self.resident_limit, Ordering::Relaxed);
         words.nice.store(self.nice, Ordering::Relaxed);
         words.processor.store(self.processor, Ordering::Relaxed);
+        words.number.store(self.number, Ordering::Relaxed);
         words.exit_on_panic.store(u32::from(self.exit_on_panic), Ordering::Relaxed);
     }
 }

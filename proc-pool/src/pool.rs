@@ -340,6 +340,11 @@ impl Pool {
         self.end("the pool was terminated", Duration::ZERO);
     }
 
+    /// What the pool's threads share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn end(&self, reason: &str, grace: Duration) {
         self.shared.lock().end(Ended::Asked(reason.to_owned()));
         self.shared.end_threads(grace);

@@ -102,6 +102,8 @@ pub(crate) struct ParentWords {
     pub processor: AtomicU32,
     /// Whether the worker ends with exit code 101 after a panic, as a program of its own would.
     pub exit_on_panic: AtomicU32,
+    /// The worker's number.
+    pub number: AtomicU32,
 }
 
 /// Where things are in a worker's segment.

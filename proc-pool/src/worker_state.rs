@@ -80,6 +80,15 @@ pub fn with<S: 'static, R>(use_it: impl FnOnce(&mut S) -> R) -> R {
     }
 }
 
+/// The number of this worker, from 0 on; `None` in a process that is no worker.
+///
+/// A worker that takes the place of another has its number. In a group of actors it tells the
+/// members apart.
+#[must_use]
+pub fn number() -> Option<usize> {
+    crate::worker::number()
+}
+
 /// Drops everything: the worker ends in order.
 pub(crate) fn clear() {
     let states = STATE.take();

@@ -1,5 +1,7 @@
 //! The attribute macros of `proc-pool`; use them through that crate.
 
+mod actor;
+
 use proc_macro::TokenStream;
 use proc_macro2::Span;
 use quote::quote;
@@ -156,6 +158,59 @@ fn refuse(found: Option<Span>, message: &str) -> Result<()> {
         Some(span) => Err(Error::new(span, message)),
         None => Ok(()),
     }
+}
+
+/// Makes a type an actor: its values live in processes of their own, behind typed handles.
+///
+/// It goes on the type's `impl` block, which stays as it is. `new` is the constructor: it returns
+/// `Self` or a `Result<Self, E>` and runs in the actor's process; its arguments are serde values.
+/// Every `pub` method with `&self` or `&mut self` can be called from outside. For a type `Counter`
+/// there are then:
+///
+/// - `Counter::spawn(…)`, `Counter::spawn_with(options, …)`: one, as a `CounterHandle`;
+/// - `Counter::spawn_group(options, size, …)`: several, as a `CounterGroup`;
+/// - on the handle each method with the same arguments, giving a `TaskHandle`; on the group each
+///   method for all of them, giving `Calls`, if the arguments can be cloned.
+///
+/// `#[pure]` on a method says that the call may be made again, to the state as constructed, when
+/// the actor's process dies and is restarted.
+///
+/// ```standalone_crate
+/// use proc_pool::ActorOptions;
+///
+/// struct Counter(u64);
+///
+/// #[proc_pool::actor]
+/// impl Counter {
+///     fn new(start: u64) -> Self {
+///         Counter(start)
+///     }
+///
+///     pub fn add(&mut self, n: u64) -> u64 {
+///         self.0 += n;
+///         self.0
+///     }
+/// }
+///
+/// #[proc_pool::main]
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let counter = Counter::spawn(5)?;
+///     let (six, eight) = (counter.add(1), counter.add(2));
+///     assert_eq!((six.wait()?, eight.wait()?), (6, 8));
+///
+///     let group = Counter::spawn_group(ActorOptions::new(), 3, 100)?;
+///     assert_eq!(group.add(1).reduce(|a, b| a + b)?, Some(303));
+///     Ok(())
+/// }
+/// ```
+#[proc_macro_attribute]
+pub fn actor(attr: TokenStream, item: TokenStream) -> TokenStream {
+    let block = parse_macro_input!(item as syn::ItemImpl);
+    if !attr.is_empty() {
+        let message = "#[proc_pool::actor] takes no arguments";
+        return Error::new(Span::call_site(), message).into_compile_error().into();
+    }
+    actor::expand(block).unwrap_or_else(Error::into_compile_error).into()
 }
 
 /// Makes the program able to start workers: `main` begins with `proc_pool::init()`.

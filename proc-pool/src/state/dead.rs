@@ -20,7 +20,7 @@ impl State {
     /// Whether another process should take its place.
     pub fn worker_died(&mut self, number: usize, mut notice: DeathNotice) -> bool {
         // Nobody who takes this one's place is killed for it.
-        self.kills.retain(|&other| other != number);
+        self.signals.retain(|(other, _)| *other != number);
         self.seats[number].pid = 0;
         let Some(mut member) = self.seats[number].member.take() else { return false };
         let (answers, _) = member.take_answers(&self.rules, &mut self.notices);
@@ -37,8 +37,7 @@ impl State {
         if let Some(ended) = self.ended.clone() {
             self.fail_waiting(ended.reason());
         }
-        let replace = self.ended.is_none() && (self.rules.replace || member.leaving);
-        let replace = replace && number < self.target;
+        let replace = self.ended.is_none() && self.rules.replace && number < self.target;
         if !replace {
             self.give_up_seat(number, &notice);
         }

@@ -27,6 +27,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
+
 use crate::death::DeathNotice;
 use crate::error::{PoolError, TaskError};
 use crate::link::Link;
@@ -66,8 +68,8 @@ pub(crate) struct State {
     timed: bool,
     /// When an idle worker may be given what another one has.
     balance_at: Option<Instant>,
-    /// Workers to be killed.
-    kills: Vec<usize>,
+    /// Signals for workers.
+    signals: Vec<(usize, Signal)>,
     /// Whether the keeper has something new to do.
     pub wants_keeper: bool,
     /// What is to be done once the lock is released.
@@ -142,7 +144,7 @@ impl State {
             bytes_moved: 0,
             timed: false,
             balance_at: None,
-            kills: Vec::new(),
+            signals: Vec::new(),
             wants_keeper: false,
             notices: Vec::new(),
         }
@@ -348,13 +350,38 @@ impl State {
     }
 
     /// Has the keeper kill this worker.
-    fn kill(&mut self, number: usize) {
-        self.kills.push(number);
+    pub fn kill(&mut self, number: usize) {
+        self.signal(number, Signal::KILL);
+    }
+
+    /// Has the keeper send a signal to this worker.
+    pub fn signal(&mut self, number: usize, signal: Signal) {
+        self.signals.push((number, signal));
         self.wants_keeper = true;
     }
 
-    pub fn take_kills(&mut self) -> Vec<usize> {
-        std::mem::take(&mut self.kills)
+    pub fn take_signals(&mut self) -> Vec<(usize, Signal)> {
+        std::mem::take(&mut self.signals)
+    }
+
+    /// Workers that are given nothing more, but do what they have, and then end.
+    pub fn let_all_go(&mut self) {
+        for seat in &mut self.seats {
+            if let Some(member) = &mut seat.member {
+                member.leaving = true;
+                member.link.close_when_sent();
+            }
+        }
+    }
+
+    /// The process id of a worker, while it lives.
+    pub fn pid_of(&self, number: usize) -> Option<u32> {
+        self.seats.get(number).map(|seat| seat.pid).filter(|&pid| pid != 0)
+    }
+
+    /// How a worker ended that nobody follows.
+    pub fn end_of(&self, number: usize) -> Option<&Arc<DeathNotice>> {
+        self.seats.get(number)?.gone.as_ref()
     }
 
     /// No more tasks are run: what waits fails, workers end when they have answered.

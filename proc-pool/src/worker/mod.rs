@@ -59,6 +59,13 @@ pub(crate) fn is_initialised() -> bool {
     INITIALISED.load(Ordering::Relaxed)
 }
 
+/// In a worker: its number.
+pub(crate) fn number() -> Option<usize> {
+    let segment = SEGMENT.get()?;
+    // Relaxed: written before the parent sent us the segment in a message.
+    Some(protocol::status(segment).parent.number.load(Ordering::Relaxed) as usize)
+}
+
 fn parent_from_env() -> Option<Pid> {
     std::env::var(ENV).ok()?.parse().ok().and_then(Pid::from_raw)
 }
