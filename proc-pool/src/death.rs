@@ -58,30 +58,29 @@ pub struct DeathNotice {
     /// process where that can be read, else anywhere on the machine; only ever after a SIGKILL. It
     /// is strong evidence, no proof: the killer may have struck another.
     pub out_of_memory: bool,
-    /// The message of its last panic, if it did not survive that: with `panic = "abort"`, a panic
-    /// in a drop during another, or one that would have crossed into C.
+    /// What its panics said, if it aborted: with `panic = "abort"`, after a panic in a drop during
+    /// another, or after one that would have crossed into C.
     pub last_words: Option<String>,
-    /// `errno` when it aborted.
-    pub(crate) abort_errno: i32,
 }
 
 impl DeathNotice {
     pub(crate) fn new(pid: u32, death: Death, peak_memory: u64, out_of_memory: bool) -> Self {
-        DeathNotice { pid, death, peak_memory, out_of_memory, last_words: None, abort_errno: 0 }
+        DeathNotice { pid, death, peak_memory, out_of_memory, last_words: None }
     }
 
     /// Adds what the worker left in shared memory.
     pub(crate) fn complete(&mut self, link: &Link) {
-        self.last_words = link.last_words();
-        // Relaxed: the worker is dead; its end came after its last store.
-        self.abort_errno = link.words().abort_errno.load(std::sync::atomic::Ordering::Relaxed);
+        if self.death == Death::Signal(libc::SIGABRT) {
+            self.last_words = link.last_words();
+        }
     }
 
-    /// Whether it died because its task came to the end of its memory.
+    /// Whether it died because its task came to the end of its memory: by an abort without a panic,
+    /// which is what an allocation that fails leads to.
     pub(crate) fn ran_out_of(&self, options: &TaskOptions) -> bool {
         options.memory.is_some()
             && self.death == Death::Signal(libc::SIGABRT)
-            && self.abort_errno == libc::ENOMEM
+            && self.last_words.is_none()
     }
 }
 

@@ -278,8 +278,7 @@ impl Link {
         self.words().initializing.load(Ordering::Relaxed) != 0
     }
 
-    /// The worker's words; for whoever writes its death notice.
-    pub fn words(&self) -> &WorkerWords {
+    fn words(&self) -> &WorkerWords {
         &protocol::status(&self.segment).worker
     }
 

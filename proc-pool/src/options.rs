@@ -54,7 +54,8 @@ impl TaskOptions {
     /// It is the kernel's `RLIMIT_DATA`, set in the worker for the time of the task: private
     /// writable memory, whether touched or not; shared memory does not count. An allocation beyond
     /// it fails, which ends a Rust program by abort: the task fails with
-    /// [`TaskError::MemoryLimit`](crate::TaskError::MemoryLimit), or runs again if it is pure.
+    /// [`TaskError::MemoryLimit`](crate::TaskError::MemoryLimit), or runs again if it is pure. (Any
+    /// abort without a panic is taken for that while there is a limit.)
     /// Threads that the task starts count with their stacks.
     #[must_use]
     pub fn memory(mut self, bytes: u64) -> TaskOptions {

@@ -337,6 +337,7 @@ impl Pool {
     /// Ends the pool at once: workers are killed, tasks that are not done fail. Exit hooks do not
     /// run. Returns when no process is left.
     pub fn terminate(self) {
+        self.shared.lock().terminate(Ended::Asked("the pool was terminated".to_owned()));
         self.end("the pool was terminated", Duration::ZERO);
     }
 

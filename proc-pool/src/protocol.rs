@@ -78,8 +78,6 @@ pub(crate) struct WorkerWords {
     pub words_length: AtomicU32,
     /// Not 0 once the worker has begun with the initializer.
     pub initializing: AtomicU32,
-    /// `errno` at the moment of an abort.
-    pub abort_errno: AtomicI32,
 }
 
 /// Written by the parent only.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use proc_pool::{
     ActorOptions, Death, Pool, PoolError, Process, Restart, TaskError, task, worker_state,
 };
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Signal, kill_process};
 
 use parent::{becomes, runs};
 
@@ -51,9 +51,9 @@ fn a_process_that_ends_otherwise_says_how() {
     let mut exits = Process::spawn(exit_with, 3).unwrap();
     assert!(matches!(exits.join(), Err(TaskError::WorkerDied { death: Death::Exit(3), .. })));
     assert_eq!(exits.exit_status(), Some(Death::Exit(3)));
-    let mut panics = Process::spawn(panics, ()).unwrap();
-    assert!(matches!(panics.join(), Err(TaskError::Panicked { .. })));
-    assert_eq!(panics.exit_status(), Some(Death::Exit(101)));
+    let mut unwound = Process::spawn(panics, ()).unwrap();
+    assert!(matches!(unwound.join(), Err(TaskError::Panicked { .. })));
+    assert_eq!(unwound.exit_status(), Some(Death::Exit(101)));
 }
 
 #[proc_pool::test]

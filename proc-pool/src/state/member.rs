@@ -24,6 +24,8 @@ pub(crate) struct Member {
     pub answered: u64,
     /// Whether it said that it is ready, and its initializer has run.
     pub ready: bool,
+    /// Whether it is given tasks before that: there is no initializer.
+    pub early: bool,
     /// Whether it said something that makes no sense; nothing more is read from it.
     pub broken: bool,
     /// Whether it is given nothing more: it is to be killed, or ends when it has answered.
@@ -60,13 +62,14 @@ impl Answers {
 }
 
 impl Member {
-    pub fn new(link: Link) -> Member {
+    pub fn new(link: Link, early: bool) -> Member {
         Member {
             link,
             held: VecDeque::new(),
             sent: 0,
             answered: 0,
             ready: false,
+            early,
             broken: false,
             leaving: false,
             since: Instant::now(),
@@ -86,7 +89,7 @@ impl Member {
 
     /// Whether it can be given more.
     pub fn takes_work(&self) -> bool {
-        !self.leaving && !self.broken
+        !self.leaving && !self.broken && (self.ready || self.early)
     }
 
     /// Puts a job on its way.

@@ -209,7 +209,7 @@ impl State {
 
     /// A new process has the place of worker `number`.
     pub fn worker_started(&mut self, number: usize, pid: u32, link: Link) {
-        let mut member = Member::new(link);
+        let mut member = Member::new(link, self.rules.initializer.is_none());
         if let Some(call) = &self.rules.initializer {
             member.link.enqueue(&call.request(INITIALIZE), Arc::clone(&call.input));
         }
@@ -398,6 +398,12 @@ impl State {
             }
             member.link.close_when_sent();
         }
+    }
+
+    /// As [`end`](State::end), without exit hooks.
+    pub fn terminate(&mut self, ended: Ended) {
+        self.rules.exit_hook = None;
+        self.end(ended);
     }
 
     pub fn ended(&self) -> Option<&Ended> {

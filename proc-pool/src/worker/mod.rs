@@ -107,7 +107,6 @@ fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
     let segment = SEGMENT.get_or_init(|| own);
     let status: &'static Status = protocol::status(segment);
     report::install_panic_hook(status);
-    report::note_aborts(status);
     limits::apply(status);
     run::Worker::attach(segment, status, &pool)?.run()
 }

@@ -2,11 +2,11 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{LAST_WORDS, Status};
+use crate::protocol::Status;
 
 thread_local! {
     /// Whether this thread runs a task just now.
@@ -38,50 +38,26 @@ pub(super) fn install_panic_hook(status: &'static Status) {
     }));
 }
 
+/// Adds to the last words: what ends a process may be the second panic, and the first says why.
 fn leave_words(status: &Status, words: &str) {
-    let length = words.len().min(LAST_WORDS);
-    // Relaxed: nobody reads words of this length before the store below.
-    status.worker.words_length.store(0, Ordering::Relaxed);
-    for (place, byte) in status.last_words.iter().zip(&words.as_bytes()[..length]) {
+    // Relaxed: only this process writes it.
+    let before = status.worker.words_length.load(Ordering::Relaxed) as usize;
+    let between = if before == 0 { "" } else { "; then it " };
+    let bytes = between.bytes().chain(words.bytes());
+    let mut length = before;
+    for (place, byte) in status.last_words.iter().skip(before).zip(bytes) {
         // Relaxed: ordered by the length. Two threads that panic at once may mix their words.
-        place.store(*byte, Ordering::Relaxed);
+        place.store(byte, Ordering::Relaxed);
+        length += 1;
     }
     // Release: pairs with the parent's Acquire load once this process is dead.
     status.worker.words_length.store(length as u32, Ordering::Release);
 }
 
-/// The task has survived its panic: those were not its last words.
+/// A task begins, or has survived its panic: those were not the last words.
 pub(super) fn forget_words(status: &Status) {
     // Relaxed: the parent looks only once this process is dead.
     status.worker.words_length.store(0, Ordering::Relaxed);
-}
-
-/// Where the handler below leaves `errno`.
-static ABORT_STATUS: AtomicPtr<Status> = AtomicPtr::new(std::ptr::null_mut());
-
-/// Notes, when the process aborts, whether that was for want of memory: an allocation that failed
-/// leaves `ENOMEM` in `errno`, and Rust's reaction to it is an abort.
-pub(super) fn note_aborts(status: &'static Status) {
-    // Release: pairs with the Acquire load in the handler.
-    ABORT_STATUS.store(std::ptr::from_ref(status).cast_mut(), Ordering::Release);
-    let handler = on_abort as extern "C" fn(i32) as *const () as libc::sighandler_t;
-    // SAFETY: the handler does nothing but load and store words, which is safe in a signal; `abort`
-    // ends the process after it whatever it does.
-    unsafe { libc::signal(libc::SIGABRT, handler) };
-}
-
-extern "C" fn on_abort(_signal: i32) {
-    // SAFETY: the address of this thread's `errno`, which is always valid.
-    let errno = unsafe { libc::__errno_location() };
-    // SAFETY: as above; nobody else writes this thread's word.
-    let errno = unsafe { *errno };
-    // Acquire: pairs with the Release store in `note_aborts`.
-    let status = ABORT_STATUS.load(Ordering::Acquire);
-    // SAFETY: null, or made from a reference that lives as long as the process.
-    if let Some(status) = unsafe { status.as_ref() } {
-        // Relaxed: the parent looks only once this process is dead.
-        status.worker.abort_errno.store(errno, Ordering::Relaxed);
-    }
 }
 
 /// What the hook saw of the panic with this payload.

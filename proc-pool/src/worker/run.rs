@@ -135,8 +135,8 @@ impl Worker {
         blobs.skip()?;
         let (outcome, body) = answer_of(result);
         self.desk.answer_item(outcome, body)?;
+        forget_words(self.status);
         if outcome == Outcome::Panicked {
-            forget_words(self.status);
             // Relaxed: written before the parent sent us the segment in a message.
             if self.status.parent.exit_on_panic.load(Ordering::Relaxed) != 0 {
                 std::process::exit(101);
