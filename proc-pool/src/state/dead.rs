@@ -59,12 +59,14 @@ impl State {
 
     /// Ends the pool when its workers keep dying before they are ready.
     fn end_without_workers(&mut self, notice: &DeathNotice) {
-        if self.failed_starts < FAILED_STARTS && self.killed_starts < KILLED_STARTS {
+        let failures = if self.rules.replace { FAILED_STARTS } else { 1 };
+        let kills = if self.rules.replace { KILLED_STARTS } else { 1 };
+        if self.failed_starts < failures && self.killed_starts < kills {
             return;
         }
         let ended = match (&self.complaint, &self.rules.initializer) {
             (Some(complaint), Some(call)) => Ended::Initializer(format!(
-                "the initializer {} failed in {FAILED_STARTS} workers in a row: {complaint}",
+                "the initializer {} failed (workers in a row: {failures}): {complaint}",
                 call.task.name
             )),
             _ => {
