@@ -39,6 +39,38 @@ pub(crate) struct Shared {
     pub callbacks: Callbacks,
 }
 
+/// Looking again and again before sleeping, for some tens of microseconds.
+struct Spin {
+    looks: u32,
+    until: Option<Instant>,
+}
+
+/// How long a thread looks again before it sleeps: about what a sleep and a wake-up cost.
+const SPIN_TIME: Duration = Duration::from_micros(60);
+/// The clock is asked once in so many looks.
+const LOOKS: u32 = 8;
+
+impl Spin {
+    /// `looks` at most; none where there are too few processors.
+    fn new(looks: u32) -> Spin {
+        Spin { looks, until: None }
+    }
+
+    /// Whether it is too early to sleep.
+    fn look_again(&mut self) -> bool {
+        let Some(left) = self.looks.checked_sub(1) else { return false };
+        self.looks = left;
+        if left.is_multiple_of(LOOKS) {
+            let now = Instant::now();
+            if now >= *self.until.get_or_insert(now + SPIN_TIME) {
+                self.looks = 0;
+            }
+        }
+        std::hint::spin_loop();
+        true
+    }
+}
+
 impl Shared {
     pub fn new(segment: Segment, bell: Doorbell, state: State, spin: u32, call: OwnedFd) -> Shared {
         Shared {
@@ -136,17 +168,15 @@ impl Shared {
     }
 
     fn drive_until(&self, deadline: Option<Instant>, done: &mut impl FnMut() -> bool) -> bool {
-        let mut looks = self.spin;
+        let mut spin = Spin::new(self.spin);
         loop {
             if self.pump() {
-                looks = self.spin;
+                spin = Spin::new(self.spin);
             }
             if done() {
                 return true;
             }
-            if looks > 0 {
-                looks -= 1;
-                std::hint::spin_loop();
+            if spin.look_again() {
                 continue;
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
