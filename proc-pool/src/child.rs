@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
 use crate::death::Death;
 use crate::error::PoolError;
@@ -104,6 +104,13 @@ impl Child {
     /// Fails only when the process is gone already.
     pub fn signal(&self, signal: Signal) {
         let _ = pidfd_send_signal(&self.pidfd, signal);
+    }
+
+    /// Kills what the process has left in its process group. To be called when it is dead and
+    /// before it is reaped: until then nobody else's group can have its number.
+    pub fn kill_group(&self) {
+        // Fails when there is nobody.
+        let _ = kill_process_group(self.pid, Signal::KILL);
     }
 
     /// Waits for the end of the process and lets the kernel forget it; how it ended, and the most

@@ -9,11 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use postcard::ser_flavors::Flavor;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use shm_core::handle::{self, Reachable};
 
-use crate::task::Task;
+use crate::task::{Incoming, Outgoing, Task, Transfer};
 use crate::{protocol, record};
 
 /// A value ready for the transport.
@@ -72,9 +70,9 @@ thread_local! {
 }
 
 /// Serialises a value.
-pub(crate) fn encode<V: Serialize>(value: &V) -> Result<Encoded, String> {
+pub(crate) fn encode<V: Transfer>(value: &V) -> Result<Encoded, String> {
     OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
-    let (bytes, files) = handle::collect(|| postcard::to_stdvec(value));
+    let (bytes, files) = handle::collect(|| postcard::to_stdvec(&Outgoing(value)));
     let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
     match bytes {
         Ok(bytes) => Ok(Encoded { bytes, blobs, files }),
@@ -94,10 +92,7 @@ pub(crate) fn attach_blob(blob: Arc<dyn Blob>) -> bool {
 }
 
 /// Deserialises a value whose blobs come from `source`.
-pub(crate) fn decode<V: DeserializeOwned>(
-    bytes: &[u8],
-    source: &mut dyn BlobSource,
-) -> Result<V, String> {
+pub(crate) fn decode<V: Transfer>(bytes: &[u8], source: &mut dyn BlobSource) -> Result<V, String> {
     /// Clears the pointer even when a `Deserialize` panics.
     struct Clear;
     impl Drop for Clear {
@@ -111,7 +106,13 @@ pub(crate) fn decode<V: DeserializeOwned>(
     let pointer: *mut (dyn BlobSource + 'static) = unsafe { std::mem::transmute(pointer) };
     INCOMING.with(|cell| *cell.borrow_mut() = Some(pointer));
     let _clear = Clear;
-    postcard::from_bytes(bytes).map_err(|error| error.to_string())
+    plain(bytes)
+}
+
+/// Deserialises a value that is nothing but bytes.
+pub(crate) fn plain<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
+    let value: Result<Incoming<V>, _> = postcard::from_bytes(bytes);
+    value.map(|value| value.0).map_err(|error| error.to_string())
 }
 
 /// Fills `target` from the value being deserialised; `false` outside of [`decode`].
@@ -133,7 +134,7 @@ pub(crate) fn run<T: Task>(bytes: &[u8], source: &mut dyn BlobSource) -> Result<
 
 /// Adds a value to a chunk as a record. Gives it encoded where it cannot be part of a chunk: blobs
 /// and files travel with requests and responses of their own.
-pub(crate) fn append_record<V: Serialize>(
+pub(crate) fn append_record<V: Transfer>(
     value: &V,
     chunk: &mut Vec<u8>,
 ) -> Result<Option<Encoded>, String> {
@@ -141,7 +142,7 @@ pub(crate) fn append_record<V: Serialize>(
     OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
     chunk.extend_from_slice(&[0; record::WORD]);
     let (result, files) =
-        handle::collect(|| postcard::serialize_with_flavor(value, Append(&mut *chunk)));
+        handle::collect(|| postcard::serialize_with_flavor(&Outgoing(value), Append(&mut *chunk)));
     let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
     let length = chunk.len() - start - record::WORD;
     if result.is_ok() && files.is_empty() && blobs.is_empty() && length <= record::LONGEST {
@@ -184,11 +185,11 @@ pub(crate) enum Placed {
 }
 
 /// Serialises a value, once, into `target` if it fits and is nothing but bytes.
-pub(crate) fn encode_into<V: Serialize>(value: &V, target: &mut [u8]) -> Result<Placed, String> {
+pub(crate) fn encode_into<V: Transfer>(value: &V, target: &mut [u8]) -> Result<Placed, String> {
     OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
     let mut place = Place { target, used: 0, beyond: None };
     let (result, files) =
-        handle::collect(|| postcard::serialize_with_flavor(value, Borrowed(&mut place)));
+        handle::collect(|| postcard::serialize_with_flavor(&Outgoing(value), Borrowed(&mut place)));
     let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
     result.map_err(|error| error.to_string())?;
     if place.beyond.is_none() && files.is_empty() && blobs.is_empty() {

@@ -119,6 +119,7 @@ impl Keeper {
                 continue;
             }
             let Some(child) = self.children[number].take() else { continue };
+            child.kill_group();
             let (death, peak_memory) = child.reap();
             let killed = death == Death::Signal(libc::SIGKILL);
             let notice = DeathNotice::new(

@@ -48,7 +48,7 @@ pub use pool::Pool;
 pub use proc_pool_macros::{actor, main, task, test};
 pub use process::Process;
 pub use scope::Scope;
-pub use task::{Task, TaskId, register};
+pub use task::{Task, TaskId, Transfer, register};
 pub use tune::Tuning;
 pub use worker::init;
 

@@ -78,6 +78,17 @@ fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream
         many => quote!((#(#many),*)),
     };
     let inputs = &signature.inputs;
+    // Of several parameters the compiler would name the tuple.
+    let each_crosses = if types.len() < 2 {
+        quote!()
+    } else {
+        quote! {
+            const _: fn() = || {
+                fn crosses<T: ::proc_pool::Transfer>() {}
+                #(crosses::<#types>();)*
+            };
+        }
+    };
     let text = LitStr::new(&format!("({}) -> {output}", quote!(#(#types),*)), Span::call_site());
     let name = ident.to_string();
     Ok(quote! {
@@ -103,6 +114,8 @@ fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream
                     __call(#(#names),*)
                 }
             }
+
+            #each_crosses
 
             // A task is called like the function it was.
             impl ::core::ops::Deref for #ident {

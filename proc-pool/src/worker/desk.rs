@@ -17,7 +17,7 @@ use crate::codec::{self, Encoded, Failure, Placed};
 use crate::link::monotonic_nanos;
 use crate::protocol::{self, AREA, Outcome, Places, Request, Response, Status, TIME_ITEMS};
 use crate::record;
-use crate::task::Task;
+use crate::task::{Task, Transfer};
 
 /// Results of a chunk are sent when these have gathered for so long.
 const SEND_AFTER: Duration = Duration::from_millis(1);
@@ -130,7 +130,7 @@ impl Desk {
 
     /// The result of an item of a chunk, which was just started.
     #[inline]
-    fn give<V: serde::Serialize>(&mut self, value: &V) -> Result<(), Failure> {
+    fn give<V: Transfer>(&mut self, value: &V) -> Result<(), Failure> {
         let (start, room) = (self.filled, AREA - self.filled);
         if room > record::WORD {
             // SAFETY: `filled` is within the area.
@@ -310,8 +310,7 @@ pub(crate) fn run_chunk<T: Task>(records: &[u8], desk: &mut Desk) -> Result<(), 
         }
         let input = record::next(&mut rest).map_or(&[][..], |(_, record)| record);
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let input = postcard::from_bytes::<T::Input>(input)
-                .map_err(|error| Failure::Input(error.to_string()))?;
+            let input = codec::plain::<T::Input>(input).map_err(Failure::Input)?;
             let output = T::call(input);
             desk.give(&output)
         }));

@@ -90,6 +90,8 @@ impl Worker {
         }
         bytes.resize(request.bytes as usize, 0);
         self.requests.read_exact(&mut bytes).map_err(|error| format!("requests: {error}"))?;
+        // Before anything is started: a worker that cannot take files ends here, at nobody's cost.
+        take_posted_notes(self.status)?;
         let entry = self.registry.get(TaskId(request.task)).copied();
         self.desk.begin(request);
         match entry {
@@ -99,7 +101,6 @@ impl Worker {
     }
 
     fn execute_chunk(&mut self, entry: TaskEntry, records: &[u8]) -> Result<(), String> {
-        take_posted_notes(self.status);
         IN_TASK.set(true);
         let result = (entry.run_chunk)(records, &mut self.desk);
         IN_TASK.set(false);
@@ -125,7 +126,6 @@ impl Worker {
         if !is_task {
             self.desk.note_initializer();
         }
-        take_posted_notes(self.status);
         let limit = DataLimit::set(request.memory);
         IN_TASK.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| (entry.run)(bytes, &mut blobs)));
