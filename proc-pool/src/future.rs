@@ -126,8 +126,9 @@ impl<T: Task> TaskHandle<T> {
     /// ```
     pub fn on_done(self, callback: impl FnOnce(Result<T::Output, TaskError>) + Send + 'static) {
         let callback = Callback(Box::new(|outcome| callback(decode::<T>(outcome))));
-        if let Some((callback, outcome)) = self.slot.call(callback) {
-            self.shared.callbacks.call(callback, outcome);
+        match self.slot.call(callback) {
+            Some((callback, outcome)) => self.shared.callbacks.call(callback, outcome),
+            None => self.shared.drive_for_others(),
         }
     }
 
@@ -186,7 +187,11 @@ impl<T: Task> Future for TaskHandle<T> {
     type Output = Result<T::Output, TaskError>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.slot.poll(context.waker()) { Poll::Ready(self.take()) } else { Poll::Pending }
+        if self.slot.poll(context.waker()) {
+            return Poll::Ready(self.take());
+        }
+        self.shared.drive_for_others();
+        Poll::Pending
     }
 }
 

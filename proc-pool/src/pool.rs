@@ -67,7 +67,6 @@ impl Pool {
     }
 
     /// Options first.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }

@@ -33,6 +33,10 @@ pub(crate) struct Shared {
     /// Threads that wait for results, and so drive.
     drivers: AtomicUsize,
     driver: OnceLock<Thread>,
+    /// How often anybody came for results.
+    visits: AtomicU64,
+    /// Whether an executor or a callback waits for a result, which drives nothing itself.
+    awaited: AtomicBool,
     /// Wakes the keeper.
     call: OwnedFd,
     /// Where `on_done` functions run.
@@ -82,6 +86,8 @@ impl Shared {
             grace: AtomicU64::new(u64::MAX),
             drivers: AtomicUsize::new(0),
             driver: OnceLock::new(),
+            visits: AtomicU64::new(0),
+            awaited: AtomicBool::new(false),
             call,
             callbacks: Callbacks::default(),
         }
@@ -154,14 +160,19 @@ impl Shared {
 
     /// Drives until `done`; `false` when `deadline` came first.
     pub fn drive(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        // Relaxed: a count of visits, compared for difference only.
+        self.visits.fetch_add(1, Ordering::Relaxed);
         if done() {
             return true;
         }
-        // Relaxed: see `pump`; the driver thread looks again after it is unparked below.
+        // Relaxed: see `pump`.
         self.drivers.fetch_add(1, Ordering::Relaxed);
         let in_time = self.drive_until(deadline, &mut done);
         // Relaxed: as above.
-        if self.drivers.fetch_sub(1, Ordering::Relaxed) == 1 && !self.lock().is_idle() {
+        let last = self.drivers.fetch_sub(1, Ordering::Relaxed) == 1;
+        // Acquire: as in `drive_alone`. Without anybody who relies on the driver, it comes by
+        // itself, soon.
+        if last && self.awaited.load(Ordering::Acquire) {
             self.wake_driver();
         }
         in_time
@@ -192,14 +203,60 @@ impl Shared {
         }
     }
 
+    /// Has the pool's own driver at work at once: somebody's executor or callback waits.
+    pub fn drive_for_others(&self) {
+        // Release: pairs with the Acquire swap in `drive_alone`.
+        if !self.awaited.swap(true, Ordering::Release) {
+            self.wake_driver();
+        }
+    }
+
     /// The pool's own driver: at work only while nobody waits for results.
+    ///
+    /// A thread that takes one result after another is away between two of them, for a moment; the
+    /// driver lets such moments pass, since workers pay for everybody who listens. It starts at
+    /// once when nobody else will come: for executors and callbacks.
     pub fn drive_alone(&self) {
+        let mut patience = PATIENCE;
         while !self.is_ending() {
-            // Relaxed: whoever stops driving unparks this thread after it has counted itself out.
+            // Relaxed: a hint; this thread looks again soon.
             let others = self.drivers.load(Ordering::Relaxed) > 0;
-            if others || self.lock().is_idle() {
-                std::thread::park();
+            if self.lock().is_idle() {
+                // Acquire: pairs with the Release swap in `drive_for_others`. Looked at again
+                // after this thread was unparked, so nobody is forgotten.
+                if !self.awaited.swap(false, Ordering::Acquire) {
+                    std::thread::park();
+                }
                 continue;
+            }
+            if others {
+                // Nobody says when they go; see below for how soon somebody looks.
+                std::thread::park_timeout(MOST_PATIENCE);
+                continue;
+            }
+            // Relaxed, both: a count of visits, compared for difference only.
+            let visits = self.visits.load(Ordering::Relaxed);
+            // Acquire: as above; here it stays set until everything is done.
+            if !self.awaited.load(Ordering::Acquire) {
+                std::thread::park_timeout(patience);
+                if self.visits.load(Ordering::Relaxed) != visits {
+                    patience = (patience * 2).min(MOST_PATIENCE);
+                    continue;
+                }
+            }
+            patience = PATIENCE;
+            self.drive_until_visited(visits);
+        }
+    }
+
+    /// Drives until everything is done, or somebody else comes.
+    fn drive_until_visited(&self, visits: u64) {
+        loop {
+            // Relaxed, both: as in `drive_alone`.
+            let visited = self.visits.load(Ordering::Relaxed) != visits
+                && !self.awaited.load(Ordering::Relaxed);
+            if visited || self.is_ending() || self.lock().is_idle() {
+                return;
             }
             if self.pump() {
                 continue;
@@ -211,3 +268,8 @@ impl Shared {
         }
     }
 }
+
+/// How long the pool's own driver leaves it to others, at first.
+const PATIENCE: Duration = Duration::from_micros(200);
+/// And at most, while others keep coming.
+const MOST_PATIENCE: Duration = Duration::from_millis(2);

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io::{ErrorKind, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_queue::pipe::Writer;
@@ -22,6 +22,14 @@ use crate::task::{Task, Transfer};
 /// Results of a chunk are sent when these have gathered for so long.
 const SEND_AFTER: Duration = Duration::from_millis(1);
 
+/// Set in a forked child of a worker.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+unsafe extern "C" fn note_fork() {
+    // Relaxed: the child has one thread, this one.
+    FORKED.store(true, Ordering::Relaxed);
+}
+
 /// Records up to so many bytes are copied rather than sent apart from their head.
 const SMALL: usize = 256;
 
@@ -34,8 +42,6 @@ pub(crate) struct Desk {
     status: &'static Status,
     area: NonNull<u8>,
     responses: Writer,
-    /// A forked child of a task has another.
-    pid: u32,
     ticket: u64,
     /// Number of the item that is started next.
     next: u64,
@@ -60,13 +66,14 @@ impl Desk {
         places: &Places,
         responses: Writer,
     ) -> Desk {
+        // SAFETY: the handler stores a word, and nothing else.
+        unsafe { libc::pthread_atfork(None, None, Some(note_fork)) };
         // SAFETY: `Places` puts the area inside the segment, whose size was checked.
         let area = unsafe { segment.data().add(places.area) };
         Desk {
             status,
             area,
             responses,
-            pid: std::process::id(),
             ticket: 0,
             next: 0,
             end: 0,
@@ -283,7 +290,8 @@ impl Desk {
     }
 
     fn check_process(&self) {
-        if std::process::id() != self.pid {
+        // Relaxed: written before this process began.
+        if FORKED.load(Ordering::Relaxed) {
             // A task forked, and its child came back from it: it is no worker, and writing here
             // would garble the answers of the one that is.
             // SAFETY: ends the process at once; nothing of the worker's is run in its child.
