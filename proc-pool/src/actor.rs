@@ -12,7 +12,37 @@ use crate::options::TaskOptions;
 use crate::pool::Pool;
 use crate::task::Task;
 
-/// A type whose values live in processes of their own; implemented by `#[proc_pool::actor]`.
+/// A type whose values live in processes of their own; implemented by
+/// [`#[proc_pool::actor]`](crate::actor).
+///
+/// ```standalone_crate
+/// use proc_pool::ActorOptions;
+///
+/// struct Counter(u64);
+///
+/// #[proc_pool::actor]
+/// impl Counter {
+///     fn new(start: u64) -> Self {
+///         Counter(start)
+///     }
+///
+///     pub fn add(&mut self, n: u64) -> u64 {
+///         self.0 += n;
+///         self.0
+///     }
+/// }
+///
+/// #[proc_pool::main]
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let counter = Counter::spawn(5)?;
+///     let (six, eight) = (counter.add(1), counter.add(2));
+///     assert_eq!((six.wait()?, eight.wait()?), (6, 8));
+///
+///     let group = Counter::spawn_group(ActorOptions::new(), 3, 100)?;
+///     assert_eq!(group.add(1).reduce(|a, b| a + b)?, Some(303));
+///     Ok(())
+/// }
+/// ```
 pub trait Actor: Sized + 'static {
     /// The constructor.
     type New: Task<Output: InitializerOutput>;

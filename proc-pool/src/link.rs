@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use ipc_queue::pipe::{self, Reader, Writer};
 use rustix::io::Errno;
@@ -134,13 +134,18 @@ pub(crate) struct Settings {
 
 impl Settings {
     fn write(&self, words: &ParentWords) {
-        // Relaxed, all of them: the worker reads them after it received the segment in a message.
-        words.spin.store(self.spin, Ordering::Relaxed);
+        let store = |word: &AtomicU32, value: u32| {
+            // Relaxed: the worker reads it after it received the segment in a message.
+            word.store(value, Ordering::Relaxed);
+        };
+        store(&words.spin, self.spin);
+        store(&words.processor, self.processor);
+        store(&words.number, self.number);
+        store(&words.exit_on_panic, u32::from(self.exit_on_panic));
+        // Relaxed: as above.
         words.resident_limit.store(self.resident_limit, Ordering::Relaxed);
+        // Relaxed: as above.
         words.nice.store(self.nice, Ordering::Relaxed);
-        words.processor.store(self.processor, Ordering::Relaxed);
-        words.number.store(self.number, Ordering::Relaxed);
-        words.exit_on_panic.store(u32::from(self.exit_on_panic), Ordering::Relaxed);
     }
 }
 

@@ -188,34 +188,7 @@ fn refuse(found: Option<Span>, message: &str) -> Result<()> {
 /// `#[pure]` on a method says that the call may be made again, to the state as constructed, when
 /// the actor's process dies and is restarted.
 ///
-/// ```standalone_crate
-/// use proc_pool::ActorOptions;
-///
-/// struct Counter(u64);
-///
-/// #[proc_pool::actor]
-/// impl Counter {
-///     fn new(start: u64) -> Self {
-///         Counter(start)
-///     }
-///
-///     pub fn add(&mut self, n: u64) -> u64 {
-///         self.0 += n;
-///         self.0
-///     }
-/// }
-///
-/// #[proc_pool::main]
-/// fn main() -> Result<(), Box<dyn std::error::Error>> {
-///     let counter = Counter::spawn(5)?;
-///     let (six, eight) = (counter.add(1), counter.add(2));
-///     assert_eq!((six.wait()?, eight.wait()?), (6, 8));
-///
-///     let group = Counter::spawn_group(ActorOptions::new(), 3, 100)?;
-///     assert_eq!(group.add(1).reduce(|a, b| a + b)?, Some(303));
-///     Ok(())
-/// }
-/// ```
+/// See `proc_pool::Actor` for an example.
 #[proc_macro_attribute]
 pub fn actor(attr: TokenStream, item: TokenStream) -> TokenStream {
     let block = parse_macro_input!(item as syn::ItemImpl);

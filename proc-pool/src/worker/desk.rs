@@ -25,7 +25,7 @@ const SEND_AFTER: Duration = Duration::from_millis(1);
 /// Set in a forked child of a worker.
 static FORKED: AtomicBool = AtomicBool::new(false);
 
-unsafe extern "C" fn note_fork() {
+extern "C" fn note_fork() {
     // Relaxed: the child has one thread, this one.
     FORKED.store(true, Ordering::Relaxed);
 }
