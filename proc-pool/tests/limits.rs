@@ -46,6 +46,15 @@ fn text(folder: &tempfile::TempDir) -> String {
     folder.path().to_str().expect("UTF-8").to_owned()
 }
 
+/// Ends when the file `go` is there.
+#[task]
+fn wait_for(go: String) -> u32 {
+    while !std::fs::exists(&go).expect("the folder") {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    std::process::id()
+}
+
 #[task]
 fn sleep_for(millis: u64) -> u64 {
     std::thread::sleep(Duration::from_millis(millis));
@@ -126,6 +135,27 @@ fn a_cancelled_task_that_was_not_started_never_runs() {
     for handle in sent {
         assert!(matches!(handle.wait(), Err(TaskError::Cancelled { .. })));
     }
+    pool.close().unwrap();
+    assert_eq!(marks(&never), 0, "a cancelled task ran");
+}
+
+/// The worker lives on, and comes to what was taken back from it.
+#[proc_pool::test]
+fn a_worker_passes_over_what_was_cancelled() {
+    let (folder, never) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let go = folder.path().join("go").to_str().unwrap().to_owned();
+    let pool = pool(1);
+    pool.map(square, 0..1000).unwrap();
+    let first = pool.submit(wait_for, go.clone());
+    let sent: Vec<_> = (0..20).map(|_| pool.submit(mark_once, text(&never))).collect();
+    let after: Vec<_> = (0..20).map(|x| pool.submit(square, x)).collect();
+    assert!(sent.iter().all(TaskHandle::cancel));
+    std::fs::write(go, "").unwrap();
+    let worker = first.wait().unwrap();
+    for (x, handle) in (0..).zip(after) {
+        assert_eq!(handle.wait().unwrap(), x * x);
+    }
+    assert_eq!(pool.worker_pids(), [worker], "the worker was replaced");
     pool.close().unwrap();
     assert_eq!(marks(&never), 0, "a cancelled task ran");
 }
