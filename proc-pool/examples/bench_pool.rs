@@ -17,8 +17,15 @@ use proc_pool::{Pool, task};
 #[task(pure)]
 fn nothing() {}
 
+#[task(pure)]
+fn same(x: u64) -> u64 {
+    x
+}
+
 /// Tasks in one round of one figure.
 const TASKS: usize = 5_000;
+/// Items in one round, in chunks.
+const ITEMS: u64 = 200_000;
 /// Round trips in one round.
 const TRIPS: usize = 200;
 /// Times that everything is measured.
@@ -51,7 +58,7 @@ impl Row {
         let at = |part: f64| self.microseconds[(part * (ROUNDS - 1) as f64).round() as usize];
         let (median, spread) = (at(0.5), (at(0.75) - at(0.25)) / 2.0);
         let percent = 100.0 * spread / median;
-        println!("{:<46} {median:>10.2} {percent:>7.0} % {:>10.2}", self.name, at(0.0));
+        println!("{:<46} {median:>10.3} {percent:>7.0} % {:>10.3}", self.name, at(0.0));
     }
 }
 
@@ -64,10 +71,21 @@ fn a_task(workers: usize) -> Result<Duration, Failure> {
     let pool = pool(workers)?;
     pool.map(nothing, vec![(); 500])?;
     let start = Instant::now();
-    let done = pool.map(nothing, vec![(); TASKS])?;
+    let done = pool.imap(nothing, vec![(); TASKS]).chunk(1).filter(Result::is_ok).count();
     let time = start.elapsed();
-    assert_eq!(done.len(), TASKS);
+    assert_eq!(done, TASKS);
     Ok(time / TASKS as u32)
+}
+
+/// Time of one number out of many that come back unchanged, in chunks that the pool sizes.
+fn an_item(workers: usize) -> Result<Duration, Failure> {
+    let pool = pool(workers)?;
+    pool.map(same, 0..500)?;
+    let start = Instant::now();
+    let back = pool.map(same, 0..ITEMS)?;
+    let time = start.elapsed();
+    assert!(back.into_iter().eq(0..ITEMS));
+    Ok(time / ITEMS as u32)
 }
 
 /// Time from `submit` to the result, with nothing else under way.
@@ -163,6 +181,9 @@ fn main() -> Result<(), Failure> {
         Row::new("a task at chunk 1, 1 worker", || a_task(1)),
         Row::new("a task at chunk 1, 2 workers", || a_task(2)),
         Row::new("a task at chunk 1, 4 workers", || a_task(4)),
+        Row::new("an item in adaptive chunks, 1 worker", || an_item(1)),
+        Row::new("an item in adaptive chunks, 2 workers", || an_item(2)),
+        Row::new("an item in adaptive chunks, 4 workers", || an_item(4)),
         Row::new("round trip, 1 worker", || a_round_trip(1)),
         Row::new("round trip, 2 workers", || a_round_trip(2)),
         Row::new("round trip after 1 ms of rest, 1 worker", a_parked_round_trip),

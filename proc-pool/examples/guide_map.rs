@@ -1,7 +1,9 @@
 //! From the book's chapter "From Python's multiprocessing": tasks, results, and workers that die.
 
+use std::time::Duration;
+
 // ANCHOR: task
-use proc_pool::{Pool, TaskError, as_completed, task};
+use proc_pool::{Pool, TaskError, TaskOptions, as_completed, task};
 
 #[task(pure)]
 fn square(x: u64) -> u64 {
@@ -35,6 +37,15 @@ fn kills_its_worker_at(bad: u32, x: u32) -> u32 {
 }
 // ANCHOR_END: dead_task
 
+// ANCHOR: limit_task
+#[task]
+fn never_ends() {
+    loop {
+        std::thread::park();
+    }
+}
+// ANCHOR_END: limit_task
+
 // ANCHOR: killed_task
 #[task(pure)]
 fn primes_below(limit: u32) -> usize {
@@ -49,7 +60,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool = Pool::builder().workers(4).build()?;
     // ANCHOR_END: main
     map(&pool)?;
+    imap(&pool)?;
     submit(&pool)?;
+    limits(&pool);
     completed(&pool)?;
     panicked(&pool);
     died(&pool);
@@ -70,6 +83,36 @@ fn map(pool: &Pool) -> Result<(), TaskError> {
     println!("starmap: {areas:?}");
     // ANCHOR_END: starmap
     Ok(())
+}
+
+fn imap(pool: &Pool) -> Result<(), TaskError> {
+    // ANCHOR: imap
+    let mut sum = 0;
+    for result in pool.imap(square, 1..) {
+        sum += result?; // endless inputs: some thousand are under way
+        if sum > 100 {
+            break;
+        }
+    }
+    println!("imap: {sum}");
+    // ANCHOR_END: imap
+    Ok(())
+}
+
+fn limits(pool: &Pool) {
+    // ANCHOR: limit
+    let limit = TaskOptions::new().time_limit(Duration::from_millis(20));
+    let slow = pool.submit_with(never_ends, (), limit);
+    let given_up = pool.submit(never_ends, ());
+    given_up.cancel();
+    for handle in [slow, given_up] {
+        match handle.wait() {
+            Err(TaskError::TimeLimit { limit, .. }) => println!("limit: {limit:?}"),
+            Err(TaskError::Cancelled { .. }) => println!("limit: cancelled"),
+            other => println!("unexpected: {other:?}"),
+        }
+    }
+    // ANCHOR_END: limit
 }
 
 fn submit(pool: &Pool) -> Result<(), TaskError> {

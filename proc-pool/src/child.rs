@@ -1,22 +1,39 @@
 //! Worker processes: starting this program again, and proof of death.
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
-};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
 
-use crate::error::{Death, PoolError};
+use crate::death::Death;
+use crate::error::PoolError;
+use crate::link::Settings;
 use crate::protocol::ENV;
 
 /// How workers are started, besides the pool's own needs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Launch {
     pub env: Vec<(OsString, OsString)>,
+    pub settings: Settings,
+    /// Processors for the workers, in turn; none for any.
+    pub processors: Vec<u32>,
+    /// Whether a worker that ended may be followed by another.
+    pub replace: bool,
+}
+
+impl Launch {
+    /// What worker `number` is told.
+    pub fn settings_of(&self, number: usize) -> Settings {
+        let mut settings = self.settings.clone();
+        settings.number = number as u32;
+        if !self.processors.is_empty() {
+            settings.processor = 1 + self.processors[number % self.processors.len()];
+        }
+        settings
+    }
 }
 
 /// Arguments with which this program turns into a worker; none for an ordinary program.
@@ -81,26 +98,64 @@ impl Child {
     }
 
     pub fn kill(&self) {
-        // Fails only when the process is gone already.
-        let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
+        self.signal(Signal::KILL);
     }
 
-    /// Waits for the end of the process and lets the kernel forget it.
-    pub fn reap(&self) -> Death {
+    /// Fails only when the process is gone already.
+    pub fn signal(&self, signal: Signal) {
+        let _ = pidfd_send_signal(&self.pidfd, signal);
+    }
+
+    /// Kills what the process has left in its process group. To be called when it is dead and
+    /// before it is reaped: until then nobody else's group can have its number.
+    pub fn kill_group(&self) {
+        // Fails when there is nobody.
+        let _ = kill_process_group(self.pid, Signal::KILL);
+    }
+
+    /// Waits for the end of the process and lets the kernel forget it; how it ended, and the most
+    /// bytes that it had resident.
+    pub fn reap(&self) -> (Death, u64) {
         loop {
-            match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
-                Ok(Some(status)) => {
-                    return match (status.terminating_signal(), status.exit_status()) {
-                        (Some(signal), _) => Death::Signal(signal),
-                        (None, code) => Death::Exit(code.unwrap_or(0)),
-                    };
-                }
-                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+            match wait_with_usage(self.pidfd.as_fd()) {
+                Ok(ended) => return ended,
+                Err(libc::EINTR) => {}
                 // Somebody else reaped it (`SIGCHLD` ignored, or `wait` for any child).
-                Err(_) => return Death::Exit(-1),
+                Err(_) => return (Death::Exit(-1), 0),
             }
         }
     }
+}
+
+/// `waitid` with the resource usage that the kernel adds and the C library hides.
+fn wait_with_usage(pidfd: BorrowedFd<'_>) -> Result<(Death, u64), i32> {
+    // SAFETY: all-zero is a value of this plain C structure.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as above.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: `waitid(2)` with its fifth argument; both structures are writable and of the
+    // kernel's layout, which is also the C library's.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_waitid,
+            libc::P_PIDFD,
+            pidfd.as_raw_fd(),
+            &raw mut info,
+            libc::WEXITED,
+            &raw mut usage,
+        )
+    };
+    if result != 0 {
+        return Err(std::io::Error::last_os_error().raw_os_error().unwrap_or(0));
+    }
+    // SAFETY: a successful `waitid` has filled in a child's end, which has this field.
+    let status = unsafe { info.si_status() };
+    let death = match info.si_code {
+        libc::CLD_EXITED => Death::Exit(status),
+        _ => Death::Signal(status),
+    };
+    let kib = u64::try_from(usage.ru_maxrss).unwrap_or(0);
+    Ok((death, kib.saturating_mul(1024)))
 }
 
 /// Readable once the process is gone.

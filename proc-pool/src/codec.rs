@@ -8,11 +8,11 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use postcard::ser_flavors::Flavor;
 use shm_core::handle::{self, Reachable};
 
-use crate::task::Task;
+use crate::task::{Incoming, Outgoing, Task, Transfer};
+use crate::{protocol, record};
 
 /// A value ready for the transport.
 #[derive(Default)]
@@ -57,6 +57,8 @@ pub enum Failure {
     Input(String),
     /// The result does not serialise.
     Output(String),
+    /// The result cannot be sent.
+    Lost(String),
 }
 
 thread_local! {
@@ -68,9 +70,9 @@ thread_local! {
 }
 
 /// Serialises a value.
-pub(crate) fn encode<V: Serialize>(value: &V) -> Result<Encoded, String> {
+pub(crate) fn encode<V: Transfer>(value: &V) -> Result<Encoded, String> {
     OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
-    let (bytes, files) = handle::collect(|| postcard::to_stdvec(value));
+    let (bytes, files) = handle::collect(|| postcard::to_stdvec(&Outgoing(value)));
     let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
     match bytes {
         Ok(bytes) => Ok(Encoded { bytes, blobs, files }),
@@ -90,10 +92,7 @@ pub(crate) fn attach_blob(blob: Arc<dyn Blob>) -> bool {
 }
 
 /// Deserialises a value whose blobs come from `source`.
-pub(crate) fn decode<V: DeserializeOwned>(
-    bytes: &[u8],
-    source: &mut dyn BlobSource,
-) -> Result<V, String> {
+pub(crate) fn decode<V: Transfer>(bytes: &[u8], source: &mut dyn BlobSource) -> Result<V, String> {
     /// Clears the pointer even when a `Deserialize` panics.
     struct Clear;
     impl Drop for Clear {
@@ -107,7 +106,13 @@ pub(crate) fn decode<V: DeserializeOwned>(
     let pointer: *mut (dyn BlobSource + 'static) = unsafe { std::mem::transmute(pointer) };
     INCOMING.with(|cell| *cell.borrow_mut() = Some(pointer));
     let _clear = Clear;
-    postcard::from_bytes(bytes).map_err(|error| error.to_string())
+    plain(bytes)
+}
+
+/// Deserialises a value that is nothing but bytes.
+pub(crate) fn plain<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
+    let value: Result<Incoming<V>, _> = postcard::from_bytes(bytes);
+    value.map(|value| value.0).map_err(|error| error.to_string())
 }
 
 /// Fills `target` from the value being deserialised; `false` outside of [`decode`].
@@ -125,6 +130,107 @@ pub(crate) fn run<T: Task>(bytes: &[u8], source: &mut dyn BlobSource) -> Result<
     let input = decode::<T::Input>(bytes, source).map_err(Failure::Input)?;
     let output = T::call(input);
     encode(&output).map_err(Failure::Output)
+}
+
+/// Adds a value to a chunk as a record. Gives it encoded where it cannot be part of a chunk: blobs
+/// and files travel with requests and responses of their own.
+pub(crate) fn append_record<V: Transfer>(
+    value: &V,
+    chunk: &mut Vec<u8>,
+) -> Result<Option<Encoded>, String> {
+    let start = chunk.len();
+    OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
+    chunk.extend_from_slice(&[0; record::WORD]);
+    let (result, files) =
+        handle::collect(|| postcard::serialize_with_flavor(&Outgoing(value), Append(&mut *chunk)));
+    let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
+    let length = chunk.len() - start - record::WORD;
+    if result.is_ok() && files.is_empty() && blobs.is_empty() && length <= record::LONGEST {
+        chunk[start..start + record::WORD]
+            .copy_from_slice(&record::word(length, protocol::Outcome::Done));
+        return Ok(None);
+    }
+    let bytes = chunk.split_off(start + record::WORD);
+    chunk.truncate(start);
+    result.map(|()| Some(Encoded { bytes, blobs, files })).map_err(|error| error.to_string())
+}
+
+/// Appends to a vector.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
+}
+
+/// What became of [`encode_into`].
+pub(crate) enum Placed {
+    /// So many bytes were written.
+    Here(usize),
+    /// It does not fit, or has blobs or files: here it is.
+    Elsewhere(Encoded),
+}
+
+/// Serialises a value, once, into `target` if it fits and is nothing but bytes.
+pub(crate) fn encode_into<V: Transfer>(value: &V, target: &mut [u8]) -> Result<Placed, String> {
+    OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
+    let mut place = Place { target, used: 0, beyond: None };
+    let (result, files) =
+        handle::collect(|| postcard::serialize_with_flavor(&Outgoing(value), Borrowed(&mut place)));
+    let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
+    result.map_err(|error| error.to_string())?;
+    if place.beyond.is_none() && files.is_empty() && blobs.is_empty() {
+        return Ok(Placed::Here(place.used));
+    }
+    let bytes = place.beyond.unwrap_or_else(|| place.target[..place.used].to_vec());
+    Ok(Placed::Elsewhere(Encoded { bytes, blobs, files }))
+}
+
+/// A slice that is written to, and a vector for what does not fit in it.
+struct Place<'a> {
+    target: &'a mut [u8],
+    used: usize,
+    beyond: Option<Vec<u8>>,
+}
+
+struct Borrowed<'a, 'b>(&'a mut Place<'b>);
+
+impl Flavor for Borrowed<'_, '_> {
+    type Output = ();
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        let place = &mut *self.0;
+        if let Some(beyond) = &mut place.beyond {
+            beyond.extend_from_slice(data);
+        } else if let Some(room) = place.target.get_mut(place.used..place.used + data.len()) {
+            room.copy_from_slice(data);
+            place.used += data.len();
+        } else {
+            place.beyond = Some([&place.target[..place.used], data].concat());
+        }
+        Ok(())
+    }
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.try_extend(&[byte])
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 /// Blobs that already arrived whole.

@@ -1,6 +1,10 @@
 //! The crate's errors: of a pool, and of one task.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::death::{Death, DeathNotice};
 
 /// Why a pool could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,20 @@ pub enum PoolError {
         /// What the last one died of, or the system's word.
         reason: String,
     },
+    /// The initializer fails in every worker.
+    #[error("{reason}")]
+    InitializerFailed {
+        /// Its name, and what it said last.
+        reason: String,
+    },
+    /// The input of the initializer, the exit hook or an actor's constructor cannot be sent.
+    #[error("the input of {task} cannot be sent: {reason}")]
+    Encode {
+        /// The task's name.
+        task: &'static str,
+        /// The serialiser's word.
+        reason: String,
+    },
     /// Shared memory could not be had.
     #[error("the pool's shared memory: {0}")]
     Memory(#[from] shm_core::Error),
@@ -49,26 +67,6 @@ impl PoolError {
     }
 }
 
-/// How a worker process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Death {
-    /// Killed by this signal; 9 is SIGKILL, which is also what the out-of-memory killer sends.
-    Signal(i32),
-    /// Ended itself with this exit code, `std::process::exit` inside a task, say.
-    Exit(i32),
-}
-
-impl std::fmt::Display for Death {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Death::Signal(9) => f.write_str("was killed by signal 9 (SIGKILL)"),
-            Death::Signal(signal) => write!(f, "was killed by signal {signal}"),
-            Death::Exit(code) => write!(f, "exited with code {code}"),
-        }
-    }
-}
-
 /// Why a task has no result.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -85,13 +83,49 @@ pub enum TaskError {
     },
     /// The worker died while it ran the task, and the task may not run again, or not once more.
     #[error(
-        "the worker running task {task} {death} (attempt {attempts}); a task declared #[task(pure)] runs again elsewhere, as often as Builder::attempts allows"
+        "the worker running task {task} {notice} (attempt {attempts}); a task declared #[task(pure)] runs again elsewhere, as often as Builder::attempts allows"
     )]
     WorkerDied {
         /// The task's name.
         task: &'static str,
         /// How the worker ended.
         death: Death,
+        /// How often the task was started.
+        attempts: u32,
+        /// What else is known: peak memory, lack of memory, last words.
+        notice: Arc<DeathNotice>,
+    },
+    /// Somebody cancelled the task.
+    #[error("task {task} was cancelled")]
+    Cancelled {
+        /// The task's name.
+        task: &'static str,
+    },
+    /// The task ran too long; its worker was killed and replaced.
+    #[error("task {task} ran longer than its time limit of {limit:?}; its worker was replaced")]
+    TimeLimit {
+        /// The task's name.
+        task: &'static str,
+        /// The limit.
+        limit: Duration,
+    },
+    /// The task was not done in time.
+    #[error("task {task} was not done {limit:?} after it was submitted")]
+    Deadline {
+        /// The task's name.
+        task: &'static str,
+        /// From submission to deadline.
+        limit: Duration,
+    },
+    /// The task needed more memory than it may have; its worker was replaced.
+    #[error(
+        "task {task} needed more than its limit of {limit} bytes of data (attempt {attempts}): allow it more with TaskOptions::memory, or, if it is pure, TaskOptions::more_memory"
+    )]
+    MemoryLimit {
+        /// The task's name.
+        task: &'static str,
+        /// The limit, in bytes.
+        limit: u64,
         /// How often the task was started.
         attempts: u32,
     },

@@ -1,22 +1,56 @@
-//! Handles to results, and results in the order in which they come.
+//! Handles to results: waited for, awaited, or called back.
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::codec::{self, Arrived};
 use crate::error::TaskError;
 use crate::shared::Shared;
-use crate::slot::{Finished, Outcome, Slot};
+use crate::slot::{Callback, Outcome, Slot};
 use crate::task::Task;
 
 /// The result of a submitted task, now or later.
 ///
-/// Dropping it detaches: the task runs on.
+/// Wait for it, or `.await` it: it is a [`Future`] for any executor, which needs no thread of the
+/// executor's while the task runs. Dropping it detaches, also half-way through an `.await`: the
+/// task runs on.
+///
+/// ```standalone_crate
+/// use std::future::Future;
+/// use std::task::{Context, Poll, Waker};
+/// # use proc_pool::{Pool, task};
+/// #[task(pure)]
+/// fn square(x: u64) -> u64 {
+///     x * x
+/// }
+///
+/// async fn sum_of_squares(pool: &Pool) -> Result<u64, proc_pool::TaskError> {
+///     let (nine, sixteen) = (pool.submit(square, 3), pool.submit(square, 4));
+///     Ok(nine.await? + sixteen.await?)
+/// }
+///
+/// #[proc_pool::main]
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let pool = Pool::builder().workers(2).build()?;
+///     // Any executor will do; this one asks again and again.
+///     let mut sum = Box::pin(sum_of_squares(&pool));
+///     let sum = loop {
+///         if let Poll::Ready(sum) = sum.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+///             break sum?;
+///         }
+///     };
+///     assert_eq!(sum, 25);
+///     Ok(())
+/// }
+/// ```
+#[must_use = "dropping a handle leaves the task running, and its result unseen"]
 pub struct TaskHandle<T: Task> {
-    slot: Arc<Slot>,
-    shared: Arc<Shared>,
+    pub(crate) slot: Arc<Slot>,
+    pub(crate) shared: Arc<Shared>,
     task: PhantomData<fn() -> T>,
 }
 
@@ -58,12 +92,106 @@ impl<T: Task> TaskHandle<T> {
         Err(self)
     }
 
-    fn finish(self) -> Result<T::Output, TaskError> {
+    /// Has `callback` called with the result.
+    ///
+    /// It runs on a thread of the pool's, once, after the callbacks of tasks that were done before;
+    /// never on a thread that waits or submits, and under no lock: it may use the pool. While it
+    /// runs, other callbacks wait, but no task and no result does. If it panics, that is printed as
+    /// for any thread, and the next one runs. [`Pool::close`](crate::Pool::close) returns after all
+    /// of them have run.
+    ///
+    /// ```standalone_crate
+    /// # use proc_pool::{Pool, task};
+    /// # use std::sync::mpsc::channel;
+    /// # #[task(pure)]
+    /// # fn square(x: u64) -> u64 {
+    /// #     x * x
+    /// # }
+    /// # #[proc_pool::main]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder().workers(1).build()?;
+    /// let (sender, results) = channel();
+    /// for x in 1..=3 {
+    ///     let sender = sender.clone();
+    ///     pool.submit(square, x).on_done(move |result| {
+    ///         let _ = sender.send(result);
+    ///     });
+    /// }
+    /// pool.close()?;
+    /// drop(sender);
+    /// let sum: u64 = results.iter().sum::<Result<u64, _>>()?;
+    /// assert_eq!(sum, 14);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn on_done(self, callback: impl FnOnce(Result<T::Output, TaskError>) + Send + 'static) {
+        let callback = Callback(Box::new(|outcome| callback(decode::<T>(outcome))));
+        match self.slot.call(callback) {
+            Some((callback, outcome)) => self.shared.callbacks.call(callback, outcome),
+            None => self.shared.drive_for_others(),
+        }
+    }
+
+    /// Stops the task. Whether it was stopped: then its error is [`TaskError::Cancelled`], soon.
+    /// `false` when it is done already.
+    ///
+    /// A task that was not started never will be. One that runs loses its worker, which is killed
+    /// and replaced; its other tasks run elsewhere and do not notice. Cost: some microseconds, and
+    /// the start of a worker if the task was running.
+    ///
+    /// ```standalone_crate
+    /// # use proc_pool::{Pool, TaskError, task};
+    /// #[task]
+    /// fn for_ever() {
+    ///     loop {
+    ///         std::thread::park();
+    ///     }
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = Pool::builder().workers(1).build()?;
+    ///     let (running, waiting) = (pool.submit(for_ever, ()), pool.submit(for_ever, ()));
+    ///     assert!(waiting.cancel() && running.cancel());
+    ///     assert!(matches!(running.wait(), Err(TaskError::Cancelled { .. })));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn cancel(&self) -> bool {
+        // What has been answered is taken first: it is done.
+        let mut state = self.shared.lock();
+        state.pump();
+        let stopped = !self.slot.is_done() && state.cancel(&self.slot);
+        drop(state);
+        // Somebody may wait for it.
+        self.shared.bell.ring();
+        stopped
+    }
+
+    pub(crate) fn finish(self) -> Result<T::Output, TaskError> {
+        self.take()
+    }
+
+    fn take(&self) -> Result<T::Output, TaskError> {
         match self.slot.take() {
             Some(outcome) => decode::<T>(outcome),
-            // `wait` takes the handle by value, so nobody else has taken the outcome.
+            // Only a future that is polled again after it was ready comes here.
             None => Err(TaskError::Decode { task: T::NAME, reason: "it was taken".to_owned() }),
         }
+    }
+}
+
+/// Cancel-safe: a result that has come stays in the handle until it is ready. The pool's own thread
+/// takes the answer and wakes the executor.
+impl<T: Task> Future for TaskHandle<T> {
+    type Output = Result<T::Output, TaskError>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.slot.poll(context.waker()) {
+            return Poll::Ready(self.take());
+        }
+        self.shared.drive_for_others();
+        Poll::Pending
     }
 }
 
@@ -73,7 +201,7 @@ impl<T: Task> fmt::Debug for TaskHandle<T> {
     }
 }
 
-fn decode<T: Task>(outcome: Outcome) -> Result<T::Output, TaskError> {
+pub(crate) fn decode<T: Task>(outcome: Outcome) -> Result<T::Output, TaskError> {
     let answer = outcome?;
     let (bytes, blobs) = answer.body.split_at(answer.head.bytes as usize);
     codec::decode(bytes, &mut Arrived { rest: blobs }).map_err(|reason| TaskError::Decode {
@@ -81,73 +209,3 @@ fn decode<T: Task>(outcome: Outcome) -> Result<T::Output, TaskError> {
         reason: format!("its result: {reason}"),
     })
 }
-
-/// The results of these tasks, each with its index, in the order in which they come.
-///
-/// ```standalone_crate
-/// use proc_pool::{Pool, as_completed, task};
-///
-/// #[task(pure)]
-/// fn double(x: u32) -> u32 {
-///     2 * x
-/// }
-///
-/// #[proc_pool::main]
-/// fn main() -> Result<(), Box<dyn std::error::Error>> {
-///     let pool = Pool::new()?;
-///     let handles = (0..10).map(|x| pool.submit(double, x));
-///     for (index, result) in as_completed(handles) {
-///         assert_eq!(result?, 2 * index as u32);
-///     }
-///     Ok(())
-/// }
-/// ```
-pub fn as_completed<T: Task>(handles: impl IntoIterator<Item = TaskHandle<T>>) -> AsCompleted<T> {
-    let handles: Vec<_> = handles.into_iter().map(Some).collect();
-    let mut pools: Vec<&Arc<Shared>> = Vec::new();
-    for handle in handles.iter().flatten() {
-        if !pools.iter().any(|known| Arc::ptr_eq(known, &handle.shared)) {
-            pools.push(&handle.shared);
-        }
-    }
-    let bells = pools.into_iter().map(|shared| shared.bell.clone()).collect();
-    let finished = Arc::new(Finished::new(bells));
-    for (index, handle) in handles.iter().enumerate() {
-        if let Some(handle) = handle {
-            handle.slot.subscribe(&finished, index);
-        }
-    }
-    AsCompleted { left: handles.len(), handles, finished }
-}
-
-/// Iterator of [`as_completed`].
-#[derive(Debug)]
-pub struct AsCompleted<T: Task> {
-    handles: Vec<Option<TaskHandle<T>>>,
-    finished: Arc<Finished>,
-    left: usize,
-}
-
-impl<T: Task> Iterator for AsCompleted<T> {
-    type Item = (usize, Result<T::Output, TaskError>);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.left = self.left.checked_sub(1)?;
-        // This thread drives one pool; others drive themselves and ring its bell.
-        let shared = Arc::clone(&self.handles.iter().flatten().next()?.shared);
-        let mut next = None;
-        shared.drive(None, || {
-            next = next.take().or_else(|| self.finished.pop());
-            next.is_some()
-        });
-        let index = next?;
-        let handle = self.handles.get_mut(index)?.take()?;
-        Some((index, handle.finish()))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.left, Some(self.left))
-    }
-}
-
-impl<T: Task> ExactSizeIterator for AsCompleted<T> {}

@@ -11,8 +11,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::PoolError;
 use crate::child::{Child, Launch};
+use crate::death::{Death, DeathNotice};
 use crate::link;
+use crate::oom::OomWatch;
 use crate::shared::Shared;
+use crate::state::Ended;
 
 /// How long workers may take to end by themselves once the pool is closed.
 const GRACE: Duration = Duration::from_secs(5);
@@ -27,37 +30,64 @@ pub(crate) struct Keeper {
     children: Vec<Option<Child>>,
     /// Which of the missing children are to be started.
     wanted: Vec<bool>,
+    oom: Option<OomWatch>,
     /// Readable when somebody wants the keeper's attention.
     calls: OwnedFd,
 }
 
 impl Keeper {
-    pub fn new(shared: Arc<Shared>, launch: Launch, workers: usize, calls: OwnedFd) -> Keeper {
-        let children = (0..workers).map(|_| None).collect();
-        Keeper { shared, launch, children, wanted: vec![false; workers], calls }
+    pub fn new(shared: Arc<Shared>, launch: Launch, calls: OwnedFd) -> Keeper {
+        let (children, wanted) = (Vec::new(), Vec::new());
+        Keeper { shared, launch, children, wanted, oom: None, calls }
     }
 
     /// Starts all workers; the first failure is the pool's.
     pub fn start_all(&mut self) -> Result<(), PoolError> {
+        self.adjust();
         (0..self.children.len()).try_for_each(|number| self.start(number))
     }
 
+    /// As many places as the pool wants; new ones are to be filled.
+    fn adjust(&mut self) {
+        let state = self.shared.lock();
+        let target = state.target();
+        if state.ended().is_some() {
+            return;
+        }
+        drop(state);
+        for number in 0..target {
+            if number == self.children.len() {
+                self.children.push(None);
+                self.wanted.push(true);
+            }
+            // A place that was given up before and is wanted again.
+            self.wanted[number] |= self.children[number].is_none() && self.launch.replace;
+        }
+        for wanted in self.wanted.iter_mut().skip(target) {
+            *wanted = false;
+        }
+    }
+
     fn start(&mut self, number: usize) -> Result<(), PoolError> {
-        let shared = &self.shared;
-        let (link, socket) = link::connect(&shared.segment, &shared.bell, shared.spin)?;
+        let settings = self.launch.settings_of(number);
+        let (link, socket) = link::connect(&self.shared.segment, &settings)?;
         let child = Child::start(&self.launch, socket)?;
-        shared.pids[number].set(child.pid());
+        let pid = child.pid();
         self.children[number] = Some(child);
-        shared.lock().worker_started(number, link);
+        self.wanted[number] = false;
+        self.shared.lock().worker_started(number, pid, link);
         Ok(())
     }
 
     /// Watches until the pool ends; leaves no process behind.
     pub fn run(mut self) {
+        // Later than the workers' start, which somebody waits for.
+        self.oom = Some(OomWatch::new());
         while !self.shared.is_ending() {
-            self.wait(self.retry());
-            // First, so that no worker that takes a broken one's place is killed for it.
-            self.kill_broken();
+            self.wait(self.next_look());
+            self.send_signals();
+            self.shared.lock().tick();
+            self.adjust();
             self.bury(true);
         }
         self.finish();
@@ -89,9 +119,16 @@ impl Keeper {
                 continue;
             }
             let Some(child) = self.children[number].take() else { continue };
-            let death = child.reap();
-            self.shared.pids[number].set(0);
-            let again = self.shared.lock().worker_died(number, death);
+            child.kill_group();
+            let (death, peak_memory) = child.reap();
+            let killed = death == Death::Signal(libc::SIGKILL);
+            let notice = DeathNotice::new(
+                child.pid(),
+                death,
+                peak_memory,
+                killed && self.oom.as_mut().is_some_and(OomWatch::struck),
+            );
+            let again = self.shared.lock().worker_died(number, notice);
             self.wanted[number] = replace && again;
             self.shared.bell.ring();
         }
@@ -104,7 +141,7 @@ impl Keeper {
         for number in 0..self.children.len() {
             if self.wanted[number] && !self.shared.is_ending() {
                 match self.start(number) {
-                    Ok(()) => self.wanted[number] = false,
+                    Ok(()) => {}
                     Err(error) => self.cannot_start(&error),
                 }
             }
@@ -112,22 +149,30 @@ impl Keeper {
     }
 
     /// When to look again though nothing happened.
-    fn retry(&self) -> Option<Duration> {
-        self.wanted.contains(&true).then_some(RETRY)
+    fn next_look(&self) -> Option<Duration> {
+        let next = self.shared.lock().next_tick();
+        let next = next.map(|at| at.saturating_duration_since(Instant::now()));
+        // Rather a little late than once too early.
+        let next = next.map(|left| left + Duration::from_micros(50));
+        let retry = self.wanted.contains(&true).then_some(RETRY);
+        next.into_iter().chain(retry).min()
     }
 
     /// The pool goes on with the workers it has; without any it ends.
     fn cannot_start(&mut self, error: &PoolError) {
         if self.children.iter().all(Option::is_none) {
             self.wanted.fill(false);
-            self.shared.lock().end(format!("no worker is left, and none can be started: {error}"));
+            let reason = format!("no worker is left, and none can be started: {error}");
+            self.shared.lock().end(Ended::NoWorkers(reason));
         }
     }
 
-    fn kill_broken(&self) {
-        for number in self.shared.take_broken() {
+    fn send_signals(&self) {
+        let signals = self.shared.lock().take_signals();
+        for (number, signal) in signals {
             if let Some(Some(child)) = self.children.get(number) {
-                child.kill();
+                // In vain for one that is dead and not buried yet; never to another.
+                child.signal(signal);
             }
         }
     }

@@ -3,28 +3,53 @@
 #[cfg(test)]
 extern crate self as proc_pool;
 
+mod actor;
+mod builder;
+mod callbacks;
 mod child;
 mod codec;
+mod completed;
 mod copied;
+mod death;
 mod error;
 mod future;
+mod imap;
+mod inbox;
 mod keeper;
 mod link;
+mod locked;
+mod oom;
+mod options;
+mod pace;
 mod pool;
+mod process;
 mod protocol;
+mod record;
+mod scope;
 mod shared;
 mod slot;
 mod socket;
 mod state;
 mod task;
+mod tune;
 mod worker;
+pub mod worker_state;
 
+pub use actor::{Actor, ActorGroup, ActorHandle, ActorOptions, Calls, Restart};
+pub use builder::{Builder, InitializerOutput};
+pub use completed::{AsCompleted, Until, Waited, as_completed, wait};
 pub use copied::Copied;
-pub use error::{Death, PoolError, TaskError};
-pub use future::{AsCompleted, TaskHandle, as_completed};
-pub use pool::{Builder, Pool};
-pub use proc_pool_macros::{main, task, test};
-pub use task::{Task, TaskId, register};
+pub use death::{Death, DeathNotice};
+pub use error::{PoolError, TaskError};
+pub use future::TaskHandle;
+pub use imap::{Imap, ImapUnordered};
+pub use options::TaskOptions;
+pub use pool::Pool;
+pub use proc_pool_macros::{actor, main, task, test};
+pub use process::Process;
+pub use scope::Scope;
+pub use task::{Task, TaskId, Transfer, register};
+pub use tune::Tuning;
 pub use worker::init;
 
 /// What the macros' output names; not for people.

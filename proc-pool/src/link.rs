@@ -1,21 +1,23 @@
 //! The parent's end of one worker: its queues, its socket, what it has been given.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
-use ipc_queue::bell::Doorbell;
 use ipc_queue::pipe::{self, Reader, Writer};
 use rustix::io::Errno;
+use shm_core::barrier::heavy_barrier;
 use shm_core::handle::{self, Reachable, WeakReachable};
 use shm_core::{Segment, SegmentId};
 
 use crate::PoolError;
 use crate::codec::Encoded;
-use crate::protocol::{self, NUDGE, Note, Places, Request, Response, VERSION};
-use crate::socket;
-use crate::task::TaskId;
+use crate::protocol::{
+    self, NUDGE, Note, Outcome, ParentWords, Places, Request, Response, VERSION, WorkerWords,
+};
+use crate::{record, socket};
 
 /// The parent's end of one worker.
 #[derive(Debug)]
@@ -32,6 +34,11 @@ pub(crate) struct Link {
     pushed: Vec<WeakReachable>,
     /// Whether the worker was asked to take notes and the socket has not moved since.
     nudged: bool,
+    /// Whether the request pipe is to be closed once everything is in it.
+    closing: bool,
+    /// Items that the worker must not start; see [`Link::revoke`].
+    revoked: Range<u64>,
+    area: usize,
 }
 
 /// An input on its way into the request pipe.
@@ -79,11 +86,7 @@ impl Drop for Answer {
 pub(crate) struct Nonsense;
 
 /// The worker's end of the socket, and our link to it.
-pub(crate) fn connect(
-    pool: &Segment,
-    bell: &Doorbell,
-    spin: u32,
-) -> Result<(Link, OwnedFd), PoolError> {
+pub(crate) fn connect(pool: &Segment, settings: &Settings) -> Result<(Link, OwnedFd), PoolError> {
     let places = Places::new()?;
     let segment = Segment::anonymous(places.size)?;
     pipe::create(&segment, places.requests, protocol::PIPE)?;
@@ -92,9 +95,7 @@ pub(crate) fn connect(
     let mut responses = pipe::attach_reader(&segment, places.responses)?;
     // The parent never waits on one worker's pipes, but on the bell of all.
     responses.set_spin_limit(0);
-    let _ = bell;
-    // Relaxed: the worker reads it after it received the segment in a message.
-    protocol::status(&segment).spin.store(spin, Ordering::Relaxed);
+    settings.write(&protocol::status(&segment).parent);
     let (ours, theirs) = socket::pair()?;
     use std::os::fd::AsFd;
     socket::send(&ours, Note::Setup(VERSION), &[segment.as_fd(), pool.as_fd()])
@@ -108,21 +109,52 @@ pub(crate) fn connect(
         arriving: Arriving::new(),
         pushed: Vec::new(),
         nudged: false,
+        closing: false,
+        revoked: 0..0,
+        area: places.area,
     };
     Ok((link, theirs))
 }
 
+/// What a worker is told before it starts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    /// Looks before it sleeps.
+    pub spin: u32,
+    /// Resident bytes above which it is to be replaced; 0 for no limit.
+    pub resident_limit: u64,
+    /// Added to its nice value.
+    pub nice: i32,
+    /// The processor it shall run on, and one more; 0 for any.
+    pub processor: u32,
+    pub exit_on_panic: bool,
+    /// Its number.
+    pub number: u32,
+}
+
+impl Settings {
+    fn write(&self, words: &ParentWords) {
+        let store = |word: &AtomicU32, value: u32| {
+            // Relaxed: the worker reads it after it received the segment in a message.
+            word.store(value, Ordering::Relaxed);
+        };
+        store(&words.spin, self.spin);
+        store(&words.processor, self.processor);
+        store(&words.number, self.number);
+        store(&words.exit_on_panic, u32::from(self.exit_on_panic));
+        // Relaxed: as above.
+        words.resident_limit.store(self.resident_limit, Ordering::Relaxed);
+        // Relaxed: as above.
+        words.nice.store(self.nice, Ordering::Relaxed);
+    }
+}
+
 impl Link {
     /// Puts an input on its way; [`flush`](Link::flush) moves it.
-    pub fn enqueue(&mut self, ticket: u64, task: TaskId, input: Arc<Encoded>) {
-        let head = Request {
-            ticket,
-            task: task.0,
-            bytes: input.bytes.len() as u64,
-            blobs: input.blob_len(),
-        };
+    pub fn enqueue(&mut self, request: &Request, input: Arc<Encoded>) {
         // Head and bytes go as one write: one publication for a small task.
-        let mut start = head.encode().to_vec();
+        let mut start = Vec::with_capacity(Request::SIZE + input.bytes.len());
+        start.extend_from_slice(&request.encode());
         start.extend_from_slice(&input.bytes);
         self.outbox.push_back(Outgoing { head: start, input, sent: 0 });
     }
@@ -156,13 +188,16 @@ impl Link {
                 Sent::Nothing => break,
             }
         }
+        if self.closing && self.outbox.is_empty() {
+            self.requests.close();
+        }
         moved
     }
 
     /// Asks the worker to empty its socket, which is full. It may be idle, and would otherwise look
     /// there only with the task that cannot be sent before. It rings when it has done so.
     fn nudge(&mut self) {
-        let head = Request { ticket: NUDGE, task: 0, bytes: 0, blobs: 0 }.encode();
+        let head = Request { ticket: NUDGE, ..Request::default() }.encode();
         // All or nothing, since the pipe's writer is between two messages here. Where there is no
         // room the worker is reading, rings for that, and this is tried again.
         if !self.nudged && self.requests.capacity() - self.requests.len() >= head.len() {
@@ -217,16 +252,102 @@ impl Link {
         Ok(())
     }
 
-    /// Tasks that the worker has started. Exact once it is dead.
+    /// Items that the worker has started. Exact once it is dead.
     pub fn started(&self) -> u64 {
-        // Acquire: pairs with the worker's Release store before it starts a task. For a dead
+        // Acquire: pairs with the worker's Release store before it starts an item. For a dead
         // worker the kernel's notice of its end comes after its last store in any case.
-        protocol::status(&self.segment).started.load(Ordering::Acquire)
+        self.words().started.load(Ordering::Acquire)
     }
 
-    /// Tells the worker to end once it has done what it has.
-    pub fn close(&mut self) {
-        self.requests.close();
+    /// Items whose results are sent or lie in the area. To be asked only once the worker is dead.
+    pub fn finished(&self) -> u64 {
+        // Acquire: pairs with the worker's Release store after it wrote an item's record.
+        self.words().finished.load(Ordering::Acquire)
+    }
+
+    /// When the running item was started, if it is a timed one: monotonic clock, nanoseconds.
+    pub fn since(&self) -> u64 {
+        // Relaxed: ordered by `started`, which the worker stores afterwards.
+        self.words().since.load(Ordering::Relaxed)
+    }
+
+    /// Whether the worker has grown beyond its limit.
+    pub fn has_grown(&self) -> bool {
+        // Relaxed: a hint that is acted upon now or at the next look.
+        self.words().grown.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether the worker has begun with its initializer.
+    pub fn started_initializer(&self) -> bool {
+        // Relaxed: asked only once the worker is dead.
+        self.words().initializing.load(Ordering::Relaxed) != 0
+    }
+
+    fn words(&self) -> &WorkerWords {
+        &protocol::status(&self.segment).worker
+    }
+
+    /// What the worker's last panic said.
+    pub fn last_words(&self) -> Option<String> {
+        let status = protocol::status(&self.segment);
+        // Acquire: pairs with the worker's Release store after it wrote the words.
+        let length = status.worker.words_length.load(Ordering::Acquire) as usize;
+        // Relaxed: ordered by the length.
+        let byte = |byte: &AtomicU8| byte.load(Ordering::Relaxed);
+        let words: Vec<u8> = status.last_words.iter().take(length).map(byte).collect();
+        (!words.is_empty()).then(|| String::from_utf8_lossy(&words).into_owned())
+    }
+
+    /// Forbids the worker to start these items; gives how many items it has started by then.
+    ///
+    /// Items at or after both `items.start` and that number were not started and will not be:
+    /// the worker stores its number before it looks at the range, and this stores the range before
+    /// it looks at the number, with a barrier between on either side; one of the two sees the
+    /// other. (Both may: then the worker declines an item that we think it runs, and says so.)
+    ///
+    /// The range may cover more than is asked for, if the worker has not passed (`answered`) what
+    /// was forbidden before; it declines that too.
+    pub fn revoke(&mut self, items: Range<u64>, answered: u64) -> u64 {
+        let pending = self.revoked.start < self.revoked.end && self.revoked.end > answered;
+        let start = if pending { items.start.min(self.revoked.start) } else { items.start };
+        self.revoked = start..items.end;
+        let words = &protocol::status(&self.segment).parent;
+        // Release, both: whoever sees the start sees an end that is no older. An end with an old
+        // start covers what is declined and sent again at worst.
+        words.revoked_to.store(items.end, Ordering::Release);
+        words.revoked_from.store(start, Ordering::Release);
+        // However far it reached: worker and parent are the same program under the same rules of the
+        // system, so a worker that relies on `membarrier` has a parent that can use it.
+        let _ = heavy_barrier();
+        self.started()
+    }
+
+    /// The results of the next `count` items, which a dead worker had finished but not sent.
+    pub fn salvage(&self, count: u32) -> Answer {
+        let mut body = vec![0; protocol::AREA];
+        // SAFETY: the area lies inside the segment, as its places were computed when it was made;
+        // the worker, which alone writes it, is dead.
+        let area = unsafe { self.segment.data().add(self.area) };
+        // SAFETY: both are valid for `AREA` bytes and do not overlap: one is private.
+        unsafe { std::ptr::copy_nonoverlapping(area.as_ptr(), body.as_mut_ptr(), body.len()) };
+        let length = record::slice(&body, 0, count).len();
+        body.truncate(length);
+        let head = Response {
+            ticket: 0,
+            outcome: Outcome::Records,
+            files: 0,
+            bytes: length as u64,
+            blobs: 0,
+            count,
+            nanos: 0,
+        };
+        Answer { head, body, files: Vec::new() }
+    }
+
+    /// Tells the worker to end once it has done what it has and what is on its way.
+    pub fn close_when_sent(&mut self) {
+        self.closing = true;
+        self.flush();
     }
 
     /// Bytes that went through this worker's pipes, both ways.
@@ -249,10 +370,16 @@ fn fill(from: &mut Reader, target: &mut [u8], filled: &mut usize) -> Result<bool
     Ok(true)
 }
 
+/// The monotonic clock, which is the same for all processes of the machine.
+pub(crate) fn monotonic_nanos() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
 /// Notes sent so far.
 fn posted(segment: &Segment) -> u32 {
     // Relaxed: only this process, under the pool's lock, writes it.
-    protocol::status(segment).notes.load(Ordering::Relaxed)
+    protocol::status(segment).parent.notes.load(Ordering::Relaxed)
 }
 
 /// Whether sending will work once the worker has taken something out.
@@ -300,7 +427,7 @@ fn push_files(
     if posted > 0 {
         // Release: the worker that sees the count finds the notes in its socket (the kernel orders
         // them besides). Only this process, under the pool's lock, adds.
-        protocol::status(segment).notes.fetch_add(posted, Ordering::Release);
+        protocol::status(segment).parent.notes.fetch_add(posted, Ordering::Release);
     }
     all
 }

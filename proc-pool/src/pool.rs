@@ -1,35 +1,26 @@
 //! The pool.
 
-use std::ffi::OsString;
 use std::marker::PhantomData;
-use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use ipc_queue::bell::Doorbell;
-use rustix::pipe::{PipeFlags, pipe_with};
-use shm_core::Segment;
-
-use crate::child::Launch;
+use crate::builder::Builder;
+use crate::codec;
 use crate::error::{PoolError, TaskError};
 use crate::future::TaskHandle;
+use crate::imap::{Imap, ImapUnordered};
 use crate::keeper::Keeper;
+use crate::options::TaskOptions;
+use crate::scope::Scope;
 use crate::shared::Shared;
 use crate::slot::Slot;
-use crate::state::{Job, State};
-use crate::task::{Registry, Task};
-use crate::{codec, worker};
-
-/// Tasks that [`Pool::map`] has under way at once, so that an endless iterator is not drawn in.
-const INTAKE: usize = 4096;
+use crate::state::{Ended, Job, Named, Sink};
+use crate::task::Task;
 
 /// What workers may take to end when a pool is dropped with tasks in it.
 const DROP_GRACE: Duration = Duration::from_millis(100);
-
-/// Looks before a waiting thread sleeps: some tens of microseconds.
-const SPIN: u32 = 2000;
 
 /// A pool of worker processes.
 ///
@@ -65,73 +56,6 @@ pub struct Pool {
     owner: u32,
 }
 
-/// Options of a [`Pool`].
-#[derive(Clone, Debug, Default)]
-pub struct Builder {
-    workers: Option<usize>,
-    attempts: Option<u32>,
-    launch: Launch,
-}
-
-impl Builder {
-    /// How many workers; by default as many as the processors this process may use
-    /// ([`std::thread::available_parallelism`]: affinity and cgroup quota).
-    #[must_use]
-    pub fn workers(mut self, workers: usize) -> Builder {
-        self.workers = Some(workers);
-        self
-    }
-
-    /// How often a pure task is started before its worker's death counts as its fault; 3 by
-    /// default.
-    #[must_use]
-    pub fn attempts(mut self, attempts: NonZero<u32>) -> Builder {
-        self.attempts = Some(attempts.get());
-        self
-    }
-
-    /// Sets an environment variable in the workers.
-    #[must_use]
-    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Builder {
-        self.launch.env.push((key.into(), value.into()));
-        self
-    }
-
-    /// Starts the workers.
-    ///
-    /// Returns when their processes exist; they become ready meanwhile, and tasks may be submitted
-    /// at once. Cost: about a millisecond a worker, whatever the size of this process.
-    ///
-    /// # Errors
-    ///
-    /// [`PoolError::NotInitialised`], [`PoolError::NoWorkers`], [`PoolError::DuplicateTask`];
-    /// [`PoolError::Memory`], [`PoolError::Queue`] and [`PoolError::System`] when memory, files
-    /// or processes run out.
-    pub fn build(self) -> Result<Pool, PoolError> {
-        if !worker::is_initialised() {
-            return Err(PoolError::NotInitialised);
-        }
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let workers = self.workers.unwrap_or(cores);
-        if workers == 0 {
-            return Err(PoolError::NoWorkers);
-        }
-        let fingerprint = Registry::collect()?.fingerprint();
-        let segment = Segment::anonymous(4096)?;
-        let bell = Doorbell::at(&segment, 0)?;
-        // Spinning pays only while everybody who spins has a processor of his own.
-        let spin = if workers < cores { SPIN } else { 0 };
-        let (calls, call) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
-            .map_err(PoolError::system("pipe2"))?;
-        let state = State::new(workers, fingerprint, self.attempts.unwrap_or(3));
-        let shared = Arc::new(Shared::new(segment, bell, state, workers, spin, call));
-        let keeper = Keeper::new(Arc::clone(&shared), self.launch, workers, calls);
-        let mut pool = Pool { shared, threads: Vec::new(), owner: std::process::id() };
-        pool.start(keeper)?;
-        Ok(pool)
-    }
-}
-
 impl Pool {
     /// A pool with as many workers as processors; see [`Pool::builder`] for more.
     ///
@@ -143,12 +67,13 @@ impl Pool {
     }
 
     /// Options first.
-    #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    fn start(&mut self, mut keeper: Keeper) -> Result<(), PoolError> {
+    /// Starts the pool's threads and workers.
+    pub(crate) fn start(shared: Arc<Shared>, mut keeper: Keeper) -> Result<Pool, PoolError> {
+        let mut pool = Pool { shared, threads: Vec::new(), owner: std::process::id() };
         let (report, started) = mpsc::channel();
         let run = move || {
             // Nobody waits for the report any more only if the pool's own thread is gone.
@@ -159,80 +84,233 @@ impl Pool {
             let builder = std::thread::Builder::new().name(name.to_owned());
             builder.spawn(run).map_err(PoolError::system("starting a thread"))
         };
-        self.threads.push(spawn("proc-pool keeper", Box::new(run))?);
-        let shared = Arc::clone(&self.shared);
+        pool.threads.push(spawn("proc-pool keeper", Box::new(run))?);
+        let shared = Arc::clone(&pool.shared);
         let driver = spawn("proc-pool driver", Box::new(move || shared.drive_alone()))?;
-        self.shared.set_driver(driver.thread().clone());
-        self.threads.push(driver);
+        pool.shared.set_driver(driver.thread().clone());
+        pool.threads.push(driver);
         match started.recv() {
-            Ok(result) => result,
+            Ok(result) => result.map(|()| pool),
             Err(_) => {
                 Err(PoolError::WorkersDoNotStart { reason: "the keeper panicked".to_owned() })
             }
         }
     }
 
-    /// Hands a task to the pool; gives a handle to its result at once.
+    /// Waits until every worker's initializer has run.
+    pub(crate) fn wait_until_ready(&self) -> Result<(), PoolError> {
+        let done = || {
+            let state = self.shared.lock();
+            state.ended().is_some() || state.all_ready()
+        };
+        self.shared.drive(None, done);
+        self.shared.lock().ended().and_then(Ended::error).map_or(Ok(()), Err)
+    }
+
+    /// Drives the pool until `done`.
+    pub(crate) fn drive(&self, done: impl FnMut() -> bool) {
+        self.shared.drive(None, done);
+    }
+
+    /// Hands a task to the pool; gives a handle to its result at once. Python's `apply_async`.
     ///
     /// An input that does not serialise is an error of the handle. Dropping the handle leaves the
     /// task running.
     pub fn submit<T: Task>(&self, task: T, input: T::Input) -> TaskHandle<T> {
+        self.submit_with(task, input, TaskOptions::default())
+    }
+
+    /// As [`submit`](Pool::submit), with limits of time or memory, or another policy for retries.
+    ///
+    /// ```standalone_crate
+    /// use std::time::Duration;
+    /// use proc_pool::{Pool, TaskError, TaskOptions, task};
+    ///
+    /// #[task]
+    /// fn collatz_length(mut x: u64) -> u32 {
+    ///     let mut steps = 0;
+    ///     while x != 1 {
+    ///         x = if x % 2 == 0 { x / 2 } else { 3 * x + 1 };
+    ///         steps += 1;
+    ///     }
+    ///     steps
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = Pool::builder().workers(1).build()?;
+    ///     let limits = TaskOptions::new().time_limit(Duration::from_millis(50));
+    ///     assert_eq!(pool.submit_with(collatz_length, 27, limits).wait()?, 111);
+    ///     // Zero never comes to one.
+    ///     let hopeless = pool.submit_with(collatz_length, 0, limits).wait();
+    ///     assert!(matches!(hopeless, Err(TaskError::TimeLimit { .. })));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn submit_with<T: Task>(
+        &self,
+        task: T,
+        input: T::Input,
+        options: TaskOptions,
+    ) -> TaskHandle<T> {
         let _ = task;
+        self.submit_to::<T>(&input, options, None)
+    }
+
+    /// Submits to one worker, or to any.
+    pub(crate) fn submit_to<T: Task>(
+        &self,
+        input: &T::Input,
+        options: TaskOptions,
+        pin: Option<usize>,
+    ) -> TaskHandle<T> {
         let slot = Arc::new(Slot::default());
-        match codec::encode(&input) {
-            Ok(input) => self.enqueue(Job {
-                name: T::NAME,
-                id: T::ID,
-                pure: T::PURE,
-                input: Arc::new(input),
-                slot: Arc::clone(&slot),
-                attempts: 0,
-            }),
-            Err(reason) => slot.set(Err(TaskError::Encode { task: T::NAME, reason })),
+        match codec::encode(input) {
+            Ok(input) => {
+                let job = Job::one(Named::of::<T>(), input, Sink::One(Arc::clone(&slot)));
+                self.shared.submit(Job { pin, ..job.with(options) });
+            }
+            Err(reason) => {
+                // Nobody has the handle yet, so there is nobody to tell.
+                slot.set(Err(TaskError::Encode { task: T::NAME, reason }), &mut Vec::new());
+            }
         }
         TaskHandle::new(slot, Arc::clone(&self.shared), PhantomData)
     }
 
-    fn enqueue(&self, job: Job) {
-        let mut state = self.shared.lock();
-        let idle = state.pending() == 0;
-        state.submit(job);
-        drop(state);
-        if idle {
-            self.shared.wake_driver();
-        }
-    }
-
     /// Runs the task on every input, in parallel; the results come in the order of the inputs.
     ///
-    /// Inputs are taken from the iterator as the work proceeds, some thousand ahead. Several
-    /// parameters are tuples: Python's `starmap`.
+    /// Inputs are taken from the iterator as the work proceeds, some thousand ahead, and sent in
+    /// chunks whose size follows the time that a task takes. Several parameters are tuples:
+    /// Python's `starmap`. [`imap`](Pool::imap) gives more control, and each result by itself.
     ///
     /// # Errors
     ///
-    /// The first input's error, in order of inputs; tasks that were submitted run on, their
-    /// results are dropped.
+    /// The first input's error, in order of inputs. Tasks that no worker has been given by then are
+    /// not run; results of the others are dropped.
     pub fn map<T: Task>(
         &self,
         task: T,
         inputs: impl IntoIterator<Item = T::Input>,
     ) -> Result<Vec<T::Output>, TaskError> {
-        let mut inputs = inputs.into_iter();
-        let mut waiting = std::collections::VecDeque::new();
-        let mut results = Vec::with_capacity(inputs.size_hint().0);
-        loop {
-            waiting.extend(
-                inputs.by_ref().take(INTAKE - waiting.len()).map(|input| self.submit(task, input)),
-            );
-            let Some(first) = waiting.pop_front() else { return Ok(results) };
-            results.push(first.wait()?);
+        self.imap(task, inputs).collect()
+    }
+
+    /// Results one by one, in the order of the inputs, which are drawn as the work proceeds: from
+    /// endless iterators too.
+    ///
+    /// Each result is a `Result` of its own, and the stream goes on after an error. Nothing is sent
+    /// before the first result is asked for, and no more while results wait to be taken: that is
+    /// the back-pressure. Dropping the stream leaves undone what no worker has been given yet.
+    ///
+    /// Being an iterator, it takes a progress bar from
+    /// [indicatif](https://docs.rs/indicatif): `.progress_count(n)`.
+    ///
+    /// ```standalone_crate
+    /// use proc_pool::{Pool, task};
+    ///
+    /// #[task(pure)]
+    /// fn square(x: u64) -> u64 {
+    ///     x * x
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = Pool::builder().workers(2).build()?;
+    ///     let mut sum = 0;
+    ///     for result in pool.imap(square, 1..) {
+    ///         sum += result?;
+    ///         if sum > 1000 {
+    ///             break;
+    ///         }
+    ///     }
+    ///     assert_eq!(sum, 1015);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn imap<T: Task, I: IntoIterator<Item = T::Input>>(
+        &self,
+        task: T,
+        inputs: I,
+    ) -> Imap<T, I::IntoIter> {
+        let _ = task;
+        Imap::new(Arc::clone(&self.shared), inputs.into_iter())
+    }
+
+    /// As [`imap`](Pool::imap), but results come as they are ready, each with the number of its
+    /// input, counted from 0.
+    ///
+    /// ```standalone_crate
+    /// # use proc_pool::{Pool, task};
+    /// # #[task(pure)]
+    /// # fn square(x: u64) -> u64 {
+    /// #     x * x
+    /// # }
+    /// # #[proc_pool::main]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = Pool::builder().workers(2).build()?;
+    /// let numbers = [3, 4, 5];
+    /// for (index, result) in pool.imap_unordered(square, numbers) {
+    ///     assert_eq!(result?, numbers[index] * numbers[index]);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn imap_unordered<T: Task, I: IntoIterator<Item = T::Input>>(
+        &self,
+        task: T,
+        inputs: I,
+    ) -> ImapUnordered<T, I::IntoIter> {
+        let _ = task;
+        ImapUnordered::new(Arc::clone(&self.shared), inputs.into_iter())
+    }
+
+    /// Calls `block`, and returns when every task that it submitted through its [`Scope`] is done,
+    /// also those whose handles were dropped, and also when it panics.
+    ///
+    /// ```standalone_crate
+    /// # use proc_pool::{Pool, task};
+    /// #[task]
+    /// fn write(file: String, text: String) {
+    ///     std::fs::write(file, text).expect("a file");
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = Pool::builder().workers(2).build()?;
+    ///     let file = std::env::temp_dir().join(format!("scope-{}", std::process::id()));
+    ///     let name = file.to_str().ok_or("UTF-8")?.to_owned();
+    ///     pool.scope(|scope| drop(scope.submit(write, (name, "done".to_owned()))));
+    ///     assert_eq!(std::fs::read_to_string(&file)?, "done");
+    ///     # std::fs::remove_file(file)?;
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn scope<R>(&self, block: impl FnOnce(&Scope<'_>) -> R) -> R {
+        let scope = Scope::new(self);
+        block(&scope)
+    }
+
+    /// Changes the number of workers.
+    ///
+    /// New ones are started soon. Those that are too many finish what they run and end; what they
+    /// had not begun runs elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::NoWorkers`] for 0.
+    pub fn resize(&self, workers: usize) -> Result<(), PoolError> {
+        if workers == 0 {
+            return Err(PoolError::NoWorkers);
         }
+        self.shared.lock().resize(workers);
+        Ok(())
     }
 
     /// Process ids of the workers that exist just now.
     #[must_use]
     pub fn worker_pids(&self) -> Vec<u32> {
-        self.shared.pids.iter().map(|pid| pid.get()).filter(|&pid| pid != 0).collect()
+        self.shared.lock().pids()
     }
 
     /// Bytes that went to the workers and came from them, counted at the transport: what is in
@@ -246,20 +324,29 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`PoolError::WorkersDoNotStart`] when the pool had ended before because it could run no
-    /// workers.
+    /// [`PoolError::WorkersDoNotStart`] or [`PoolError::InitializerFailed`] when the pool had ended
+    /// before because it could run no workers.
     pub fn close(self) -> Result<(), PoolError> {
-        self.shared.drive(None, || self.shared.lock().pending() == 0);
-        let ended = self.shared.lock().ended().map(str::to_owned);
+        self.shared.drive(None, || self.shared.lock().is_idle());
+        let failure = self.shared.lock().ended().and_then(Ended::error);
         self.end("the pool was closed", Duration::MAX);
-        match ended {
-            Some(reason) => Err(PoolError::WorkersDoNotStart { reason }),
-            None => Ok(()),
-        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Ends the pool at once: workers are killed, tasks that are not done fail. Exit hooks do not
+    /// run. Returns when no process is left.
+    pub fn terminate(self) {
+        self.shared.lock().terminate(Ended::Asked("the pool was terminated".to_owned()));
+        self.end("the pool was terminated", Duration::ZERO);
+    }
+
+    /// What the pool's threads share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     fn end(&self, reason: &str, grace: Duration) {
-        self.shared.lock().end(reason.to_owned());
+        self.shared.lock().end(Ended::Asked(reason.to_owned()));
         self.shared.end_threads(grace);
         self.shared.bell.ring();
     }
@@ -277,5 +364,6 @@ impl Drop for Pool {
             // A panicked thread has said so on standard error.
             let _ = thread.join();
         }
+        self.shared.callbacks.finish();
     }
 }

@@ -5,14 +5,19 @@
 //! | request pipe (shared memory) | [`Request`] heads, each followed by its input's bytes and blobs |
 //! | response pipe (shared memory) | [`Response`] heads, each followed by bytes and blobs |
 //! | socket (the worker's inherited standard input) | [`Note`]s, and the files that handles name |
-//! | [`Status`] (shared memory) | how many tasks the worker has started |
+//! | [`Status`] (shared memory) | how many items the worker has started; which it may not start |
+//! | area (shared memory) | results of a chunk's items that are not in the response pipe yet |
+//!
+//! A request carries one input, or a *chunk*: several inputs of one task as records
+//! ([`record`](crate::record)). Every input is an *item*; a worker's items are numbered from 0 in
+//! the order in which they are sent to it.
 //!
 //! A pipe publishes whole writes in order, so what a killed writer leaves is a prefix; a head or
 //! body that is cut short is never taken for a whole one.
 
 use ipc_queue::pipe;
 use shm_core::Segment;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
 use crate::PoolError;
 
@@ -20,7 +25,7 @@ use crate::PoolError;
 pub(crate) const ENV: &str = "PROC_POOL_WORKER";
 
 /// Raised whenever anything in this file changes meaning.
-pub(crate) const VERSION: u64 = 1;
+pub(crate) const VERSION: u64 = 2;
 
 /// Bytes of each pipe's ring. Larger messages stream through it.
 pub(crate) const PIPE: usize = 1 << 20;
@@ -31,21 +36,78 @@ pub(crate) const HELLO: u64 = u64::MAX;
 /// The ticket of a request that is no task: take the notes that wait in the socket, and ring.
 pub(crate) const NUDGE: u64 = u64::MAX - 1;
 
-/// A worker's words in its segment, before the pipes.
+/// The ticket of the initializer, which is a worker's first request where there is one.
+pub(crate) const INITIALIZE: u64 = u64::MAX - 2;
+
+/// The ticket of the exit hook, which is a worker's last request where there is one.
+pub(crate) const FINISH: u64 = u64::MAX - 3;
+
+/// Tickets from here on are none of a task's.
+pub(crate) const FIRST_SPECIAL: u64 = u64::MAX - 15;
+
+/// Bytes of the area.
+pub(crate) const AREA: usize = 64 << 10;
+
+/// The longest last words that are kept.
+pub(crate) const LAST_WORDS: usize = 2048;
+
+/// A worker's words in its segment, before the area and the pipes.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Status {
-    /// Tasks started since the worker began. Written by the worker only.
+    pub worker: WorkerWords,
+    pub parent: ParentWords,
+    /// What the last panic said: as many bytes as `worker.words_length` says.
+    pub last_words: [std::sync::atomic::AtomicU8; LAST_WORDS],
+}
+
+/// Written by the worker only.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct WorkerWords {
+    /// Items started since the worker began: number of the last one, and one more.
     pub started: AtomicU64,
-    /// Notes sent on the socket. Written by the parent only.
+    /// Items whose results lie in the area or were sent.
+    pub finished: AtomicU64,
+    /// When the running item was started, in nanoseconds of the monotonic clock; only of requests
+    /// that ask for it.
+    pub since: AtomicU64,
+    /// Not 0 when the worker has grown beyond [`ParentWords::resident_limit`].
+    pub grown: AtomicU32,
+    /// Bytes of the last words.
+    pub words_length: AtomicU32,
+    /// Not 0 once the worker has begun with the initializer.
+    pub initializing: AtomicU32,
+}
+
+/// Written by the parent only.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct ParentWords {
+    /// Items from here to `revoked_to` must not be started; see `Link::revoke`.
+    pub revoked_from: AtomicU64,
+    pub revoked_to: AtomicU64,
+    /// Notes sent on the socket.
     pub notes: AtomicU32,
-    /// Looks before a waiting worker sleeps; written by the parent before the worker starts.
+    /// Looks before a waiting worker sleeps. This and what follows is written before the worker
+    /// starts.
     pub spin: AtomicU32,
+    /// Resident bytes above which the worker asks to be replaced; 0 for no limit.
+    pub resident_limit: AtomicU64,
+    /// Added to the worker's nice value.
+    pub nice: AtomicI32,
+    /// The processor that the worker shall run on, and one more; 0 for any.
+    pub processor: AtomicU32,
+    /// Whether the worker ends with exit code 101 after a panic, as a program of its own would.
+    pub exit_on_panic: AtomicU32,
+    /// The worker's number.
+    pub number: AtomicU32,
 }
 
 /// Where things are in a worker's segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
+    pub area: usize,
     pub requests: usize,
     pub responses: usize,
     pub size: usize,
@@ -55,8 +117,9 @@ impl Places {
     pub fn new() -> Result<Places, PoolError> {
         const PAGE: usize = 4096;
         let ring = pipe::required_size(PIPE)?.next_multiple_of(PAGE);
-        let requests = size_of::<Status>().next_multiple_of(PAGE);
-        Ok(Places { requests, responses: requests + ring, size: requests + 2 * ring })
+        let area = size_of::<Status>().next_multiple_of(PAGE);
+        let requests = area + AREA;
+        Ok(Places { area, requests, responses: requests + ring, size: requests + 2 * ring })
     }
 }
 
@@ -68,24 +131,38 @@ pub(crate) fn status(segment: &Segment) -> &Status {
     unsafe { segment.data().cast::<Status>().as_ref() }
 }
 
-/// Before each input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// In [`Request::timed`]: the worker says when it starts, in [`WorkerWords::since`].
+pub(crate) const TIME_START: u32 = 1;
+/// In [`Request::timed`]: the worker says how long items took, in [`Response::nanos`].
+pub(crate) const TIME_ITEMS: u32 = 2;
+
+/// Before each input or chunk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Request {
     pub ticket: u64,
     pub task: u128,
     pub bytes: u64,
     pub blobs: u64,
+    /// How many records the bytes are; 0 for one input that is no record.
+    pub items: u32,
+    /// What the worker shall take the time of: [`TIME_START`], [`TIME_ITEMS`].
+    pub timed: u32,
+    /// Bytes of data that the task may allocate; 0 for no limit.
+    pub memory: u64,
 }
 
 impl Request {
-    pub const SIZE: usize = 40;
+    pub const SIZE: usize = 56;
 
     pub fn encode(&self) -> [u8; Self::SIZE] {
         let mut out = [0; Self::SIZE];
         out[..8].copy_from_slice(&self.ticket.to_ne_bytes());
         out[8..24].copy_from_slice(&self.task.to_ne_bytes());
         out[24..32].copy_from_slice(&self.bytes.to_ne_bytes());
-        out[32..].copy_from_slice(&self.blobs.to_ne_bytes());
+        out[32..40].copy_from_slice(&self.blobs.to_ne_bytes());
+        out[40..44].copy_from_slice(&self.items.to_ne_bytes());
+        out[44..48].copy_from_slice(&self.timed.to_ne_bytes());
+        out[48..].copy_from_slice(&self.memory.to_ne_bytes());
         out
     }
 
@@ -95,6 +172,9 @@ impl Request {
             task: u128::from(u64_at(bytes, 8)) | (u128::from(u64_at(bytes, 16)) << 64),
             bytes: u64_at(bytes, 24),
             blobs: u64_at(bytes, 32),
+            items: u64_at(bytes, 40) as u32,
+            timed: (u64_at(bytes, 40) >> 32) as u32,
+            memory: u64_at(bytes, 48),
         }
     }
 }
@@ -113,9 +193,28 @@ pub(crate) enum Outcome {
     BadOutput = 3,
     /// The worker does not know the task.
     Unknown = 4,
+    /// The body is records: results of a chunk's next items.
+    Records = 5,
+    /// The rest of the request was revoked and is not run.
+    Declined = 6,
 }
 
-/// Before each result.
+impl Outcome {
+    pub fn from_number(number: u32) -> Option<Outcome> {
+        Some(match number {
+            0 => Outcome::Done,
+            1 => Outcome::Panicked,
+            2 => Outcome::BadInput,
+            3 => Outcome::BadOutput,
+            4 => Outcome::Unknown,
+            5 => Outcome::Records,
+            6 => Outcome::Declined,
+            _ => return None,
+        })
+    }
+}
+
+/// Before each result, or results of a chunk's items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Response {
     pub ticket: u64,
@@ -124,10 +223,14 @@ pub(crate) struct Response {
     pub files: u32,
     pub bytes: u64,
     pub blobs: u64,
+    /// How many items this is the answer to.
+    pub count: u32,
+    /// What they took, in nanoseconds; 0 where nobody measured.
+    pub nanos: u64,
 }
 
 impl Response {
-    pub const SIZE: usize = 32;
+    pub const SIZE: usize = 48;
 
     pub fn encode(&self) -> [u8; Self::SIZE] {
         let mut out = [0; Self::SIZE];
@@ -135,27 +238,23 @@ impl Response {
         out[8..12].copy_from_slice(&(self.outcome as u32).to_ne_bytes());
         out[12..16].copy_from_slice(&self.files.to_ne_bytes());
         out[16..24].copy_from_slice(&self.bytes.to_ne_bytes());
-        out[24..].copy_from_slice(&self.blobs.to_ne_bytes());
+        out[24..32].copy_from_slice(&self.blobs.to_ne_bytes());
+        out[32..36].copy_from_slice(&self.count.to_ne_bytes());
+        out[40..].copy_from_slice(&self.nanos.to_ne_bytes());
         out
     }
 
     /// `None` for an outcome that does not exist.
     pub fn decode(bytes: &[u8; Self::SIZE]) -> Option<Response> {
         let word = u64_at(bytes, 8);
-        let outcome = match word as u32 {
-            0 => Outcome::Done,
-            1 => Outcome::Panicked,
-            2 => Outcome::BadInput,
-            3 => Outcome::BadOutput,
-            4 => Outcome::Unknown,
-            _ => return None,
-        };
         Some(Response {
             ticket: u64_at(bytes, 0),
-            outcome,
+            outcome: Outcome::from_number(word as u32)?,
             files: (word >> 32) as u32,
             bytes: u64_at(bytes, 16),
             blobs: u64_at(bytes, 24),
+            count: u64_at(bytes, 32) as u32,
+            nanos: u64_at(bytes, 40),
         })
     }
 }
@@ -208,22 +307,44 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
 mod tests {
     use super::*;
 
+    const RESPONSE: Response = Response {
+        ticket: 9,
+        outcome: Outcome::BadOutput,
+        files: 3,
+        bytes: 5,
+        blobs: 1,
+        count: 8,
+        nanos: 77,
+    };
+
     #[test]
     fn heads_survive_their_own_encoding() {
-        let request = Request { ticket: 7, task: u128::MAX - 5, bytes: 11, blobs: 13 };
+        let request = Request {
+            ticket: 7,
+            task: u128::MAX - 5,
+            bytes: 11,
+            blobs: 13,
+            items: 3,
+            timed: 1,
+            memory: 99,
+        };
         assert_eq!(Request::decode(&request.encode()), request);
-        let response =
-            Response { ticket: 9, outcome: Outcome::BadOutput, files: 3, bytes: 5, blobs: 1 };
-        assert_eq!(Response::decode(&response.encode()), Some(response));
+        assert_eq!(Response::decode(&RESPONSE.encode()), Some(RESPONSE));
         for note in [Note::Setup(VERSION), Note::File] {
             assert_eq!(Note::decode(&note.encode()), Some(note));
         }
     }
 
     #[test]
+    fn every_outcome_is_known_by_its_number() {
+        for number in 0..7 {
+            assert_eq!(Outcome::from_number(number).map(|outcome| outcome as u32), Some(number));
+        }
+    }
+
+    #[test]
     fn an_outcome_that_does_not_exist_is_refused() {
-        let mut bytes =
-            Response { ticket: 0, outcome: Outcome::Done, files: 0, bytes: 0, blobs: 0 }.encode();
+        let mut bytes = RESPONSE.encode();
         bytes[8] = 99;
         assert_eq!(Response::decode(&bytes), None);
     }

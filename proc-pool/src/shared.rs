@@ -5,15 +5,17 @@
 //! A thread of the pool's own drives only while nobody else does.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use ipc_queue::bell::Doorbell;
 use shm_core::Segment;
 
-use crate::state::State;
+use crate::callbacks::Callbacks;
+use crate::locked::Locked;
+use crate::state::{Job, State};
 
 /// Shared by the pool, its handles, its keeper and its driver.
 #[derive(Debug)]
@@ -24,63 +26,77 @@ pub(crate) struct Shared {
     pub bell: Doorbell,
     /// Looks before a waiting thread or worker sleeps; 0 where there are too few processors.
     pub spin: u32,
-    /// Process id of each worker; 0 while there is none.
-    pub pids: Vec<PidCell>,
     state: Mutex<State>,
-    broken: Mutex<Vec<usize>>,
     ending: AtomicBool,
     /// Limit of the grace that workers get, in milliseconds.
     grace: AtomicU64,
     /// Threads that wait for results, and so drive.
     drivers: AtomicUsize,
     driver: OnceLock<Thread>,
+    /// How often anybody came for results.
+    visits: AtomicU64,
+    /// Whether an executor or a callback waits for a result, which drives nothing itself.
+    awaited: AtomicBool,
     /// Wakes the keeper.
     call: OwnedFd,
+    /// Where `on_done` functions run.
+    pub callbacks: Callbacks,
 }
 
-/// A worker's process id, for people and for signals in tests.
-#[derive(Debug, Default)]
-pub(crate) struct PidCell(AtomicU32);
+/// Looking again and again before sleeping, for some tens of microseconds.
+struct Spin {
+    looks: u32,
+    until: Option<Instant>,
+}
 
-impl PidCell {
-    // Relaxed, here and in `set`: a number to show; the keeper alone decides who is alive.
-    pub fn get(&self) -> u32 {
-        self.0.load(Ordering::Relaxed)
+/// How long a thread looks again before it sleeps: about what a sleep and a wake-up cost.
+const SPIN_TIME: Duration = Duration::from_micros(60);
+/// The clock is asked once in so many looks.
+const LOOKS: u32 = 8;
+
+impl Spin {
+    /// `looks` at most; none where there are too few processors.
+    fn new(looks: u32) -> Spin {
+        Spin { looks, until: None }
     }
 
-    pub fn set(&self, pid: u32) {
-        // Relaxed: as above.
-        self.0.store(pid, Ordering::Relaxed);
+    /// Whether it is too early to sleep.
+    fn look_again(&mut self) -> bool {
+        let Some(left) = self.looks.checked_sub(1) else { return false };
+        self.looks = left;
+        if left.is_multiple_of(LOOKS) {
+            let now = Instant::now();
+            if now >= *self.until.get_or_insert(now + SPIN_TIME) {
+                self.looks = 0;
+            }
+        }
+        std::hint::spin_loop();
+        true
     }
 }
 
 impl Shared {
-    pub fn new(
-        segment: Segment,
-        bell: Doorbell,
-        state: State,
-        workers: usize,
-        spin: u32,
-        call: OwnedFd,
-    ) -> Shared {
+    pub fn new(segment: Segment, bell: Doorbell, state: State, spin: u32, call: OwnedFd) -> Shared {
         Shared {
             segment,
             bell,
             spin,
-            pids: (0..workers).map(|_| PidCell::default()).collect(),
             state: Mutex::new(state),
-            broken: Mutex::new(Vec::new()),
             ending: AtomicBool::new(false),
             grace: AtomicU64::new(u64::MAX),
             drivers: AtomicUsize::new(0),
             driver: OnceLock::new(),
+            visits: AtomicU64::new(0),
+            awaited: AtomicBool::new(false),
             call,
+            callbacks: Callbacks::default(),
         }
     }
 
-    pub fn lock(&self) -> MutexGuard<'_, State> {
+    pub fn lock(&self) -> Locked<'_> {
         // A panic under this lock is a bug here; going on serves the other tasks best.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        Locked::new(state, self)
     }
 
     pub fn set_driver(&self, thread: Thread) {
@@ -108,11 +124,18 @@ impl Shared {
         most.min(Duration::from_millis(self.grace.load(Ordering::Relaxed)))
     }
 
-    pub fn take_broken(&self) -> Vec<usize> {
-        std::mem::take(&mut *self.broken.lock().unwrap_or_else(PoisonError::into_inner))
+    /// Takes a job in, and makes sure that somebody drives.
+    pub fn submit(&self, job: Job) {
+        let mut state = self.lock();
+        let idle = state.is_idle();
+        state.submit(job);
+        drop(state);
+        if idle {
+            self.wake_driver();
+        }
     }
 
-    fn call_keeper(&self) {
+    pub fn call_keeper(&self) {
         // A full pipe wakes as well.
         let _ = rustix::io::write(&self.call, &[1]);
     }
@@ -126,12 +149,7 @@ impl Shared {
 
     /// Takes answers and hands out tasks, without waiting. Whether there was anything.
     fn pump(&self) -> bool {
-        let mut broken = Vec::new();
-        let progress = self.lock().pump(&mut broken);
-        if !broken.is_empty() {
-            self.broken.lock().unwrap_or_else(PoisonError::into_inner).extend(broken);
-            self.call_keeper();
-        }
+        let progress = self.lock().pump();
         // Relaxed: a hint. A driver that is about to sleep has announced itself to the bell and
         // looks at its result once more after that.
         if progress && self.drivers.load(Ordering::Relaxed) > 1 {
@@ -142,31 +160,34 @@ impl Shared {
 
     /// Drives until `done`; `false` when `deadline` came first.
     pub fn drive(&self, deadline: Option<Instant>, mut done: impl FnMut() -> bool) -> bool {
+        // Relaxed: a count of visits, compared for difference only.
+        self.visits.fetch_add(1, Ordering::Relaxed);
         if done() {
             return true;
         }
-        // Relaxed: see `pump`; the driver thread looks again after it is unparked below.
+        // Relaxed: see `pump`.
         self.drivers.fetch_add(1, Ordering::Relaxed);
         let in_time = self.drive_until(deadline, &mut done);
         // Relaxed: as above.
-        if self.drivers.fetch_sub(1, Ordering::Relaxed) == 1 && self.lock().pending() > 0 {
+        let last = self.drivers.fetch_sub(1, Ordering::Relaxed) == 1;
+        // Acquire: as in `drive_alone`. Without anybody who relies on the driver, it comes by
+        // itself, soon.
+        if last && self.awaited.load(Ordering::Acquire) {
             self.wake_driver();
         }
         in_time
     }
 
     fn drive_until(&self, deadline: Option<Instant>, done: &mut impl FnMut() -> bool) -> bool {
-        let mut looks = self.spin;
+        let mut spin = Spin::new(self.spin);
         loop {
             if self.pump() {
-                looks = self.spin;
+                spin = Spin::new(self.spin);
             }
             if done() {
                 return true;
             }
-            if looks > 0 {
-                looks -= 1;
-                std::hint::spin_loop();
+            if spin.look_again() {
                 continue;
             }
             let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
@@ -182,14 +203,60 @@ impl Shared {
         }
     }
 
+    /// Has the pool's own driver at work at once: somebody's executor or callback waits.
+    pub fn drive_for_others(&self) {
+        // Release: pairs with the Acquire swap in `drive_alone`.
+        if !self.awaited.swap(true, Ordering::Release) {
+            self.wake_driver();
+        }
+    }
+
     /// The pool's own driver: at work only while nobody waits for results.
+    ///
+    /// A thread that takes one result after another is away between two of them, for a moment; the
+    /// driver lets such moments pass, since workers pay for everybody who listens. It starts at
+    /// once when nobody else will come: for executors and callbacks.
     pub fn drive_alone(&self) {
+        let mut patience = PATIENCE;
         while !self.is_ending() {
-            // Relaxed: whoever stops driving unparks this thread after it has counted itself out.
+            // Relaxed: a hint; this thread looks again soon.
             let others = self.drivers.load(Ordering::Relaxed) > 0;
-            if others || self.lock().pending() == 0 {
-                std::thread::park();
+            if self.lock().is_idle() {
+                // Acquire: pairs with the Release swap in `drive_for_others`. Looked at again
+                // after this thread was unparked, so nobody is forgotten.
+                if !self.awaited.swap(false, Ordering::Acquire) {
+                    std::thread::park();
+                }
                 continue;
+            }
+            if others {
+                // Nobody says when they go; see below for how soon somebody looks.
+                std::thread::park_timeout(MOST_PATIENCE);
+                continue;
+            }
+            // Relaxed, both: a count of visits, compared for difference only.
+            let visits = self.visits.load(Ordering::Relaxed);
+            // Acquire: as above; here it stays set until everything is done.
+            if !self.awaited.load(Ordering::Acquire) {
+                std::thread::park_timeout(patience);
+                if self.visits.load(Ordering::Relaxed) != visits {
+                    patience = (patience * 2).min(MOST_PATIENCE);
+                    continue;
+                }
+            }
+            patience = PATIENCE;
+            self.drive_until_visited(visits);
+        }
+    }
+
+    /// Drives until everything is done, or somebody else comes.
+    fn drive_until_visited(&self, visits: u64) {
+        loop {
+            // Relaxed, both: as in `drive_alone`.
+            let visited = self.visits.load(Ordering::Relaxed) != visits
+                && !self.awaited.load(Ordering::Relaxed);
+            if visited || self.is_ending() || self.lock().is_idle() {
+                return;
             }
             if self.pump() {
                 continue;
@@ -201,3 +268,8 @@ impl Shared {
         }
     }
 }
+
+/// How long the pool's own driver leaves it to others, at first.
+const PATIENCE: Duration = Duration::from_micros(200);
+/// And at most, while others keep coming.
+const MOST_PATIENCE: Duration = Duration::from_millis(2);

@@ -1,8 +1,10 @@
 //! Where a task's result waits for whoever wants it.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use ipc_queue::bell::Doorbell;
 
@@ -23,6 +25,26 @@ pub(crate) struct Slot {
 struct State {
     outcome: Option<Outcome>,
     subscriber: Option<(Arc<Finished>, usize)>,
+    /// Of the executor that polled last.
+    waker: Option<Waker>,
+    callback: Option<Callback>,
+}
+
+/// What [`TaskHandle::on_done`](crate::TaskHandle::on_done) was given, its types erased.
+pub(crate) struct Callback(pub Box<dyn FnOnce(Outcome) + Send>);
+
+impl fmt::Debug for Callback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Callback")
+    }
+}
+
+/// Somebody else's code that is to run because a task is done: never under the pool's lock, which
+/// that code may want itself.
+#[derive(Debug)]
+pub(crate) enum Notice {
+    Wake(Waker),
+    Call(Callback, Outcome),
 }
 
 /// Indices of tasks in the order in which they finished: what `as_completed` reads.
@@ -59,19 +81,52 @@ impl Slot {
         self.done.load(Ordering::Acquire)
     }
 
-    pub fn set(&self, outcome: Outcome) {
+    /// Sets the outcome. Whoever calls passes the notices on once it holds no lock.
+    pub fn set(&self, outcome: Outcome, notices: &mut Vec<Notice>) {
         let mut state = lock(&self.state);
-        state.outcome = Some(outcome);
+        match state.callback.take() {
+            Some(callback) => notices.push(Notice::Call(callback, outcome)),
+            None => state.outcome = Some(outcome),
+        }
         // Release: pairs with the Acquire load in `is_done`.
         self.done.store(true, Ordering::Release);
         if let Some((finished, index)) = state.subscriber.take() {
             finished.push(index);
         }
+        notices.extend(state.waker.take().map(Notice::Wake));
     }
 
     /// The outcome, for the one who waits for it.
     pub fn take(&self) -> Option<Outcome> {
         lock(&self.state).outcome.take()
+    }
+
+    /// Whether the task is done and has failed; an outcome that was taken is no failure.
+    pub fn has_failed(&self) -> bool {
+        matches!(lock(&self.state).outcome, Some(Err(_)))
+    }
+
+    /// Whether it is done; if not, `waker` is woken when it is.
+    pub fn poll(&self, waker: &Waker) -> bool {
+        let mut state = lock(&self.state);
+        // Relaxed: the mutex orders it; `set` stores under the same lock.
+        let done = self.done.load(Ordering::Relaxed);
+        if !done && !state.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            state.waker = Some(waker.clone());
+        }
+        done
+    }
+
+    /// Has `callback` called when the task is done; gives it back when it is done already.
+    pub fn call(&self, callback: Callback) -> Option<(Callback, Outcome)> {
+        let mut state = lock(&self.state);
+        match state.outcome.take() {
+            Some(outcome) => Some((callback, outcome)),
+            None => {
+                state.callback = Some(callback);
+                None
+            }
+        }
     }
 
     /// Adds `index` to `finished` when the task is done, which may be now.

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::PoolError;
 use crate::codec::{self, Failure};
+use crate::worker;
 
 /// A task's identity: 128 bits of hash over crate, version, path and signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +30,55 @@ impl TaskId {
     }
 }
 
+/// A value that can cross to another process: owned, with serde's traits.
+///
+/// Every type with `serde::Serialize` and `serde::Deserialize` has it; nothing else can.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross to another process",
+    label = "this must be serialised here and deserialised there",
+    note = "for a type of yours: #[derive(serde::Serialize, serde::Deserialize)]; for one of another crate: see whether it has a feature `serde`",
+    note = "memory is shared with handles: `shm_core::Frozen`, `Column` and `Part` cross, an `Array` is cut into parts first (`into_parts`)"
+)]
+pub trait Transfer: Sized {
+    /// As serde's `Serialize`.
+    #[doc(hidden)]
+    fn give<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
+
+    /// As serde's `Deserialize`.
+    #[doc(hidden)]
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error>;
+}
+
+// Not supertraits: the compiler would name serde's traits, and not say what to do.
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Transfer for T {
+    fn give<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.serialize(serializer)
+    }
+
+    fn take<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::deserialize(deserializer)
+    }
+}
+
+/// A [`Transfer`] value on its way out, for serde.
+pub(crate) struct Outgoing<'a, T>(pub &'a T);
+
+impl<T: Transfer> Serialize for Outgoing<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.give(serializer)
+    }
+}
+
+/// A [`Transfer`] value that arrived, for serde.
+pub(crate) struct Incoming<T>(pub T);
+
+impl<'de, T: Transfer> Deserialize<'de> for Incoming<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        T::take(deserializer).map(Incoming)
+    }
+}
+
 /// A function that can run in another process. Implemented by `#[task]`.
 ///
 /// Several parameters become one tuple as [`Input`](Task::Input).
@@ -39,9 +89,9 @@ impl TaskId {
 )]
 pub trait Task: Copy + Send + 'static {
     /// The parameters: `()`, the one parameter's type, or a tuple.
-    type Input: Serialize + DeserializeOwned;
+    type Input: Transfer;
     /// The result.
-    type Output: Serialize + DeserializeOwned;
+    type Output: Transfer;
     /// Path of the function, for people.
     const NAME: &'static str;
     /// Identity, for machines.
@@ -59,13 +109,19 @@ pub struct TaskEntry {
     pub(crate) name: &'static str,
     pub(crate) id: TaskId,
     pub(crate) run: fn(&[u8], &mut dyn codec::BlobSource) -> Result<codec::Encoded, Failure>,
+    pub(crate) run_chunk: fn(&[u8], &mut worker::Desk) -> Result<(), String>,
 }
 
 impl TaskEntry {
     /// The entry of a task; what `#[task]` puts into the registry.
     #[must_use]
     pub const fn of<T: Task>() -> TaskEntry {
-        TaskEntry { name: T::NAME, id: T::ID, run: codec::run::<T> }
+        TaskEntry {
+            name: T::NAME,
+            id: T::ID,
+            run: codec::run::<T>,
+            run_chunk: worker::run_chunk::<T>,
+        }
     }
 }
 

@@ -33,7 +33,10 @@ fn map_submit_and_as_completed_do_what_their_python_twins_do() {
         [
             "map: [1, 4, 9, 16, 25]",
             "starmap: [6, 20]",
+            "imap: 140",
             "submit: 9 and 6",
+            "limit: 20ms",
+            "limit: cancelled",
             "as_completed: 55",
             "panic: there is no reciprocal of zero",
             "died: the worker of input 3 was killed by signal 9 (SIGKILL)",
@@ -71,4 +74,17 @@ fn parts_lose_no_increment_and_a_lost_part_is_reported() {
 #[test]
 fn a_queue_and_a_pipe_end_with_their_producer() {
     assert_eq!(lines("guide_queue"), ["queue: 500500", "pipe: hello from the other side"]);
+}
+
+#[test]
+fn state_a_process_and_actors_do_what_their_python_twins_do() {
+    assert_eq!(
+        lines("guide_state"),
+        [
+            "initializer: [Some(2), Some(3)]",
+            "process: 23, Some(Exit(0))",
+            "actor: 11 13",
+            "group: Some(303)",
+        ]
+    );
 }

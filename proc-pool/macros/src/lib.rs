@@ -1,5 +1,7 @@
 //! The attribute macros of `proc-pool`; use them through that crate.
 
+mod actor;
+
 use proc_macro::TokenStream;
 use proc_macro2::Span;
 use quote::quote;
@@ -76,6 +78,17 @@ fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream
         many => quote!((#(#many),*)),
     };
     let inputs = &signature.inputs;
+    // Of several parameters the compiler would name the tuple.
+    let each_crosses = if types.len() < 2 {
+        quote!()
+    } else {
+        quote! {
+            const _: fn() = || {
+                fn crosses<T: ::proc_pool::Transfer>() {}
+                #(crosses::<#types>();)*
+            };
+        }
+    };
     let text = LitStr::new(&format!("({}) -> {output}", quote!(#(#types),*)), Span::call_site());
     let name = ident.to_string();
     Ok(quote! {
@@ -101,6 +114,8 @@ fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream
                     __call(#(#names),*)
                 }
             }
+
+            #each_crosses
 
             // A task is called like the function it was.
             impl ::core::ops::Deref for #ident {
@@ -156,6 +171,32 @@ fn refuse(found: Option<Span>, message: &str) -> Result<()> {
         Some(span) => Err(Error::new(span, message)),
         None => Ok(()),
     }
+}
+
+/// Makes a type an actor: its values live in processes of their own, behind typed handles.
+///
+/// It goes on the type's `impl` block, which stays as it is. `new` is the constructor: it returns
+/// `Self` or a `Result<Self, E>` and runs in the actor's process; its arguments are serde values.
+/// Every `pub` method with `&self` or `&mut self` can be called from outside. For a type `Counter`
+/// there are then:
+///
+/// - `Counter::spawn(…)`, `Counter::spawn_with(options, …)`: one, as a `CounterHandle`;
+/// - `Counter::spawn_group(options, size, …)`: several, as a `CounterGroup`;
+/// - on the handle each method with the same arguments, giving a `TaskHandle`; on the group each
+///   method for all of them, giving `Calls`, if the arguments can be cloned.
+///
+/// `#[pure]` on a method says that the call may be made again, to the state as constructed, when
+/// the actor's process dies and is restarted.
+///
+/// See `proc_pool::Actor` for an example.
+#[proc_macro_attribute]
+pub fn actor(attr: TokenStream, item: TokenStream) -> TokenStream {
+    let block = parse_macro_input!(item as syn::ItemImpl);
+    if !attr.is_empty() {
+        let message = "#[proc_pool::actor] takes no arguments";
+        return Error::new(Span::call_site(), message).into_compile_error().into();
+    }
+    actor::expand(block).unwrap_or_else(Error::into_compile_error).into()
 }
 
 /// Makes the program able to start workers: `main` begins with `proc_pool::init()`.

@@ -1,0 +1,237 @@
+//! Options of a pool.
+
+use std::ffi::OsString;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipc_queue::bell::Doorbell;
+use rustix::pipe::{PipeFlags, pipe_with};
+use shm_core::Segment;
+
+use crate::child::Launch;
+use crate::error::PoolError;
+use crate::keeper::Keeper;
+use crate::link::{Answer, Settings};
+use crate::pool::Pool;
+use crate::shared::Shared;
+use crate::state::{Call, Named, Rules, State};
+use crate::task::{Registry, Task};
+use crate::{codec, worker};
+
+/// Looks before a waiting thread sleeps: some tens of microseconds.
+const SPIN: u32 = 2000;
+
+/// Options of a [`Pool`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct Builder {
+    workers: Option<usize>,
+    launch: Launch,
+    pin: bool,
+    rules: Rules,
+    /// The first input that could not be serialised.
+    failure: Option<PoolError>,
+}
+
+impl Default for Builder {
+    fn default() -> Builder {
+        let rules = Rules {
+            fingerprint: 0,
+            attempts: 3,
+            backoff: Duration::ZERO,
+            initializer: None,
+            exit_hook: None,
+            recycle_after: None,
+            replace: true,
+        };
+        let launch = Launch { replace: true, ..Launch::default() };
+        Builder { workers: None, launch, pin: false, rules, failure: None }
+    }
+}
+
+/// What an initializer may return: nothing, or a `Result` whose error says why it failed.
+#[diagnostic::on_unimplemented(
+    message = "an initializer returns nothing, or `Result<(), E>` whose error is a text",
+    label = "`{Self}` says neither that it succeeded nor why not",
+    note = "keep what the initializer makes with proc_pool::worker_state::set"
+)]
+pub trait InitializerOutput {
+    /// The result as success or a reason.
+    fn into_result(self) -> Result<(), String>;
+}
+
+impl InitializerOutput for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: std::fmt::Display> InitializerOutput for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+impl Builder {
+    /// How many workers; by default as many as the processors this process may use
+    /// ([`std::thread::available_parallelism`]: affinity and cgroup quota).
+    pub fn workers(mut self, workers: usize) -> Builder {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// How often a pure task is started before its worker's death counts as its fault; 3 by
+    /// default. A task that kills every worker that it meets costs that many workers, no more.
+    pub fn attempts(mut self, attempts: NonZero<u32>) -> Builder {
+        self.rules.attempts = attempts.get();
+        self
+    }
+
+    /// How long a pure task whose worker died waits before it runs again; each further time twice
+    /// as long, an hour at most. By default it does not wait.
+    pub fn backoff(mut self, first: Duration) -> Builder {
+        self.rules.backoff = first;
+        self
+    }
+
+    /// Has every worker run this task before any other, also those that take the place of others.
+    /// It usually keeps something for later tasks: see [`worker_state`](crate::worker_state).
+    ///
+    /// With an initializer, [`build`](Builder::build) waits until it has run in every worker. If it
+    /// fails (returns an `Err`, panics, or ends its worker) in three workers in a row, the pool
+    /// ends with [`PoolError::InitializerFailed`].
+    pub fn initializer<T: Task<Output: InitializerOutput>>(
+        mut self,
+        task: T,
+        input: T::Input,
+    ) -> Builder {
+        let _ = task;
+        self.rules.initializer = self.call::<T>(&input, |answer| {
+            let output = crate::future::decode::<T>(Ok(answer)).map_err(|error| error.to_string());
+            output.and_then(InitializerOutput::into_result)
+        });
+        self
+    }
+
+    /// Has every worker that ends in order run this task at last: when the pool is closed or
+    /// dropped, becomes smaller, or recycles the worker. A dropped pool gives it 100 ms.
+    ///
+    /// **A worker that is killed does not run it.** What it returns is not looked at.
+    pub fn exit_hook<T: Task>(mut self, task: T, input: T::Input) -> Builder {
+        let _ = task;
+        self.rules.exit_hook = self.call::<T>(&input, |_| Ok(()));
+        self
+    }
+
+    fn call<T: Task>(
+        &mut self,
+        input: &T::Input,
+        check: fn(Answer) -> Result<(), String>,
+    ) -> Option<Call> {
+        match codec::encode(input) {
+            // Files would have to be sent again to every worker that comes later, and are: the
+            // input keeps them open.
+            Ok(input) => Some(Call { task: Named::of::<T>(), input: Arc::new(input), check }),
+            Err(reason) => {
+                self.failure.get_or_insert(PoolError::Encode { task: T::NAME, reason });
+                None
+            }
+        }
+    }
+
+    /// Replaces a worker once it has run about these many tasks (a chunk is not broken off): for
+    /// libraries that leak. Python's `maxtasksperchild`.
+    pub fn recycle_after_tasks(mut self, tasks: NonZero<u64>) -> Builder {
+        self.rules.recycle_after = Some(tasks.get());
+        self
+    }
+
+    /// Replaces a worker once more than these many bytes of it are resident, shared memory that it
+    /// has touched included. Looked at after tasks, every 5 ms at most.
+    pub fn recycle_above(mut self, bytes: NonZero<u64>) -> Builder {
+        self.launch.settings.resident_limit = bytes.get();
+        self
+    }
+
+    /// Sets an environment variable in the workers.
+    pub fn env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Builder {
+        self.launch.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// Adds this to the workers' nice value: 10 leaves the processors to others that want them. A
+    /// negative one needs a privilege; a worker that is refused says so on standard error.
+    pub fn nice(mut self, increment: i32) -> Builder {
+        self.launch.settings.nice = increment;
+        self
+    }
+
+    /// Ties each worker to one processor of those that this process may use, in turn.
+    pub fn pin_workers(mut self) -> Builder {
+        self.pin = true;
+        self
+    }
+
+    /// Workers that die have no successor; `exit_on_panic`: a panic ends a worker.
+    pub(crate) fn once(mut self, exit_on_panic: bool) -> Builder {
+        self.rules.replace = false;
+        self.launch.replace = false;
+        self.launch.settings.exit_on_panic = exit_on_panic;
+        self
+    }
+
+    /// Starts the workers.
+    ///
+    /// Returns when their processes exist; they become ready meanwhile, and tasks may be submitted
+    /// at once. With an [`initializer`](Builder::initializer), returns when that has run. Cost:
+    /// about a millisecond a worker, whatever the size of this process.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::NotInitialised`], [`PoolError::NoWorkers`], [`PoolError::DuplicateTask`];
+    /// [`PoolError::InitializerFailed`], [`PoolError::Encode`]; [`PoolError::Memory`],
+    /// [`PoolError::Queue`] and [`PoolError::System`] when memory, files or processes run out.
+    pub fn build(mut self) -> Result<Pool, PoolError> {
+        if !worker::is_initialised() {
+            return Err(PoolError::NotInitialised);
+        }
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let workers = self.workers.unwrap_or(cores);
+        if workers == 0 {
+            return Err(PoolError::NoWorkers);
+        }
+        self.rules.fingerprint = Registry::collect()?.fingerprint();
+        if self.pin {
+            self.launch.processors = processors()?;
+        }
+        let segment = Segment::anonymous(4096)?;
+        let bell = Doorbell::at(&segment, 0)?;
+        // Spinning pays only while everybody who spins has a processor of his own.
+        let spin = if workers < cores { SPIN } else { 0 };
+        let settings = Settings { spin, ..self.launch.settings };
+        self.launch.settings = settings;
+        let (calls, call) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
+            .map_err(PoolError::system("pipe2"))?;
+        let has_initializer = self.rules.initializer.is_some();
+        let state = State::new(workers, self.rules);
+        let shared = Arc::new(Shared::new(segment, bell, state, spin, call));
+        let keeper = Keeper::new(Arc::clone(&shared), self.launch, calls);
+        let pool = Pool::start(shared, keeper)?;
+        if has_initializer {
+            pool.wait_until_ready()?;
+        }
+        Ok(pool)
+    }
+}
+
+/// The processors that this process may use.
+fn processors() -> Result<Vec<u32>, PoolError> {
+    let set =
+        rustix::thread::sched_getaffinity(None).map_err(PoolError::system("sched_getaffinity"))?;
+    let most = rustix::thread::CpuSet::MAX_CPU;
+    Ok((0..most).filter(|&cpu| set.is_set(cpu)).map(|cpu| cpu as u32).collect())
+}

@@ -1,0 +1,43 @@
+//! From a worker's answer to a result, or the error that it reports.
+
+use crate::codec::{self, Arrived};
+use crate::error::TaskError;
+use crate::link::Answer;
+use crate::protocol;
+use crate::worker::PanicReport;
+
+/// An answer as a result or the error it reports.
+pub(crate) fn outcome(task: &'static str, answer: Answer) -> Result<Answer, TaskError> {
+    match error(task, answer.head.outcome, &answer.body) {
+        None => Ok(answer),
+        Some(error) => Err(error),
+    }
+}
+
+/// The error that an outcome and its body report; `None` for a result.
+pub(crate) fn error(
+    task: &'static str,
+    outcome: protocol::Outcome,
+    body: &[u8],
+) -> Option<TaskError> {
+    let text = || String::from_utf8_lossy(body);
+    Some(match outcome {
+        protocol::Outcome::Done | protocol::Outcome::Records => return None,
+        protocol::Outcome::Panicked => {
+            let report = codec::decode(body, &mut Arrived { rest: &[] });
+            let PanicReport { message, location } = report.unwrap_or_else(|reason| PanicReport {
+                message: reason,
+                location: "unknown".to_owned(),
+            });
+            TaskError::Panicked { task, message, location }
+        }
+        protocol::Outcome::BadInput => {
+            TaskError::Decode { task, reason: format!("its input: {}", text()) }
+        }
+        protocol::Outcome::BadOutput => {
+            TaskError::Decode { task, reason: format!("its result: {}", text()) }
+        }
+        protocol::Outcome::Unknown => TaskError::Unknown { task },
+        protocol::Outcome::Declined => TaskError::Cancelled { task },
+    })
+}

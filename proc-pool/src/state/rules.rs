@@ -1,0 +1,69 @@
+//! What holds for all of a pool's workers and tasks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::job::{Job, Named};
+use crate::codec::Encoded;
+use crate::link::Answer;
+use crate::protocol::Request;
+
+/// A pool's rules.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    /// Of this program's tasks; a worker's must be the same.
+    pub fingerprint: u64,
+    /// How often a pure task is started.
+    pub attempts: u32,
+    /// The pause before a task runs again for the first time.
+    pub backoff: Duration,
+    /// Run by every worker before its first task.
+    pub initializer: Option<Call>,
+    /// Run by every worker that ends in order.
+    pub exit_hook: Option<Call>,
+    /// Items after which a worker is replaced.
+    pub recycle_after: Option<u64>,
+    /// Whether a worker that died is replaced.
+    pub replace: bool,
+}
+
+/// A task for every worker.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub task: Named,
+    pub input: Arc<Encoded>,
+    /// Reads the result.
+    pub check: fn(Answer) -> Result<(), String>,
+}
+
+impl Call {
+    pub fn request(&self, ticket: u64) -> Request {
+        Request {
+            ticket,
+            task: self.task.id.0,
+            bytes: self.input.bytes.len() as u64,
+            blobs: self.input.blob_len(),
+            ..Request::default()
+        }
+    }
+}
+
+impl Rules {
+    /// What the initializer's result says.
+    pub fn initializer_result(&self, answer: Answer) -> Result<(), String> {
+        self.initializer.as_ref().map_or(Ok(()), |call| (call.check)(answer))
+    }
+
+    /// How often this job may be started.
+    pub fn attempts_of(&self, job: &Job) -> u32 {
+        job.options.attempts.map_or(self.attempts, std::num::NonZero::get)
+    }
+
+    /// How long to wait before this job, which was lost, is started again: twice as long each time,
+    /// but never longer than an hour.
+    pub fn pause_of(&self, job: &Job) -> Duration {
+        let first = job.options.backoff.unwrap_or(self.backoff);
+        let times = 1u32.checked_shl(job.attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+        first.saturating_mul(times).min(Duration::from_secs(3600))
+    }
+}

@@ -1,0 +1,171 @@
+//! The worker's loop: take a request, run it, answer.
+
+use std::io::{BufRead, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
+
+use ipc_queue::bell::Doorbell;
+use ipc_queue::pipe::{self, Reader};
+use shm_core::Segment;
+
+use super::desk::{Desk, answer_of};
+use super::limits::{DataLimit, Growth};
+use super::notes::{take_notes, take_posted_notes};
+use super::report::{IN_TASK, forget_words};
+use crate::codec::{BlobSource, Encoded};
+use crate::protocol::{
+    FINISH, FIRST_SPECIAL, HELLO, NUDGE, Outcome, Places, Request, Status, TIME_START,
+};
+use crate::task::{Registry, TaskEntry, TaskId};
+use crate::worker_state;
+
+pub(super) struct Worker {
+    status: &'static Status,
+    requests: Reader,
+    desk: Desk,
+    registry: Registry,
+    bell: Doorbell,
+    growth: Growth,
+}
+
+impl Worker {
+    pub fn attach(
+        segment: &'static Segment,
+        status: &'static Status,
+        pool: &Segment,
+    ) -> Result<Worker, String> {
+        let text = |error: ipc_queue::Error| error.to_string();
+        let places = Places::new().map_err(|error| error.to_string())?;
+        let bell = Doorbell::at(pool, 0).map_err(text)?;
+        let mut requests = pipe::attach_reader(segment, places.requests).map_err(text)?;
+        let mut responses = pipe::attach_writer(segment, places.responses).map_err(text)?;
+        // The parent waits for all its workers on one bell.
+        requests.also_ring(bell.clone());
+        responses.also_ring(bell.clone());
+        // Relaxed: written before the parent sent us the segment in a message.
+        requests.set_spin_limit(status.parent.spin.load(Ordering::Relaxed));
+        let registry = Registry::collect().map_err(|error| error.to_string())?;
+        let desk = Desk::new(segment, status, &places, responses);
+        Ok(Worker { status, requests, desk, registry, bell, growth: Growth::new(status) })
+    }
+
+    pub fn run(mut self) -> Result<(), String> {
+        let hello = Encoded {
+            bytes: self.registry.fingerprint().to_ne_bytes().into(),
+            ..Encoded::default()
+        };
+        self.desk.answer(HELLO, Outcome::Done, hello)?;
+        while let Some(request) = self.next_request()? {
+            if request.ticket == NUDGE {
+                take_notes();
+                self.bell.ring();
+                continue;
+            }
+            self.execute(&request)?;
+            self.growth.look();
+            if request.ticket == FINISH {
+                worker_state::clear();
+            }
+        }
+        worker_state::clear();
+        Ok(())
+    }
+
+    /// `None` when the parent has closed the pipe and everything in it is done.
+    fn next_request(&mut self) -> Result<Option<Request>, String> {
+        let waiting = self.requests.fill_buf().map_err(|error| format!("requests: {error}"))?;
+        if waiting.is_empty() {
+            return Ok(None);
+        }
+        let mut head = [0; Request::SIZE];
+        self.requests.read_exact(&mut head).map_err(|error| format!("requests: {error}"))?;
+        Ok(Some(Request::decode(&head)))
+    }
+
+    fn execute(&mut self, request: &Request) -> Result<(), String> {
+        let mut bytes = Vec::new();
+        let fits = usize::try_from(request.bytes).is_ok_and(|n| bytes.try_reserve_exact(n).is_ok());
+        if !fits {
+            return Err(format!("an input of {} bytes does not fit in memory", request.bytes));
+        }
+        bytes.resize(request.bytes as usize, 0);
+        self.requests.read_exact(&mut bytes).map_err(|error| format!("requests: {error}"))?;
+        // Before anything is started: a worker that cannot take files ends here, at nobody's cost.
+        take_posted_notes(self.status)?;
+        let entry = self.registry.get(TaskId(request.task)).copied();
+        self.desk.begin(request);
+        match entry {
+            Some(entry) if request.items > 0 => self.execute_chunk(entry, &bytes),
+            entry => self.execute_one(request, entry, &bytes),
+        }
+    }
+
+    fn execute_chunk(&mut self, entry: TaskEntry, records: &[u8]) -> Result<(), String> {
+        IN_TASK.set(true);
+        let result = (entry.run_chunk)(records, &mut self.desk);
+        IN_TASK.set(false);
+        result.and_then(|()| self.desk.end())
+    }
+
+    fn execute_one(
+        &mut self,
+        request: &Request,
+        entry: Option<TaskEntry>,
+        bytes: &[u8],
+    ) -> Result<(), String> {
+        let mut blobs = PipeBlobs { pipe: &mut self.requests, left: request.blobs };
+        let is_task = request.ticket < FIRST_SPECIAL;
+        if is_task && !self.desk.start(request.timed == TIME_START) {
+            blobs.skip()?;
+            return self.desk.decline();
+        }
+        let Some(entry) = entry else {
+            blobs.skip()?;
+            return self.desk.answer_item(Outcome::Unknown, Encoded::default());
+        };
+        if !is_task {
+            self.desk.note_initializer();
+        }
+        let limit = DataLimit::set(request.memory);
+        IN_TASK.set(true);
+        let result = catch_unwind(AssertUnwindSafe(|| (entry.run)(bytes, &mut blobs)));
+        IN_TASK.set(false);
+        drop(limit);
+        // What a task did not read (its input failed half-way) must not be taken for a request.
+        blobs.skip()?;
+        let (outcome, body) = answer_of(result);
+        self.desk.answer_item(outcome, body)?;
+        forget_words(self.status);
+        if outcome == Outcome::Panicked {
+            // Relaxed: written before the parent sent us the segment in a message.
+            if self.status.parent.exit_on_panic.load(Ordering::Relaxed) != 0 {
+                std::process::exit(101);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Blobs read straight from the request pipe to where the value lies.
+struct PipeBlobs<'a> {
+    pipe: &'a mut Reader,
+    left: u64,
+}
+
+impl PipeBlobs<'_> {
+    fn skip(&mut self) -> Result<(), String> {
+        let mut rest = (&mut *self.pipe).take(self.left);
+        std::io::copy(&mut rest, &mut std::io::sink())
+            .map_err(|error| format!("requests: {error}"))?;
+        self.left = 0;
+        Ok(())
+    }
+}
+
+impl BlobSource for PipeBlobs<'_> {
+    fn fill(&mut self, target: &mut [u8]) -> bool {
+        let Some(left) = self.left.checked_sub(target.len() as u64) else { return false };
+        self.left = left;
+        self.pipe.read_exact(target).is_ok()
+    }
+}
