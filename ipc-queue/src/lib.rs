@@ -43,8 +43,10 @@ mod mapped;
 #[cfg(all(test, loom))]
 mod models;
 mod monitor;
+pub mod mpmc;
 pub mod pipe;
 mod place;
+mod preamble;
 mod ring;
 mod role;
 pub mod spsc;
