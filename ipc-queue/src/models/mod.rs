@@ -7,7 +7,9 @@
 
 mod bell;
 mod closing;
+mod group;
 mod matrix;
+mod mpmc;
 mod ring;
 mod roles;
 mod waiting;

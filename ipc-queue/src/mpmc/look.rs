@@ -27,27 +27,35 @@ impl<T, P: Peers> Queue<'_, T, P> {
         Word(self.slot(position).word.load(Ordering::Relaxed))
     }
 
-    /// The first position that nobody has claimed.
-    fn tail(&self) -> u64 {
-        let mut at = self.shared.direction(Side::Producer).hint();
-        let end = at.saturating_add(2 * self.capacity());
-        while at < end && self.word(at) != Word::free(at) && self.word(at).against(at) != Less {
-            at += 1;
+    /// The first position from `at` on where `is_it`; not found in a corrupted queue.
+    fn first(&self, mut at: u64, is_it: impl Fn(Word, u64) -> bool) -> u64 {
+        // A lap behind after the first jump at the latest.
+        for _ in 0..4 * self.capacity() {
+            let word = self.word(at);
+            if is_it(word, at) {
+                break;
+            }
+            at = self.behind(word, at);
         }
         at
     }
 
+    /// The first position that nobody has claimed.
+    fn tail(&self) -> u64 {
+        let hint = self.shared.direction(Side::Producer).hint();
+        self.first(hint, |word, at| {
+            word == Word::free(at) || word.against(at) == Less || word.state() == State::End
+        })
+    }
+
     /// The first position that nobody has taken.
     fn head(&self) -> u64 {
-        let mut at = self.shared.direction(Side::Consumer).hint();
-        let end = at.saturating_add(2 * self.capacity());
-        loop {
-            let word = self.word(at);
-            match (word.against(at), word.state()) {
-                (Equal, State::Taking(_)) | (Greater, _) if at < end => at += 1,
-                _ => return at,
-            }
-        }
+        let hint = self.shared.direction(Side::Consumer).hint();
+        self.first(hint, |word, at| match word.against(at) {
+            Equal => !matches!(word.state(), State::Taking(_)),
+            Less => true,
+            Greater => false,
+        })
     }
 
     /// Positions between head and tail.
@@ -73,9 +81,10 @@ impl<T, P: Peers> Queue<'_, T, P> {
                 return Err(Error::Corrupted("a slot holds a position of another slot"));
             }
             // A free slot is the next lap's; any other is of a position not long ago.
+            let capacity = self.capacity();
             let lap = match state {
-                State::Free | State::End => tail..tail + self.capacity(),
-                _ => tail.saturating_sub(self.capacity())..tail,
+                State::Free | State::End => tail..tail.saturating_add(capacity),
+                _ => tail.saturating_sub(capacity)..tail,
             };
             if !lap.contains(&position) {
                 return Err(Error::Corrupted("a slot is of an impossible lap"));

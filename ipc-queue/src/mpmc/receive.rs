@@ -61,7 +61,7 @@ impl RecvSide {
                 Ok(())
             }
             (Equal | Greater, _) => {
-                self.at = hint.max(self.at + 1);
+                self.at = queue.behind(seen, self.at).max(hint);
                 Ok(())
             }
             // Of the lap before.

@@ -48,7 +48,7 @@ impl SendSide {
             _ if !queue.is_possible(seen, self.at, hint) => Err(Stop::Corrupted),
             (_, State::End) => Err(Stop::Closed),
             (Equal | Greater, _) => {
-                self.at = hint.max(self.at + 1);
+                self.at = queue.behind(seen, self.at).max(hint);
                 Ok(())
             }
             (Less, _) if hint > self.at => {

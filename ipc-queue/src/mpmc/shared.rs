@@ -191,6 +191,14 @@ impl<T, P> Queue<'_, T, P> {
         of_this_slot && position <= known.saturating_add(FURTHEST) && seen.state() != State::Strange
     }
 
+    /// Where a cursor goes on that met a later position than its own in a slot: all up to a lap
+    /// before that are past.
+    #[inline]
+    pub(crate) fn behind(&self, seen: Word, cursor: u64) -> u64 {
+        let a_lap_before = seen.position(cursor).saturating_sub(self.capacity());
+        a_lap_before.max(cursor).saturating_add(1)
+    }
+
     /// Gives the slot of `position`, which one who is proven dead had in hand, back for the next
     /// lap.
     #[cold]
