@@ -7,7 +7,7 @@ use shm_core::Peers;
 use shm_core::primitive::{UnsafeCell, spin_loop};
 
 use super::group::{Member, members};
-use super::{check, check_awake, models};
+use super::{check, check_awake, model, models};
 use crate::Side;
 use crate::mpmc::receive::RecvSide;
 use crate::mpmc::send::SendSide;
@@ -143,15 +143,17 @@ fn handles_meet_again_after_laps_that_they_missed() -> Result<Report, Error> {
     check_awake(0, |world| {
         let (main, [other]) = members(world, ["other"]);
         let ground = Ground::new(1);
-        let (mut mine, mut theirs) = (ground.handles(&main), ground.handles(&other));
+        let (mut idle, mut theirs) = (ground.handles(&main), ground.handles(&other));
+        let mut busy = ground.handles(&main);
         for value in 1..=2 {
-            mine.send(value, Deadline::Now).unwrap();
-            assert_eq!(mine.recv(Deadline::Now), Ok(value));
+            busy.send(value, Deadline::Now).unwrap();
+            assert_eq!(busy.recv(Deadline::Now), Ok(value));
         }
-        let other = world.spawn("other", move || theirs.send_spinning(3));
-        mine.send_spinning(4);
-        let first = mine.recv_spinning();
-        assert_eq!(first + mine.recv_spinning(), 7);
+        let other = world.spawn("other", move || {
+            theirs.send_spinning(3);
+            theirs.send_spinning(4);
+        });
+        assert_eq!([idle.recv_spinning(), busy.recv_spinning()], [3, 4]);
         other.join().unwrap();
     })
 }
@@ -182,7 +184,7 @@ fn whatever_the_dead_had_in_hand_the_queue_goes_on() -> Result<Report, Error> {
 fn consumers_pass_over_a_dead_producer_once() -> Result<Report, Error> {
     check_awake(1, |world| {
         let (main, [victim, other]) = members(world, ["victim", "other"]);
-        let ground = Ground::new(2);
+        let ground = Ground::new(4);
         let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&other));
         let victim = world.victim("victim", move || theirs.send(1, Deadline::Now));
         let other = world.spawn("other", move || others.recv(Deadline::Now).ok());
@@ -234,21 +236,24 @@ fn a_parked_producer_gets_the_slot_of_a_dead_consumer() -> Result<Report, Error>
     })
 }
 
+/// Four threads: as many switches as elsewhere would take minutes.
+fn check_four(victims: usize, f: impl Fn(&World) + Send + Sync + 'static) -> Result<Report, Error> {
+    model(victims).preemption_bound(Some(1)).check(f)
+}
+
 fn two_elements_wake_two_sleepers_though_the_first_was_finished_last() -> Result<Report, Error> {
-    check(0, |world| {
-        let names = ["producer", "consumer"];
-        let (main, [producer, consumer]) = members(world, names);
+    check_four(0, |world| {
+        let names = ["first", "second", "consumer"];
+        let (main, [first, second, consumer]) = members(world, names);
         let ground = Ground::new(2);
-        let (mut theirs, mut others) = (ground.handles(&producer), ground.handles(&consumer));
+        let mut others = ground.handles(&consumer);
         let consumer = world.spawn("consumer", move || others.recv(Deadline::Never).unwrap());
-        let mut another = ground.handles(&main);
-        let producer = world.spawn("producer", move || {
-            theirs.send(1, Deadline::Now).unwrap();
-            theirs.send(2, Deadline::Now).unwrap();
-        });
-        let mine = another.recv(Deadline::Never).unwrap();
+        let mut theirs = ground.handles(&first);
+        world.spawn("first", move || theirs.send(1, Deadline::Now).unwrap());
+        let mut theirs = ground.handles(&second);
+        world.spawn("second", move || theirs.send(2, Deadline::Now).unwrap());
+        let mine = ground.handles(&main).recv(Deadline::Never).unwrap();
         assert_eq!(mine + consumer.join().unwrap(), 3);
-        producer.join().unwrap();
     })
 }
 
@@ -266,7 +271,7 @@ fn a_parked_producer_never_sleeps_beside_a_free_slot() -> Result<Report, Error> 
 }
 
 fn a_consumer_that_was_woken_and_killed_wakes_another() -> Result<Report, Error> {
-    check(1, |world| {
+    check_four(1, |world| {
         let (main, [victim, other]) = members(world, ["victim", "other"]);
         let ground = Ground::new(1);
         let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&other));

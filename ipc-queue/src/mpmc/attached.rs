@@ -4,7 +4,7 @@
 //! as it was; whoever asks then finds that its owner is gone, and the next stay at that index
 //! begins to count anew. So nothing has to be swept, and no count can be wrong for ever.
 
-use shm_core::primitive::{AtomicU64, Ordering};
+use shm_core::primitive::{AtomicU32, AtomicU64, Ordering};
 use shm_core::{MAX_MEMBERS, Owner, Peers};
 
 use crate::{Error, Side};
@@ -42,18 +42,22 @@ fn shift(side: Side) -> u32 {
 #[derive(Debug)]
 #[repr(C, align(128))]
 pub(crate) struct Attached {
+    /// Words in use: one more than the highest index that ever attached.
+    mark: AtomicU32,
     counts: [AtomicU64; MAX_MEMBERS + 1],
 }
 
 impl Default for Attached {
     fn default() -> Self {
-        Attached { counts: std::array::from_fn(|_| AtomicU64::new(0)) }
+        Attached { mark: AtomicU32::new(0), counts: std::array::from_fn(|_| AtomicU64::new(0)) }
     }
 }
 
 impl Attached {
     /// One more of `side`.
     pub(crate) fn arrive(&self, me: Owner, side: Side) -> Result<(), Error> {
+        // Relaxed: whoever sees us counted sees the mark, which comes before; see `update`.
+        self.mark.fetch_max(me.index() as u32 + 1, Ordering::Relaxed);
         self.update(me, |count| {
             (count.of(side) < MOST).then(|| Count(count.0 + (1 << shift(side))))
         })
@@ -88,10 +92,17 @@ impl Attached {
         }
     }
 
+    fn in_use(&self) -> &[AtomicU64] {
+        // Relaxed: of one who arrived before the caller's last Acquire it is seen; for others it is
+        // as if they came later.
+        let mark = self.mark.load(Ordering::Relaxed) as usize;
+        self.counts.get(..mark).unwrap_or(&self.counts)
+    }
+
     /// Whether anybody alive is attached to `side`. After a `false` the caller sees everything that
     /// those did who have left or died. Costs one load a member up to the first that is attached.
     pub(crate) fn anybody(&self, side: Side, peers: &impl Peers) -> bool {
-        self.counts.iter().any(|word| {
+        self.in_use().iter().any(|word| {
             // Acquire: pairs with the Release in `update`.
             let count = Count(word.load(Ordering::Acquire));
             count.of(side) > 0 && count.owner().is_some_and(|owner| !peers.is_gone(owner))
@@ -100,7 +111,7 @@ impl Attached {
 
     /// Handles of `side` that are alive, as far as one look tells.
     pub(crate) fn count(&self, side: Side, peers: &impl Peers) -> usize {
-        let alive = self.counts.iter().map(|word| {
+        let alive = self.in_use().iter().map(|word| {
             // Relaxed: a count to show.
             let count = Count(word.load(Ordering::Relaxed));
             let is_alive = count.owner().is_some_and(|owner| !peers.is_gone(owner));
