@@ -60,7 +60,9 @@ fn array_queue<T: mpmc::Element>(value: T, count: u64) -> Outcome<Sample> {
             Ok(())
         },
         move || {
-            (0..count).for_each(|_| drop(black_box(pop(&queue))));
+            (0..count).for_each(|_| {
+                black_box(pop(&queue));
+            });
             Ok(())
         },
     )

@@ -51,6 +51,7 @@ mod ring;
 mod role;
 pub mod spsc;
 mod wait;
+pub mod work;
 
 pub use error::{Error, RecvError, SendError};
 pub use monitor::Monitor;

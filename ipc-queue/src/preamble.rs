@@ -28,6 +28,7 @@ pub(crate) enum Kind {
     Typed = 1,
     Bytes = 2,
     Competing = 3,
+    Work = 4,
 }
 
 impl Kind {
@@ -36,6 +37,7 @@ impl Kind {
             1 => "typed ring",
             2 => "byte pipe",
             3 => "queue for several producers and consumers",
+            4 => "work queue",
             _ => "queue of unknown kind",
         }
     }

@@ -273,7 +273,9 @@ fn nonsense_in_any_word_is_an_answer_and_no_hang() {
             let (mut producer, mut consumer) = handles;
             let _ = producer.try_send(1);
             // SAFETY: within the segment, aligned; every word there is an atomic or an element.
-            unsafe { segment.data().as_ptr().add(at).cast::<u64>().write_volatile(nonsense) };
+            unsafe {
+                segment.data().as_ptr().wrapping_add(at).cast::<u64>().write_volatile(nonsense)
+            };
             for _ in 0..6 {
                 let _ = producer.try_send(2);
                 let _ = (consumer.try_recv(), consumer.len(), consumer.validate());

@@ -33,12 +33,12 @@ struct Table(Segment);
 impl Table {
     fn sent(&self, who: usize) -> &AtomicU64 {
         // SAFETY: within the segment, aligned, and used as this atomic only.
-        unsafe { &*self.0.data().as_ptr().add(TABLE + 8 * who).cast() }
+        unsafe { &*self.0.data().as_ptr().wrapping_add(TABLE + 8 * who).cast() }
     }
 
     fn seen(&self, who: usize, number: usize) -> &AtomicU8 {
         // SAFETY: as above.
-        unsafe { &*self.0.data().as_ptr().add(SEEN + who * EACH + number).cast() }
+        unsafe { &*self.0.data().as_ptr().wrapping_add(SEEN + who * EACH + number).cast() }
     }
 
     fn receive(&self, [who, number, check]: Item) {

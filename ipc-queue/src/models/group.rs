@@ -22,6 +22,8 @@ struct Group {
 pub(super) struct Member {
     group: Rc<Group>,
     me: Owner,
+    /// Whether it asks for proofs: else whatever it knows of the dead it has from others.
+    asks: bool,
 }
 
 /// The main thread, and a member for each thread of that name, to be spawned afterwards.
@@ -31,11 +33,17 @@ pub(super) fn members<const N: usize>(world: &World, names: [&str; N]) -> (Membe
     let member = |index: usize| Member {
         group: Rc::clone(&group),
         me: Owner::from_bits(index as u32 + 1).unwrap(),
+        asks: true,
     };
     (member(0), std::array::from_fn(|index| member(index + 1)))
 }
 
 impl Member {
+    /// The same member, who asks for no proof.
+    pub(super) fn ignorant(&self) -> Member {
+        Member { asks: false, ..self.clone() }
+    }
+
     /// The keeper's part: waits for the end of a thread, and if it was killed, wakes everybody.
     pub(super) fn keep<T>(&self, thread: JoinHandle<T>) -> Option<T> {
         let ended = thread.join().ok();
@@ -55,7 +63,7 @@ impl Peers for Member {
 
     #[track_caller]
     fn is_gone(&self, owner: Owner) -> bool {
-        let others = owner.index().checked_sub(1);
+        let others = owner.index().checked_sub(1).filter(|_| self.asks);
         owner != self.me && others.is_some_and(|index| self.group.proofs[index].is_gone())
     }
 

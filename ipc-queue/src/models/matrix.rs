@@ -21,6 +21,9 @@ const STATEMENTS_OF: [&str; 9] = [
     "consume",
 ];
 
+const FENCED: &str = "beyond the tool: a model has a full fence in the light barrier before it; \
+    where membarrier works there is none, and this Release is what the fence in `listen` pairs with";
+
 /// Four threads: a model of its own, too slow to be run for every mutant.
 const LEFT_OUT: &str = "a_supervisor_wakes_both_waiters_of_a_ringer_that_died";
 
@@ -42,13 +45,12 @@ fn mutations() -> Mutations {
 }
 
 fn with_reasons(mut mutations: Mutations) -> Mutations {
-    mutations = mutations.reason(
-        "wake_listeners",
-        "match word.compare_exchange(state, rung",
-        "Release → Relaxed",
-        "beyond the tool: a model has a full fence in the light barrier before it; where membarrier \
-         works there is none, and this Release is what the fence in `listen` pairs with",
-    );
+    let rung = "match word.compare_exchange(state, rung";
+    mutations = mutations.reason("wake_listeners", rung, "Release → Relaxed", FENCED);
+    for line in ["light_barrier();", "let state = self.state"] {
+        let why = "for bells with many listeners: see the other matrix";
+        mutations = mutations.reason("ring_some", line, "unreached", why);
+    }
     for (function, line) in [
         ("read", "self.spins"),
         ("read", "self.parks"),
@@ -74,6 +76,14 @@ fn mutations_of_mpmc() -> Mutations {
         .source("ipc-queue/src/bell.rs", include_str!("../bell.rs"));
     for function in ["free_of_the_dead", "announce", "close", "ring_everybody", "has_arrived"] {
         mutations = mutations.statements_of(function);
+    }
+    for (function, line, mutant, why) in [
+        ("wait", "peers.ticket()", "Acquire → Relaxed", "an ordering of the modelled group"),
+        ("wake_listeners", "match word.compare_exchange(state, rung", "Release → Relaxed", FENCED),
+        ("count", "let count", "unreached", "a count to show, Relaxed already"),
+        ("cancel", "fetch_and", "unreached", "for bells with one listener: see the other matrix"),
+    ] {
+        mutations = mutations.reason(function, line, mutant, why);
     }
     for &(name, model) in mpmc::MODELS.iter().filter(|(name, _)| !LEFT_OUT_OF_MPMC.contains(name)) {
         mutations = mutations.model(name, model);

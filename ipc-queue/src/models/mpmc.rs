@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use crash_check::death::{Error, Report, World};
 use shm_core::Peers;
-use shm_core::primitive::{UnsafeCell, spin_loop};
+use shm_core::primitive::{AtomicU32, AtomicU64, Ordering, UnsafeCell, spin_loop};
 
 use super::group::{Member, members};
-use super::{check, check_awake, model, models};
+use super::{check, check_awake, model, models, preemptions};
 use crate::Side;
 use crate::mpmc::receive::RecvSide;
 use crate::mpmc::send::SendSide;
@@ -22,6 +22,10 @@ models![
     handles_meet_again_after_laps_that_they_missed,
     whatever_the_dead_had_in_hand_the_queue_goes_on,
     consumers_pass_over_a_dead_producer_once,
+    who_gets_a_slot_of_the_dead_from_others_sees_what_the_dead_did_to_it,
+    whoever_sees_the_close_sees_what_came_before_it,
+    whoever_sees_everybody_gone_has_received_everything,
+    nobody_is_missed_who_arrived_before_the_others_were_seen_gone,
     a_parked_consumer_passes_over_a_dead_producer,
     a_parked_producer_gets_the_slot_of_a_dead_consumer,
     two_elements_wake_two_sleepers_though_the_first_was_finished_last,
@@ -50,7 +54,7 @@ struct Handles {
 impl Ground {
     fn new(capacity: u64) -> Rc<Ground> {
         let slots = (0..capacity).map(|position| Slot {
-            word: shm_core::primitive::AtomicU64::new(Word::free(position).0),
+            word: AtomicU64::new(Word::free(position).0),
             value: UnsafeCell::new(0),
         });
         Rc::new(Ground { shared: Shared::default(), slots: slots.collect() })
@@ -184,12 +188,11 @@ fn whatever_the_dead_had_in_hand_the_queue_goes_on() -> Result<Report, Error> {
 fn consumers_pass_over_a_dead_producer_once() -> Result<Report, Error> {
     check_awake(1, |world| {
         let (main, [victim, other]) = members(world, ["victim", "other"]);
-        let ground = Ground::new(4);
+        let ground = Ground::new(2);
         let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&other));
         let victim = world.victim("victim", move || theirs.send(1, Deadline::Now));
         let other = world.spawn("other", move || others.recv(Deadline::Now).ok());
         let mut mine = ground.handles(&main);
-        mine.send(2, Deadline::Now).unwrap();
         let mut got: Vec<u32> = mine.recv(Deadline::Now).into_iter().collect();
         main.keep(victim);
         got.extend(other.join().unwrap());
@@ -197,13 +200,73 @@ fn consumers_pass_over_a_dead_producer_once() -> Result<Report, Error> {
         while let Ok(value) = mine.recv(Deadline::Now) {
             got.push(value);
         }
-        got.sort_unstable();
-        assert!(got == [1, 2, 3] || got == [2, 3], "{got:?}");
+        assert!(got == [1, 3] || got == [3], "{got:?}");
+    })
+}
+
+fn who_gets_a_slot_of_the_dead_from_others_sees_what_the_dead_did_to_it() -> Result<Report, Error> {
+    check_awake(1, |world| {
+        let (main, [victim, other]) = members(world, ["victim", "other"]);
+        let ground = Ground::new(1);
+        let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&other));
+        world.victim("victim", move || {
+            theirs.send_spinning(1);
+            theirs.recv_spinning();
+        });
+        let other = world.spawn("other", move || {
+            // Repairs, whatever the dead one had in hand, and gives the slot back.
+            others.send_spinning(2);
+            others.recv_spinning();
+        });
+        ground.handles(&main.ignorant()).send_spinning(3);
+        other.join().unwrap();
+    })
+}
+
+fn whoever_sees_the_close_sees_what_came_before_it() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new(1);
+        let (theirs, mut mine) = (ground.handles(&other), ground.handles(&main));
+        let before = Rc::new(AtomicU32::new(0));
+        let mark = Rc::clone(&before);
+        world.spawn("other", move || {
+            mark.store(1, Ordering::Relaxed);
+            theirs.ground.shared.close();
+        });
+        while mine.recv(Deadline::Now) != Err(Stop::Closed) {
+            spin_loop();
+        }
+        assert_eq!(before.load(Ordering::Relaxed), 1);
+    })
+}
+
+fn whoever_sees_everybody_gone_has_received_everything() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new(1);
+        let mut theirs = ground.handles(&other).attached(&[Side::Producer]);
+        let mut mine = ground.handles(&main);
+        world.spawn("other", move || {
+            theirs.send(1, Deadline::Now).unwrap();
+            theirs.leave(Side::Producer);
+        });
+        assert_eq!(mine.recv_spinning(), 1, "said to be deserted beside an element");
+    })
+}
+
+fn nobody_is_missed_who_arrived_before_the_others_were_seen_gone() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new(1);
+        let (theirs, mut mine) = (ground.handles(&other), ground.handles(&main));
+        world.spawn("other", move || drop(theirs.attached(&[Side::Producer])));
+        assert_eq!(mine.recv(Deadline::Now), Err(Stop::NotYet));
     })
 }
 
 fn a_parked_consumer_passes_over_a_dead_producer() -> Result<Report, Error> {
-    check(1, |world| {
+    check_many(1, 1, |world| {
         let (main, [victim, consumer]) = members(world, ["victim", "consumer"]);
         let ground = Ground::new(2);
         let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&consumer));
@@ -236,13 +299,17 @@ fn a_parked_producer_gets_the_slot_of_a_dead_consumer() -> Result<Report, Error>
     })
 }
 
-/// Four threads: as many switches as elsewhere would take minutes.
-fn check_four(victims: usize, f: impl Fn(&World) + Send + Sync + 'static) -> Result<Report, Error> {
-    model(victims).preemption_bound(Some(1)).check(f)
+/// Three or four threads that sleep and die: as many switches as elsewhere would take minutes.
+fn check_many(
+    victims: usize,
+    fewer: usize,
+    f: impl Fn(&World) + Send + Sync + 'static,
+) -> Result<Report, Error> {
+    model(victims).preemption_bound(Some(preemptions().saturating_sub(fewer))).check(f)
 }
 
 fn two_elements_wake_two_sleepers_though_the_first_was_finished_last() -> Result<Report, Error> {
-    check_four(0, |world| {
+    check_many(0, 2, |world| {
         let names = ["first", "second", "consumer"];
         let (main, [first, second, consumer]) = members(world, names);
         let ground = Ground::new(2);
@@ -271,7 +338,7 @@ fn a_parked_producer_never_sleeps_beside_a_free_slot() -> Result<Report, Error> 
 }
 
 fn a_consumer_that_was_woken_and_killed_wakes_another() -> Result<Report, Error> {
-    check_four(1, |world| {
+    check_many(1, 2, |world| {
         let (main, [victim, other]) = members(world, ["victim", "other"]);
         let ground = Ground::new(1);
         let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&other));
@@ -293,7 +360,7 @@ fn a_consumer_that_was_woken_and_killed_wakes_another() -> Result<Report, Error>
 }
 
 fn a_parked_consumer_drains_and_learns_that_the_producer_died() -> Result<Report, Error> {
-    check(1, |world| {
+    check_many(1, 1, |world| {
         let (main, [victim, consumer]) = members(world, ["victim", "consumer"]);
         let ground = Ground::new(2);
         let mut theirs = ground.handles(&victim).attached(&[Side::Producer]);

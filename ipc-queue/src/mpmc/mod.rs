@@ -75,7 +75,7 @@ mod attached;
 mod consumer;
 mod end;
 mod look;
-mod park;
+pub(crate) mod park;
 mod place;
 mod producer;
 pub(crate) mod receive;

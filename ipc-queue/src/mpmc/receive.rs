@@ -28,7 +28,7 @@ impl RecvSide {
 
     /// Walks to the head. `Ok`: there was something to take when looked at.
     #[inline(always)]
-    fn find<T, P: Peers>(&mut self, queue: Queue<'_, T, P>) -> Result<u64, Stop> {
+    pub(crate) fn find<T, P: Peers>(&mut self, queue: Queue<'_, T, P>) -> Result<u64, Stop> {
         loop {
             // Relaxed: only compared by the exchange that takes.
             let seen = Word(queue.slot(self.at).word.load(Ordering::Relaxed));

@@ -72,7 +72,7 @@ pub fn member(region: &Region, index: u32) -> Member {
 impl Member {
     fn events(&self) -> &Futex {
         // SAFETY: in the region, aligned, used as a futex only; any bytes are one.
-        unsafe { &*self.region.as_ptr().add(EVENTS).cast() }
+        unsafe { &*self.region.as_ptr().wrapping_add(EVENTS).cast() }
     }
 
     /// The keeper's part: everybody who sleeps is told of the death.
