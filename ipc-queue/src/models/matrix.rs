@@ -5,7 +5,7 @@ use std::error::Error;
 
 use crash_check::mutate::Mutations;
 
-use super::{BOUND, bell, closing, mpmc, ring, roles, waiting};
+use super::{BOUND, bell, closing, mpmc, ring, roles, waiting, work};
 
 /// Functions that end, claim, give back, take over, wake and announce: their statements are left
 /// out in turn, too.
@@ -73,8 +73,20 @@ fn mutations_of_mpmc() -> Mutations {
         .source("ipc-queue/src/mpmc/shared.rs", include_str!("../mpmc/shared.rs"))
         .source("ipc-queue/src/mpmc/attached.rs", include_str!("../mpmc/attached.rs"))
         .source("ipc-queue/src/mpmc/park.rs", include_str!("../mpmc/park.rs"))
+        .source("ipc-queue/src/work/shared.rs", include_str!("../work/shared.rs"))
+        .source("ipc-queue/src/work/submit.rs", include_str!("../work/submit.rs"))
+        .source("ipc-queue/src/work/lease.rs", include_str!("../work/lease.rs"))
+        .source("ipc-queue/src/work/join.rs", include_str!("../work/join.rs"))
         .source("ipc-queue/src/bell.rs", include_str!("../bell.rs"));
-    for function in ["free_of_the_dead", "announce", "close", "ring_everybody", "has_arrived"] {
+    for function in [
+        "free_of_the_dead",
+        "announce",
+        "close",
+        "ring_everybody",
+        "has_arrived",
+        "look_after",
+        "has_ended",
+    ] {
         mutations = mutations.statements_of(function);
     }
     for (function, line, mutant, why) in [
@@ -84,6 +96,9 @@ fn mutations_of_mpmc() -> Mutations {
         ("cancel", "fetch_and", "unreached", "for bells with one listener: see the other matrix"),
     ] {
         mutations = mutations.reason(function, line, mutant, why);
+    }
+    for &(name, model) in work::MODELS {
+        mutations = mutations.model(name, model);
     }
     for &(name, model) in mpmc::MODELS.iter().filter(|(name, _)| !LEFT_OUT_OF_MPMC.contains(name)) {
         mutations = mutations.model(name, model);

@@ -13,6 +13,7 @@ mod mpmc;
 mod ring;
 mod roles;
 mod waiting;
+mod work;
 
 use std::cell::Cell;
 use std::rc::Rc;

@@ -4,7 +4,9 @@ use std::rc::Rc;
 
 use crash_check::death::{Error, Report, World};
 use shm_core::Peers;
-use shm_core::primitive::{AtomicU32, AtomicU64, Ordering, UnsafeCell, spin_loop};
+use shm_core::primitive::{
+    AtomicU32, AtomicU64, Ordering, System, UnsafeCell, on_a_system_where, spin_loop,
+};
 
 use super::group::{Member, members};
 use super::{check, check_awake, model, models, preemptions};
@@ -205,20 +207,14 @@ fn consumers_pass_over_a_dead_producer_once() -> Result<Report, Error> {
 }
 
 fn who_gets_a_slot_of_the_dead_from_others_sees_what_the_dead_did_to_it() -> Result<Report, Error> {
-    check_awake(1, |world| {
+    check_few_awake(1, |world| {
         let (main, [victim, other]) = members(world, ["victim", "other"]);
         let ground = Ground::new(1);
         let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&other));
-        world.victim("victim", move || {
-            theirs.send_spinning(1);
-            theirs.recv_spinning();
-        });
-        let other = world.spawn("other", move || {
-            // Repairs, whatever the dead one had in hand, and gives the slot back.
-            others.send_spinning(2);
-            others.recv_spinning();
-        });
-        ground.handles(&main.ignorant()).send_spinning(3);
+        world.victim("victim", move || theirs.send(1, Deadline::Now));
+        // Gives the slot back, whether it was sent or its producer is dead.
+        let other = world.spawn("other", move || others.recv(Deadline::Now).ok());
+        let _ = ground.handles(&main.ignorant()).send(3, Deadline::Now);
         other.join().unwrap();
     })
 }
@@ -306,6 +302,14 @@ fn check_many(
     f: impl Fn(&World) + Send + Sync + 'static,
 ) -> Result<Report, Error> {
     model(victims).preemption_bound(Some(preemptions().saturating_sub(fewer))).check(f)
+}
+
+/// The same where nobody sleeps.
+fn check_few_awake(
+    victims: usize,
+    f: impl Fn(&World) + Send + Sync + 'static,
+) -> Result<Report, Error> {
+    on_a_system_where(System::NobodySleeps, || check_many(victims, 1, f))
 }
 
 fn two_elements_wake_two_sleepers_though_the_first_was_finished_last() -> Result<Report, Error> {

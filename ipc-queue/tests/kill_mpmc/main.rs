@@ -9,3 +9,4 @@ mod receive;
 mod rest;
 mod send;
 mod sleepers;
+mod work;
