@@ -143,13 +143,13 @@ fn main() -> Outcome<()> {
     row("compare-and-swap round trip", "ns", rounds, true, cas_round_trip)?;
     // Alternating, so that both meet the same machine.
     for _ in 0..2 {
-        row("mpmc 8 B, one by one", "ns", rounds, true, || single(0u64, 200_000))?;
-        row("ArrayQueue 8 B", "ns", rounds, true, || array_queue(0u64, 200_000))?;
-        row("mpmc 64 B, one by one", "ns", rounds, true, || single([0u64; 8], 100_000))?;
-        row("ArrayQueue 64 B", "ns", rounds, true, || array_queue([0u64; 8], 100_000))?;
-        row("mpmc 8 B, batches of 64", "ns", rounds, true, || batched::<_, 64>(0u64, 200_000))?;
-        row("mpmc round trip, awake", "ns", rounds, true, || round_trip(5_000, true))?;
-        row("ArrayQueue round trip", "ns", rounds, true, || array_queue_round_trip(5_000))?;
+        row("mpmc 8 B, one by one", "ns", rounds, true, || single(0u64, 30_000))?;
+        row("ArrayQueue 8 B", "ns", rounds, true, || array_queue(0u64, 30_000))?;
+        row("mpmc 64 B, one by one", "ns", rounds, true, || single([0u64; 8], 30_000))?;
+        row("ArrayQueue 64 B", "ns", rounds, true, || array_queue([0u64; 8], 30_000))?;
+        row("mpmc 8 B, batches of 64", "ns", rounds, true, || batched::<_, 64>(0u64, 60_000))?;
+        row("mpmc round trip, awake", "ns", rounds, true, || round_trip(3_000, true))?;
+        row("ArrayQueue round trip", "ns", rounds, true, || array_queue_round_trip(3_000))?;
     }
     row("mpmc round trip, asleep", "ns", rounds.div_ceil(5), false, || round_trip(500, false))
 }

@@ -137,7 +137,7 @@ fn stream(size: usize, total: u64) -> Outcome<Sample> {
             Ok(())
         },
     )?;
-    Ok(Sample { value: size as f64 / sample.value, ..sample })
+    Ok(sample.map(|time| size as f64 / time))
 }
 
 fn main() -> Outcome<()> {

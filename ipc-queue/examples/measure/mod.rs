@@ -34,8 +34,16 @@ fn pin(index: usize) -> Outcome<()> {
 /// One measurement: the value, and how many processors were at work on it (2 = undisturbed).
 #[derive(Clone, Copy)]
 pub struct Sample {
-    pub value: f64,
+    value: f64,
     busy: f64,
+}
+
+impl Sample {
+    /// The same measurement in another unit.
+    #[allow(dead_code, reason = "not every benchmark needs it")]
+    pub fn map(self, to: impl FnOnce(f64) -> f64) -> Sample {
+        Sample { value: to(self.value), ..self }
+    }
 }
 
 /// Of the calling thread.
