@@ -64,14 +64,14 @@ impl Mapped {
     /// Checks everything that another process wrote and maps the ring.
     pub(crate) fn attach(segment: &Segment, offset: usize, unit: Unit) -> Result<Self, Error> {
         let found = preamble::read(segment, offset)?;
-        found.expect(unit)?;
+        found.require(unit)?;
         Self::open(segment, offset, &found)
     }
 
     /// The same for whoever does not touch the units, whatever they are.
     pub(crate) fn attach_any(segment: &Segment, offset: usize) -> Result<(Self, usize), Error> {
         let found = preamble::read(segment, offset)?;
-        found.expect_ring()?;
+        found.require_ring()?;
         Ok((Self::open(segment, offset, &found)?, found.size))
     }
 

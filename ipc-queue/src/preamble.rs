@@ -175,8 +175,8 @@ pub(crate) fn read(segment: &Segment, offset: usize) -> Result<Found, Error> {
 
 impl Found {
     /// Whether it is a queue of that kind and those units.
-    pub(crate) fn expect(&self, unit: Unit) -> Result<(), Error> {
-        self.expect_kind(unit.kind)?;
+    pub(crate) fn require(&self, unit: Unit) -> Result<(), Error> {
+        self.require_kind(unit.kind)?;
         if (self.size, self.align, self.hash) != (unit.size, unit.align, unit.hash) {
             return Err(Error::ElementType {
                 found_size: self.size,
@@ -188,7 +188,7 @@ impl Found {
         Ok(())
     }
 
-    fn expect_kind(&self, kind: Kind) -> Result<(), Error> {
+    fn require_kind(&self, kind: Kind) -> Result<(), Error> {
         if self.kind == kind as u32 {
             return Ok(());
         }
@@ -196,10 +196,10 @@ impl Found {
     }
 
     /// Whether it is a ring for one producer and one consumer.
-    pub(crate) fn expect_ring(&self) -> Result<(), Error> {
+    pub(crate) fn require_ring(&self) -> Result<(), Error> {
         match self.kind {
             code if code == Kind::Bytes as u32 => Ok(()),
-            _ => self.expect_kind(Kind::Typed),
+            _ => self.require_kind(Kind::Typed),
         }
     }
 }

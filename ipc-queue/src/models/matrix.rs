@@ -21,6 +21,8 @@ const STATEMENTS_OF: [&str; 9] = [
     "consume",
 ];
 
+const UNSEEN: &str = "needed between what the dead one did to the element and the next producer; \
+    the model that asks for it, who_gets_a_slot_of_the_dead_…, passes without it";
 const FENCED: &str = "beyond the tool: a model has a full fence in the light barrier before it; \
     where membarrier works there is none, and this Release is what the fence in `listen` pairs with";
 
@@ -73,10 +75,6 @@ fn mutations_of_mpmc() -> Mutations {
         .source("ipc-queue/src/mpmc/shared.rs", include_str!("../mpmc/shared.rs"))
         .source("ipc-queue/src/mpmc/attached.rs", include_str!("../mpmc/attached.rs"))
         .source("ipc-queue/src/mpmc/park.rs", include_str!("../mpmc/park.rs"))
-        .source("ipc-queue/src/work/shared.rs", include_str!("../work/shared.rs"))
-        .source("ipc-queue/src/work/submit.rs", include_str!("../work/submit.rs"))
-        .source("ipc-queue/src/work/lease.rs", include_str!("../work/lease.rs"))
-        .source("ipc-queue/src/work/join.rs", include_str!("../work/join.rs"))
         .source("ipc-queue/src/bell.rs", include_str!("../bell.rs"));
     for function in [
         "free_of_the_dead",
@@ -90,6 +88,7 @@ fn mutations_of_mpmc() -> Mutations {
         mutations = mutations.statements_of(function);
     }
     for (function, line, mutant, why) in [
+        ("free_of_the_dead", "let _ = self.slot", "Release → Relaxed", UNSEEN),
         ("wait", "peers.ticket()", "Acquire → Relaxed", "an ordering of the modelled group"),
         ("wake_listeners", "match word.compare_exchange(state, rung", "Release → Relaxed", FENCED),
         ("count", "let count", "unreached", "a count to show, Relaxed already"),
@@ -97,13 +96,34 @@ fn mutations_of_mpmc() -> Mutations {
     ] {
         mutations = mutations.reason(function, line, mutant, why);
     }
-    for &(name, model) in work::MODELS {
-        mutations = mutations.model(name, model);
-    }
     for &(name, model) in mpmc::MODELS.iter().filter(|(name, _)| !LEFT_OUT_OF_MPMC.contains(name)) {
         mutations = mutations.model(name, model);
     }
     mutations
+}
+
+fn mutations_of_work() -> Mutations {
+    let mut mutations = Mutations::new()
+        .source("ipc-queue/src/work/shared.rs", include_str!("../work/shared.rs"))
+        .source("ipc-queue/src/work/submit.rs", include_str!("../work/submit.rs"))
+        .source("ipc-queue/src/work/lease.rs", include_str!("../work/lease.rs"))
+        .source("ipc-queue/src/work/join.rs", include_str!("../work/join.rs"));
+    for function in ["look_after", "has_ended", "put_back"] {
+        mutations = mutations.statements_of(function);
+    }
+    for (function, line) in [("reserve_fully", "ticket()"), ("join", "ticket()")] {
+        let why = "an ordering of the modelled group";
+        mutations = mutations.reason(function, line, "Acquire → Relaxed", why);
+    }
+    for &(name, model) in work::MODELS {
+        mutations = mutations.model(name, model);
+    }
+    mutations
+}
+
+#[test]
+fn loom_matrix_of_the_work_queue() -> Result<(), Box<dyn Error>> {
+    run(&mutations_of_work(), "ipc-queue-work", "Mutation matrix of ipc-queue's work")
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use crash_check::death::{Error, Report, World};
 use shm_core::Peers;
-use shm_core::primitive::{AtomicU64, UnsafeCell, spin_loop};
+use shm_core::primitive::{AtomicU64, Ordering, UnsafeCell, spin_loop};
 
 use super::group::{Member, members};
 use super::{check_awake, model, models, preemptions};
@@ -20,6 +20,9 @@ use crate::work::submit::Reserving;
 
 models![
     two_workers_never_lease_one_item,
+    an_item_is_seen_whole_by_whoever_finds_it_by_an_old_hint,
+    whoever_joined_sees_what_was_done,
+    a_hint_that_was_put_is_found,
     an_item_of_a_dead_worker_is_leased_again_by_one_who_sleeps,
     a_submitter_that_dies_leaves_an_item_that_is_found_or_none,
     a_joiner_that_sleeps_returns_though_the_last_worker_died_after_its_ack,
@@ -125,6 +128,57 @@ fn two_workers_never_lease_one_item() -> Result<Report, Error> {
     })
 }
 
+fn an_item_is_seen_whole_by_whoever_finds_it_by_an_old_hint() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [submitter]) = members(world, ["submitter"]);
+        let ground = Ground::new(1);
+        let (mut mine, mut theirs) = (ground.handles(&main), ground.handles(&submitter));
+        let submitter = world.spawn("submitter", move || {
+            theirs.submit(1);
+            let work = work(&theirs.ground, &theirs.peers);
+            let _ = theirs.submit.submit(work, 2, Deadline::Now);
+        });
+        ground.shared.put_back(0);
+        if let Ok(item) = mine.lease(Deadline::Now) {
+            assert_eq!(item, 1);
+            mine.ack();
+        }
+        submitter.join().unwrap();
+    })
+}
+
+fn whoever_joined_sees_what_was_done() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [worker]) = members(world, ["worker"]);
+        let ground = Ground::new(1);
+        let (mut mine, mut theirs) = (ground.handles(&main), ground.handles(&worker));
+        mine.submit(1);
+        let done = Rc::new(AtomicU64::new(0));
+        let mark = Rc::clone(&done);
+        world.spawn("worker", move || {
+            theirs.lease(Deadline::Now).unwrap();
+            // Relaxed: what brings it to the joiner is the end of the item.
+            mark.store(1, Ordering::Relaxed);
+            theirs.ack();
+        });
+        while join(work(&ground, &main), Deadline::Now).is_err() {
+            spin_loop();
+        }
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+    })
+}
+
+fn a_hint_that_was_put_is_found() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let ground = Ground::new(1);
+        let theirs = Rc::clone(&ground);
+        world.spawn("other", move || theirs.shared.put_back(0));
+        while ground.shared.take_returned().is_none() {
+            spin_loop();
+        }
+    })
+}
+
 fn an_item_of_a_dead_worker_is_leased_again_by_one_who_sleeps() -> Result<Report, Error> {
     check_few(1, |world| {
         let (main, [victim, worker]) = members(world, ["victim", "worker"]);
@@ -217,7 +271,8 @@ fn a_worker_that_is_told_of_the_end_has_missed_no_submission() -> Result<Report,
             let work = work(&theirs.ground, &theirs.peers);
             theirs.submit.submit(work, 1, Deadline::Now)
         });
-        ground.ring.close();
+        let closing = Rc::clone(&ground);
+        world.spawn("closer", move || closing.ring.close());
         let mut done = 0;
         loop {
             match mine.lease(Deadline::Now) {

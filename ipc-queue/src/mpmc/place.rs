@@ -72,7 +72,7 @@ impl<T: Element> Place<T> {
     /// Checks everything that another process wrote and maps the queue.
     pub(crate) fn attach(segment: &Segment, offset: usize) -> Result<Self, Error> {
         let found = preamble::read(segment, offset)?;
-        found.expect(Unit::of::<T>(Kind::Competing))?;
+        found.require(Unit::of::<T>(Kind::Competing))?;
         let size = size_of_queue::<T>(found.capacity)
             .ok_or(Error::Corrupted("the capacity is larger than memory"))?;
         let start = place(segment, offset, size, ALIGN)?;

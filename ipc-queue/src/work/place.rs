@@ -89,7 +89,7 @@ impl<T: Element> Place<T> {
     /// Checks everything that another process wrote and maps the queue.
     pub(crate) fn attach(segment: &Segment, offset: usize) -> Result<Self, Error> {
         let found = preamble::read(segment, offset)?;
-        found.expect(Unit::of::<T>(Kind::Work))?;
+        found.require(Unit::of::<T>(Kind::Work))?;
         let size = (found.capacity <= MOST).then(|| size_of_queue::<T>(found.capacity)).flatten();
         let size = size.ok_or(Error::Corrupted("the capacity is larger than any"))?;
         let start = place(segment, offset, size, ALIGN)?;

@@ -93,8 +93,8 @@ impl Shared {
                 continue;
             }
             let bit = bits & bits.wrapping_neg();
-            // Release: there may be more; pairs with the Acquire above.
-            self.control.0.some_returned.swap(1, Ordering::Release);
+            // Relaxed: there may be more. An exchange, which passes on what `put_back` released.
+            self.control.0.some_returned.swap(1, Ordering::Relaxed);
             // Relaxed: as above. Lost to another: the caller looks again.
             word.fetch_and(!bit, Ordering::Relaxed);
             return Some(at * 64 + bit.trailing_zeros() as usize);
