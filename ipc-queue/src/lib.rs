@@ -6,6 +6,8 @@
 //! | [`pipe`] | a byte pipe: one writer, one reader, `Read` and `Write` |
 //! | [`mpmc`] | a typed queue: several producers, several consumers that compete |
 //! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
+//! | [`oneshot`] | one element, once |
+//! | [`duplex`] | a two-way byte pipe |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
 //! | [`Monitor`] | a supervisor's view: watches a ring, tells the living that their peer died |
 //!
@@ -41,6 +43,7 @@
 //! second).
 
 pub mod bell;
+pub mod duplex;
 mod ends;
 mod error;
 mod mapped;
@@ -48,6 +51,7 @@ mod mapped;
 mod models;
 mod monitor;
 pub mod mpmc;
+pub mod oneshot;
 pub mod pipe;
 mod place;
 mod preamble;

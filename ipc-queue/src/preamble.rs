@@ -29,6 +29,7 @@ pub(crate) enum Kind {
     Bytes = 2,
     Competing = 3,
     Work = 4,
+    Once = 5,
 }
 
 impl Kind {
@@ -38,6 +39,7 @@ impl Kind {
             2 => "byte pipe",
             3 => "queue for several producers and consumers",
             4 => "work queue",
+            5 => "oneshot",
             _ => "queue of unknown kind",
         }
     }

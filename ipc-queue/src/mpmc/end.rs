@@ -5,6 +5,7 @@ use shm_core::{Owner, Peers, Segment};
 use super::look;
 use super::place::Place;
 use super::shared::Queue;
+use crate::preamble::Kind;
 use crate::ring::Stop;
 use crate::spsc::Element;
 use crate::wait::SideStats;
@@ -23,10 +24,11 @@ impl<T: Element, P: Peers> End<T, P> {
     pub(crate) fn attach(
         segment: &Segment,
         offset: usize,
+        kind: Kind,
         peers: P,
         side: Side,
     ) -> Result<Self, Error> {
-        Self::arrive(Place::attach(segment, offset)?, peers, side)
+        Self::arrive(Place::attach(segment, offset, kind)?, peers, side)
     }
 
     fn arrive(place: Place<T>, peers: P, side: Side) -> Result<Self, Error> {

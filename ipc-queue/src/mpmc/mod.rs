@@ -73,10 +73,10 @@
 
 mod attached;
 mod consumer;
-mod end;
+pub(crate) mod end;
 mod look;
 pub(crate) mod park;
-mod place;
+pub(crate) mod place;
 mod producer;
 pub(crate) mod receive;
 pub(crate) mod send;
@@ -85,6 +85,7 @@ pub(crate) mod word;
 
 use shm_core::{Group, Peers, Segment};
 
+use crate::preamble::Kind;
 use crate::{Error, Side};
 
 pub use crate::spsc::Element;
@@ -125,7 +126,7 @@ pub fn required_size<T: Element>(capacity: usize) -> Result<usize, Error> {
 /// [`Error::Exists`], [`Error::Capacity`], [`Error::ElementAlign`], [`Error::OutOfBounds`],
 /// [`Error::Misaligned`].
 pub fn create<T: Element>(segment: &Segment, offset: usize, capacity: usize) -> Result<(), Error> {
-    place::create::<T>(segment, offset, capacity)
+    place::create::<T>(segment, offset, Kind::Competing, capacity)
 }
 
 /// A producer for the queue at `offset`. Everybody who uses the queue attaches with the same group.
@@ -161,7 +162,7 @@ pub fn attach_producer_among<T: Element, P: Peers>(
     offset: usize,
     peers: P,
 ) -> Result<Producer<T, P>, Error> {
-    End::attach(segment, offset, peers, Side::Producer).map(Producer::new)
+    End::attach(segment, offset, Kind::Competing, peers, Side::Producer).map(Producer::new)
 }
 
 /// [`attach_consumer`] with another idea of who takes part and who is dead: for tests of deaths.
@@ -173,5 +174,5 @@ pub fn attach_consumer_among<T: Element, P: Peers>(
     offset: usize,
     peers: P,
 ) -> Result<Consumer<T, P>, Error> {
-    End::attach(segment, offset, peers, Side::Consumer).map(Consumer::new)
+    End::attach(segment, offset, Kind::Competing, peers, Side::Consumer).map(Consumer::new)
 }

@@ -33,10 +33,11 @@ fn size_of_queue<T>(capacity: usize) -> Option<usize> {
 pub(crate) fn create<T: Element>(
     segment: &Segment,
     offset: usize,
+    kind: Kind,
     asked: usize,
 ) -> Result<(), Error> {
     let (capacity, size) = (real_capacity(asked)?, required_size::<T>(asked)?);
-    let unit = Unit::of::<T>(Kind::Competing);
+    let unit = Unit::of::<T>(kind);
     preamble::create(segment, offset, unit, capacity, size, |start| {
         // SAFETY: within the placed range.
         let shared = unsafe { start.add(SHARED_AT) }.cast::<Shared>();
@@ -70,9 +71,9 @@ unsafe impl<T: Element> Sync for Place<T> {}
 
 impl<T: Element> Place<T> {
     /// Checks everything that another process wrote and maps the queue.
-    pub(crate) fn attach(segment: &Segment, offset: usize) -> Result<Self, Error> {
+    pub(crate) fn attach(segment: &Segment, offset: usize, kind: Kind) -> Result<Self, Error> {
         let found = preamble::read(segment, offset)?;
-        found.require(Unit::of::<T>(Kind::Competing))?;
+        found.require(Unit::of::<T>(kind))?;
         let size = size_of_queue::<T>(found.capacity)
             .ok_or(Error::Corrupted("the capacity is larger than memory"))?;
         let start = place(segment, offset, size, ALIGN)?;
