@@ -45,10 +45,10 @@
 use std::ptr::NonNull;
 use std::time::Duration;
 
-use shm_core::Segment;
 use shm_core::barrier::{Mode, heavy_barrier, light_barrier};
 use shm_core::futex::{Futex, Waited};
 use shm_core::primitive::Ordering;
+use shm_core::{Peers, Segment};
 
 use crate::Error;
 
@@ -56,6 +56,8 @@ use crate::Error;
 const LISTENING: u32 = 1;
 /// One epoch, in the bits above `LISTENING`.
 const EPOCH: u32 = 2;
+/// More sleepers than there can be; the kernel takes a signed count.
+const EVERYBODY: u32 = i32::MAX.unsigned_abs();
 
 /// A sleep never lasts longer than this without a look: it bounds what a killed ringer costs.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -91,6 +93,22 @@ pub struct Ticket {
     longest_sleep: Duration,
 }
 
+impl Ticket {
+    fn bound(&self, timeout: Option<Duration>) -> Duration {
+        timeout.map_or(self.longest_sleep, |limit| limit.min(self.longest_sleep))
+    }
+
+    /// Only the end of the caller's own time is one.
+    fn told(&self, waited: Waited, timeout: Option<Duration>) -> Waited {
+        match waited {
+            Waited::TimedOut if timeout.is_none_or(|limit| limit > self.longest_sleep) => {
+                Waited::Woken
+            }
+            waited => waited,
+        }
+    }
+}
+
 impl Bell {
     /// A bell that nobody listens to.
     pub fn new() -> Self {
@@ -105,11 +123,22 @@ impl Bell {
         // Relaxed: the barrier above pairs with the heavy one in `listen`; nothing is read on the
         // strength of this value.
         let state = self.state.word().load(Ordering::Relaxed);
-        state & LISTENING != 0 && self.wake_listeners(state)
+        state & LISTENING != 0 && self.wake_listeners(state, EVERYBODY)
+    }
+
+    /// Wakes at most `count` of those who listen, for so many changes of which one serves one
+    /// waiter; true if somebody listened. Whoever slept must pass on what it leaves: if there is
+    /// still something when it goes, it calls this too.
+    #[inline(always)]
+    pub(crate) fn ring_some(&self, count: u32) -> bool {
+        light_barrier();
+        // Relaxed: as in `ring`.
+        let state = self.state.word().load(Ordering::Relaxed);
+        state & LISTENING != 0 && self.wake_listeners(state, count)
     }
 
     #[cold]
-    fn wake_listeners(&self, mut state: u32) -> bool {
+    fn wake_listeners(&self, mut state: u32, count: u32) -> bool {
         let word = self.state.word();
         loop {
             if state & LISTENING == 0 {
@@ -122,7 +151,10 @@ impl Bell {
             // Relaxed on failure: the value is only compared again.
             match word.compare_exchange(state, rung, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => {
-                    self.state.wake_all();
+                    if self.state.wake(count) as u64 >= u64::from(count) {
+                        // Others may sleep on, under the bit.
+                        return true;
+                    }
                     // Relaxed: takes away a bit that no sleeper relies on; fails if somebody has
                     // begun to listen since.
                     let _ = word.compare_exchange(
@@ -173,11 +205,21 @@ impl Bell {
     /// be waited for in vain. So look again, whatever comes back; returns at once if the bell was
     /// rung since `listen`. [`Waited::TimedOut`] is returned for `timeout` only.
     pub fn wait(&self, ticket: Ticket, timeout: Option<Duration>) -> Waited {
-        let bound = timeout.map_or(ticket.longest_sleep, |limit| limit.min(ticket.longest_sleep));
-        match self.state.wait(ticket.state, Some(bound)) {
-            Waited::TimedOut if timeout.is_none_or(|limit| limit > bound) => Waited::Woken,
-            waited => waited,
-        }
+        let bound = ticket.bound(timeout);
+        ticket.told(self.state.wait(ticket.state, Some(bound)), timeout)
+    }
+
+    /// The same in a group: also ends when anybody of it has died since `deaths` was taken, which
+    /// makes up for a ring that died with its ringer.
+    pub(crate) fn wait_in(
+        &self,
+        ticket: Ticket,
+        peers: &impl Peers,
+        deaths: shm_core::Ticket,
+        timeout: Option<Duration>,
+    ) -> Waited {
+        let bound = ticket.bound(timeout);
+        ticket.told(peers.park(&self.state, ticket.state, deaths, Some(bound)), timeout)
     }
 }
 

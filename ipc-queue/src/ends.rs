@@ -8,7 +8,8 @@ use shm_core::barrier;
 
 use crate::Error;
 use crate::bell::Doorbell;
-use crate::mapped::{Mapped, Unit};
+use crate::mapped::Mapped;
+use crate::preamble::Unit;
 use crate::ring::{self, RecvSide, SendSide, Shared, Stop};
 use crate::role::{self, Holder, Side};
 use crate::spsc::slots::Slot;

@@ -94,6 +94,15 @@ pub enum Error {
         /// Process id of the holder, in its own pid namespace.
         pid: u32,
     },
+    /// This process has more handles on one side of one queue than can be counted.
+    #[error("this process has {max} handles on this side already; drop some, or share them")]
+    TooManyHandles {
+        /// The most that a process can have.
+        max: usize,
+    },
+    /// The group was joined by a process that forked this one.
+    #[error("the group was joined by the parent process; join it here, with `Group::attach`")]
+    NotAMember,
     /// The side is not held by whom the caller says.
     #[error(
         "the {side} side is not held by the process that is to be replaced; look again who holds it"
@@ -120,7 +129,14 @@ pub enum SendError<T> {
     /// The consumer's process died; no send will succeed until somebody takes its role over.
     #[error("the consumer's process died; attach a new consumer or give the ring up")]
     PeerDead(T),
-    /// The consumer's index in shared memory is impossible.
+    /// There is no room, and every consumer that there was has left or died. Sends succeed again
+    /// once another one attaches and makes room.
+    #[error("there is no room, and every consumer has left or died; attach one, or give up")]
+    Disconnected(T),
+    /// The handle was inherited by `fork`: it belongs to the parent process.
+    #[error("the handle belongs to the parent process; attach in this process instead")]
+    Forked(T),
+    /// What the queue says in shared memory is impossible.
     #[error("the ring is corrupted; throw it away, nothing in it can be trusted")]
     Corrupted(T),
 }
@@ -138,6 +154,8 @@ impl<T> SendError<T> {
             | SendError::Timeout(value)
             | SendError::Closed(value)
             | SendError::PeerDead(value)
+            | SendError::Disconnected(value)
+            | SendError::Forked(value)
             | SendError::Corrupted(value) => value,
         }
     }
@@ -149,6 +167,8 @@ impl<T> SendError<T> {
             Stop::Timeout => SendError::Timeout(value),
             Stop::Closed => SendError::Closed(value),
             Stop::PeerDead => SendError::PeerDead(value),
+            Stop::Disconnected => SendError::Disconnected(value),
+            Stop::Forked => SendError::Forked(value),
             Stop::Corrupted => SendError::Corrupted(value),
         }
     }
@@ -160,6 +180,8 @@ impl<T> SendError<T> {
             SendError::Timeout(value) => SendError::Timeout(f(value)),
             SendError::Closed(value) => SendError::Closed(f(value)),
             SendError::PeerDead(value) => SendError::PeerDead(f(value)),
+            SendError::Disconnected(value) => SendError::Disconnected(f(value)),
+            SendError::Forked(value) => SendError::Forked(f(value)),
             SendError::Corrupted(value) => SendError::Corrupted(f(value)),
         }
     }
@@ -180,7 +202,13 @@ pub enum RecvError {
     /// The producer's process died, and everything it had sent has been received.
     #[error("the producer's process died and what it had sent is drained; attach a new producer")]
     PeerDead,
-    /// The producer's index in shared memory is impossible.
+    /// Every producer that there was has left or died, and what they had sent has been received.
+    #[error("every producer has left or died, and what they sent is drained; attach one, or stop")]
+    Disconnected,
+    /// The handle was inherited by `fork`: it belongs to the parent process.
+    #[error("the handle belongs to the parent process; attach in this process instead")]
+    Forked,
+    /// What the queue says in shared memory is impossible.
     #[error("the ring is corrupted; throw it away, nothing in it can be trusted")]
     Corrupted,
 }
@@ -192,6 +220,8 @@ impl From<Stop> for RecvError {
             Stop::Timeout => RecvError::Timeout,
             Stop::Closed => RecvError::Closed,
             Stop::PeerDead => RecvError::PeerDead,
+            Stop::Disconnected => RecvError::Disconnected,
+            Stop::Forked => RecvError::Forked,
             Stop::Corrupted => RecvError::Corrupted,
         }
     }
@@ -204,6 +234,8 @@ impl From<SendError<()>> for io::Error {
             SendError::Timeout(()) => io::ErrorKind::TimedOut,
             SendError::Closed(()) => io::ErrorKind::BrokenPipe,
             SendError::PeerDead(()) => io::ErrorKind::ConnectionReset,
+            SendError::Disconnected(()) => io::ErrorKind::ConnectionReset,
+            SendError::Forked(()) => io::ErrorKind::PermissionDenied,
             SendError::Corrupted(()) => io::ErrorKind::InvalidData,
         };
         io::Error::new(kind, error)
@@ -217,6 +249,8 @@ impl From<RecvError> for io::Error {
             RecvError::Timeout => io::ErrorKind::TimedOut,
             RecvError::Closed => io::ErrorKind::UnexpectedEof,
             RecvError::PeerDead => io::ErrorKind::ConnectionReset,
+            RecvError::Disconnected => io::ErrorKind::ConnectionReset,
+            RecvError::Forked => io::ErrorKind::PermissionDenied,
             RecvError::Corrupted => io::ErrorKind::InvalidData,
         };
         io::Error::new(kind, error)

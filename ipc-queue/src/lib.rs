@@ -4,6 +4,10 @@
 //! |---|---|
 //! | [`spsc`] | a typed ring: one producer, one consumer |
 //! | [`pipe`] | a byte pipe: one writer, one reader, `Read` and `Write` |
+//! | [`mpmc`] | a typed queue: several producers, several consumers that compete |
+//! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
+//! | [`oneshot`] | one element, once |
+//! | [`duplex`] | a two-way byte pipe |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
 //! | [`Monitor`] | a supervisor's view: watches a ring, tells the living that their peer died |
 //!
@@ -21,12 +25,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! **When a process is killed**, at any instruction, the other side receives an exact prefix of
-//! what was sent, in order, nothing torn ([the table](spsc#when-a-process-is-killed)). It does not
-//! wait in vain once somebody with proof of the death has called [`Monitor::disconnect`].
+//! **When a process is killed**, at any instruction, what it had sent is received, whole and in
+//! order, and nothing of anybody else is lost. [`mpmc`] and [`work`] find out for themselves, through
+//! the [`Group`](shm_core::Group) that their users join: whoever comes across what the dead had in hand
+//! gives it back ([the table](mpmc#when-a-process-is-killed)). The other side of a [`spsc`] ring or a
+//! [`pipe`] does not wait in vain once somebody with proof of the death has called
+//! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: notice a death by itself; several producers or consumers on one
-//! ring; broadcast, messages of varying size, select, async, leases; follow a `fork`.
+//! **What it does not do yet**: broadcast, messages of varying size, select, async; follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -37,18 +43,23 @@
 //! second).
 
 pub mod bell;
+pub mod duplex;
 mod ends;
 mod error;
 mod mapped;
 #[cfg(all(test, loom))]
 mod models;
 mod monitor;
+pub mod mpmc;
+pub mod oneshot;
 pub mod pipe;
 mod place;
+mod preamble;
 mod ring;
 mod role;
 pub mod spsc;
 mod wait;
+pub mod work;
 
 pub use error::{Error, RecvError, SendError};
 pub use monitor::Monitor;

@@ -73,6 +73,10 @@ pub(crate) enum Stop {
     Timeout,
     Closed,
     PeerDead,
+    /// Everybody on the other side has left or died.
+    Disconnected,
+    /// The handle was inherited by `fork`.
+    Forked,
     Corrupted,
 }
 

@@ -34,7 +34,7 @@ impl Deadline {
     }
 
     /// The time left: `Err` if it is over, `Ok(None)` if there is no end.
-    fn left(self) -> Result<Option<Duration>, ()> {
+    pub(crate) fn left(self) -> Result<Option<Duration>, ()> {
         match self {
             Deadline::Now => Err(()),
             Deadline::Never => Ok(None),
@@ -177,12 +177,12 @@ impl Patience {
     }
 
     /// Looking has helped.
-    fn look_longer(&mut self) {
+    pub(crate) fn look_longer(&mut self) {
         self.looks = (self.looks * 2).min(self.most);
     }
 
     /// It has not, and a sleep followed.
-    fn look_shorter(&mut self, slept: Duration) {
+    pub(crate) fn look_shorter(&mut self, slept: Duration) {
         self.looks = (self.looks / 8).max(FEWEST_LOOKS).min(self.most);
         if slept < SHORT_SLEEP {
             self.short_sleeps += 1;
@@ -193,7 +193,10 @@ impl Patience {
         }
     }
 
-    fn look_again(&mut self, check: &mut impl FnMut() -> Option<Found>) -> Option<Found> {
+    pub(crate) fn look_again(
+        &mut self,
+        check: &mut impl FnMut() -> Option<Found>,
+    ) -> Option<Found> {
         if self.most == 0 {
             return None;
         }

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use crash_check::mutate::Mutations;
 
-use super::{BOUND, bell, closing, ring, roles, waiting};
+use super::{BOUND, bell, closing, mpmc, ring, roles, waiting, work};
 
 /// Functions that end, claim, give back, take over, wake and announce: their statements are left
 /// out in turn, too.
@@ -20,6 +20,11 @@ const STATEMENTS_OF: [&str; 9] = [
     "publish",
     "consume",
 ];
+
+const UNSEEN: &str = "needed between what the dead one did to the element and the next producer; \
+    the model that asks for it, who_gets_a_slot_of_the_dead_…, passes without it";
+const FENCED: &str = "beyond the tool: a model has a full fence in the light barrier before it; \
+    where membarrier works there is none, and this Release is what the fence in `listen` pairs with";
 
 /// Four threads: a model of its own, too slow to be run for every mutant.
 const LEFT_OUT: &str = "a_supervisor_wakes_both_waiters_of_a_ringer_that_died";
@@ -42,13 +47,12 @@ fn mutations() -> Mutations {
 }
 
 fn with_reasons(mut mutations: Mutations) -> Mutations {
-    mutations = mutations.reason(
-        "wake_listeners",
-        "match word.compare_exchange(state, rung",
-        "Release → Relaxed",
-        "beyond the tool: a model has a full fence in the light barrier before it; where membarrier \
-         works there is none, and this Release is what the fence in `listen` pairs with",
-    );
+    let rung = "match word.compare_exchange(state, rung";
+    mutations = mutations.reason("wake_listeners", rung, "Release → Relaxed", FENCED);
+    for line in ["light_barrier();", "let state = self.state"] {
+        let why = "for bells with many listeners: see the other matrix";
+        mutations = mutations.reason("ring_some", line, "unreached", why);
+    }
     for (function, line) in [
         ("read", "self.spins"),
         ("read", "self.parks"),
@@ -61,18 +65,88 @@ fn with_reasons(mut mutations: Mutations) -> Mutations {
     mutations
 }
 
+/// The models in which four threads sleep: too slow to be run for every mutant.
+const LEFT_OUT_OF_MPMC: [&str; 1] = ["a_consumer_that_was_woken_and_killed_wakes_another"];
+
+fn mutations_of_mpmc() -> Mutations {
+    let mut mutations = Mutations::new()
+        .source("ipc-queue/src/mpmc/send.rs", include_str!("../mpmc/send.rs"))
+        .source("ipc-queue/src/mpmc/receive.rs", include_str!("../mpmc/receive.rs"))
+        .source("ipc-queue/src/mpmc/shared.rs", include_str!("../mpmc/shared.rs"))
+        .source("ipc-queue/src/mpmc/attached.rs", include_str!("../mpmc/attached.rs"))
+        .source("ipc-queue/src/mpmc/park.rs", include_str!("../mpmc/park.rs"))
+        .source("ipc-queue/src/bell.rs", include_str!("../bell.rs"));
+    for function in [
+        "free_of_the_dead",
+        "announce",
+        "close",
+        "ring_everybody",
+        "has_arrived",
+        "look_after",
+        "has_ended",
+    ] {
+        mutations = mutations.statements_of(function);
+    }
+    for (function, line, mutant, why) in [
+        ("free_of_the_dead", "let _ = self.slot", "Release → Relaxed", UNSEEN),
+        ("wait", "peers.ticket()", "Acquire → Relaxed", "an ordering of the modelled group"),
+        ("wake_listeners", "match word.compare_exchange(state, rung", "Release → Relaxed", FENCED),
+        ("count", "let count", "unreached", "a count to show, Relaxed already"),
+        ("cancel", "fetch_and", "unreached", "for bells with one listener: see the other matrix"),
+    ] {
+        mutations = mutations.reason(function, line, mutant, why);
+    }
+    for &(name, model) in mpmc::MODELS.iter().filter(|(name, _)| !LEFT_OUT_OF_MPMC.contains(name)) {
+        mutations = mutations.model(name, model);
+    }
+    mutations
+}
+
+fn mutations_of_work() -> Mutations {
+    let mut mutations = Mutations::new()
+        .source("ipc-queue/src/work/shared.rs", include_str!("../work/shared.rs"))
+        .source("ipc-queue/src/work/submit.rs", include_str!("../work/submit.rs"))
+        .source("ipc-queue/src/work/lease.rs", include_str!("../work/lease.rs"))
+        .source("ipc-queue/src/work/join.rs", include_str!("../work/join.rs"));
+    for function in ["look_after", "has_ended", "put_back"] {
+        mutations = mutations.statements_of(function);
+    }
+    for (function, line) in [("reserve_fully", "ticket()"), ("join", "ticket()")] {
+        let why = "an ordering of the modelled group";
+        mutations = mutations.reason(function, line, "Acquire → Relaxed", why);
+    }
+    for &(name, model) in work::MODELS {
+        mutations = mutations.model(name, model);
+    }
+    mutations
+}
+
+#[test]
+fn loom_matrix_of_the_work_queue() -> Result<(), Box<dyn Error>> {
+    run(&mutations_of_work(), "ipc-queue-work", "Mutation matrix of ipc-queue's work")
+}
+
 #[test]
 fn loom_matrix_of_the_ring_the_bell_and_the_roles() -> Result<(), Box<dyn Error>> {
+    run(&mutations(), "ipc-queue", "Mutation matrix of ipc-queue")
+}
+
+#[test]
+fn loom_matrix_of_the_queue_for_many() -> Result<(), Box<dyn Error>> {
+    run(&mutations_of_mpmc(), "ipc-queue-mpmc", "Mutation matrix of ipc-queue's mpmc")
+}
+
+fn run(mutations: &Mutations, page: &str, title: &str) -> Result<(), Box<dyn Error>> {
     // Two switches find what three do, in a tenth of the time.
     BOUND.set(Some(2));
-    let matrix = mutations().run();
+    let matrix = mutations.run();
     BOUND.set(None);
     let matrix = matrix?;
     println!("{}", matrix.text());
     if let Some(folder) = std::env::var_os("MUTATION_PAGES") {
-        let page = std::path::Path::new(&folder).join("ipc-queue");
+        let page = std::path::Path::new(&folder).join(page);
         std::fs::write(page.with_extension("txt"), matrix.text())?;
-        std::fs::write(page.with_extension("html"), matrix.html("Mutation matrix of ipc-queue"))?;
+        std::fs::write(page.with_extension("html"), matrix.html(title))?;
     }
     matrix.check(0.1)?;
     Ok(())

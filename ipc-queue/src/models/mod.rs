@@ -7,10 +7,13 @@
 
 mod bell;
 mod closing;
+mod group;
 mod matrix;
+mod mpmc;
 mod ring;
 mod roles;
 mod waiting;
+mod work;
 
 use std::cell::Cell;
 use std::rc::Rc;

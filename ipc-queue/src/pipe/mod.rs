@@ -29,7 +29,8 @@ use shm_core::Segment;
 
 use crate::Error;
 use crate::ends::{RecvEnd, SendEnd};
-use crate::mapped::{Mapped, Unit};
+use crate::mapped::Mapped;
+use crate::preamble::Unit;
 use crate::role::Holder;
 
 pub use reader::Reader;

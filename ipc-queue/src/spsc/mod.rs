@@ -66,7 +66,8 @@ use shm_core::{Segment, ShmSafe};
 
 use crate::Error;
 use crate::ends::{RecvEnd, SendEnd};
-use crate::mapped::{Mapped, Unit};
+use crate::mapped::Mapped;
+use crate::preamble::{Kind, Unit};
 use crate::role::Holder;
 
 pub use consumer::{Consumer, Drain, Iter};
@@ -95,7 +96,7 @@ pub fn channel<T: Element>(capacity: usize) -> Result<(Producer<T>, Consumer<T>)
 /// # Errors
 /// [`Error::Capacity`].
 pub fn required_size<T: Element>(capacity: usize) -> Result<usize, Error> {
-    crate::mapped::required_size(Unit::of::<T>(), capacity)
+    crate::mapped::required_size(Unit::of::<T>(Kind::Typed), capacity)
 }
 
 /// Makes a ring at `offset` (a multiple of 128) of zeroed memory of `segment`. Once, by one
@@ -105,7 +106,7 @@ pub fn required_size<T: Element>(capacity: usize) -> Result<usize, Error> {
 /// [`Error::Exists`], [`Error::Capacity`], [`Error::ElementAlign`], [`Error::OutOfBounds`],
 /// [`Error::Misaligned`].
 pub fn create<T: Element>(segment: &Segment, offset: usize, capacity: usize) -> Result<(), Error> {
-    Mapped::create(segment, offset, Unit::of::<T>(), capacity)
+    Mapped::create(segment, offset, Unit::of::<T>(Kind::Typed), capacity)
 }
 
 /// The producing side of the ring at `offset`.
@@ -113,7 +114,7 @@ pub fn create<T: Element>(segment: &Segment, offset: usize, capacity: usize) -> 
 /// # Errors
 /// [`Error::RoleTaken`] while somebody holds it; everything else says what is wrong at `offset`.
 pub fn attach_producer<T: Element>(segment: &Segment, offset: usize) -> Result<Producer<T>, Error> {
-    SendEnd::attach(segment, offset, Unit::of::<T>(), None).map(Producer::new)
+    SendEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), None).map(Producer::new)
 }
 
 /// The consuming side of the ring at `offset`.
@@ -121,7 +122,7 @@ pub fn attach_producer<T: Element>(segment: &Segment, offset: usize) -> Result<P
 /// # Errors
 /// [`Error::RoleTaken`] while somebody holds it; everything else says what is wrong at `offset`.
 pub fn attach_consumer<T: Element>(segment: &Segment, offset: usize) -> Result<Consumer<T>, Error> {
-    RecvEnd::attach(segment, offset, Unit::of::<T>(), None).map(Consumer::new)
+    RecvEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), None).map(Consumer::new)
 }
 
 /// The producing side, taken from a holder whose process is dead. What it had sent stays; the new
@@ -138,7 +139,7 @@ pub unsafe fn take_over_producer<T: Element>(
     offset: usize,
     dead: Holder,
 ) -> Result<Producer<T>, Error> {
-    SendEnd::attach(segment, offset, Unit::of::<T>(), Some(dead)).map(Producer::new)
+    SendEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), Some(dead)).map(Producer::new)
 }
 
 /// The consuming side, taken from a holder whose process is dead. The new consumer goes on at the
@@ -155,5 +156,5 @@ pub unsafe fn take_over_consumer<T: Element>(
     offset: usize,
     dead: Holder,
 ) -> Result<Consumer<T>, Error> {
-    RecvEnd::attach(segment, offset, Unit::of::<T>(), Some(dead)).map(Consumer::new)
+    RecvEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), Some(dead)).map(Consumer::new)
 }

@@ -1,0 +1,251 @@
+//! The handle that submits items and waits for their end.
+
+use std::time::Duration;
+
+use shm_core::barrier::light_barrier;
+use shm_core::{Group, Peers, Ticket};
+
+use super::end::End;
+use super::record::State;
+use super::shared::{BEFORE_ANY_DEATH, Work};
+use crate::mpmc::park::{Look, wait};
+use crate::mpmc::send::SendSide;
+use crate::ring::Stop;
+use crate::spsc::Element;
+use crate::wait::Deadline;
+use crate::{Error, RecvError, SendError, Side};
+
+/// One of those who submit items to a work queue.
+#[derive(Debug)]
+pub struct Submitter<T: Element, P: Peers = Group> {
+    end: End<T, P>,
+    side: Reserving,
+}
+
+/// Where one submitter looks for a free record.
+#[derive(Debug)]
+pub(crate) struct Reserving {
+    next: usize,
+    /// The record in hand.
+    index: usize,
+    /// The deaths that were looked after.
+    looked_after: Ticket,
+    ring: SendSide,
+}
+
+impl Reserving {
+    pub(crate) fn new(hint: u64, every: u64) -> Self {
+        let ring = SendSide::new(hint, every);
+        Reserving { next: 0, index: 0, looked_after: BEFORE_ANY_DEATH, ring }
+    }
+
+    fn reserve<T, P: Peers>(&mut self, work: Work<'_, T, P>) -> Result<u64, Stop> {
+        let closed = work.ring.shared.is_closed();
+        let count = work.slots.len();
+        for step in 0..if closed { 0 } else { count } {
+            let index = (self.next + step) & (count - 1);
+            let free = work.record(index);
+            let mine = free.reserved(work.me());
+            if free.state() != State::Free || !work.change(index, free, mine) {
+                continue;
+            }
+            // Before the look at the closing: pairs with the heavy one in `Leasing::finished`.
+            light_barrier();
+            if work.ring.shared.is_closed() {
+                work.change(index, mine, mine.freed());
+                work.ring.shared.ring_everybody();
+                return Err(Stop::Closed);
+            }
+            (self.index, self.next) = (index, index + 1);
+            return Ok(1);
+        }
+        Err(if closed { Stop::Closed } else { Stop::NotYet })
+    }
+
+    /// Reserves, also what the dead had; and says whether nobody is left to make room.
+    fn reserve_fully<T, P: Peers>(&mut self, work: Work<'_, T, P>) -> Result<u64, Stop> {
+        let deaths = work.ring.peers.ticket();
+        if self.looked_after != deaths {
+            work.look_after_the_dead();
+            self.looked_after = deaths;
+        }
+        match self.reserve(work) {
+            Err(Stop::NotYet) if work.ring.shared.is_deserted(Side::Consumer, work.ring.peers) => {
+                match self.reserve(work) {
+                    Err(Stop::NotYet) => Err(Stop::Disconnected),
+                    done => done,
+                }
+            }
+            done => done,
+        }
+    }
+
+    fn reserve_until<T, P: Peers>(
+        &mut self,
+        work: Work<'_, T, P>,
+        deadline: Deadline,
+    ) -> Result<(), Stop> {
+        match (self.reserve(work), deadline) {
+            (Err(Stop::NotYet), Deadline::Now) => self.reserve_fully(work).map(drop),
+            (Err(Stop::NotYet), _) => {
+                let mut patience = self.ring.patience;
+                let found =
+                    wait(&mut patience, work.ring, Side::Producer, deadline, |look| match look {
+                        Look::Quick => self.reserve(work),
+                        Look::Fully => self.reserve_fully(work),
+                        Look::Only => has_room(work),
+                    });
+                self.ring.patience = patience;
+                found
+            }
+            (done, _) => done.map(drop),
+        }
+    }
+
+    /// Submits one item.
+    pub(crate) fn submit<T: Copy, P: Peers>(
+        &mut self,
+        work: Work<'_, T, P>,
+        value: T,
+        deadline: Deadline,
+    ) -> Result<(), Stop> {
+        self.reserve_until(work, deadline)?;
+        let index = self.index;
+        work.slots[index].value.with_mut(|at| {
+            // SAFETY: the record is reserved in our name, by this thread: nobody else touches its
+            // item before the exchange below.
+            unsafe { at.write(value) }
+        });
+        let reserved = work.record(index);
+        // Fails for a corrupted record only, which is then nobody's.
+        if !work.change(index, reserved, reserved.queued()) {
+            return Err(Stop::Corrupted);
+        }
+        if self.ring.send(work.ring, index as u32, Deadline::Now).is_err() {
+            work.shared.put_back(index);
+            work.ring.ring(Side::Consumer, 1);
+        }
+        Ok(())
+    }
+}
+
+fn has_room<T, P: Peers>(work: Work<'_, T, P>) -> Result<u64, Stop> {
+    let is_free = |index| work.record(index).state() == State::Free;
+    if (0..work.slots.len()).any(is_free) { Ok(1) } else { Err(Stop::NotYet) }
+}
+
+impl<T: Element, P: Peers> Submitter<T, P> {
+    pub(super) fn new(end: End<T, P>) -> Self {
+        let hint = end.look().ring.shared.direction(Side::Producer).hint();
+        Submitter { end, side: Reserving::new(hint, super::HINT_EVERY) }
+    }
+
+    /// Another submitter of the same queue, for another thread of this process.
+    ///
+    /// # Errors
+    /// [`Error::TooManyHandles`]; [`Error::NotAMember`] in a forked child.
+    pub fn try_clone(&self) -> Result<Self, Error>
+    where
+        P: Clone,
+    {
+        Ok(Self::new(self.end.another()?))
+    }
+
+    fn submit_until(&mut self, value: T, deadline: Deadline) -> Result<(), SendError<T>> {
+        let submitted = match self.end.work() {
+            Ok(work) => self.side.submit(work, value, deadline),
+            Err(stop) => Err(stop),
+        };
+        submitted.map_err(|stop| SendError::from_stop(stop, value))
+    }
+
+    /// Submits an item, waiting for a free record as long as it takes.
+    ///
+    /// # Errors
+    /// [`SendError::Closed`]; [`SendError::Disconnected`] if all records are in use and no worker is
+    /// left; [`SendError::Forked`], [`SendError::Corrupted`]; each with the item.
+    pub fn submit(&mut self, value: T) -> Result<(), SendError<T>> {
+        self.submit_until(value, Deadline::Never)
+    }
+
+    /// Submits an item if there is a free record now.
+    ///
+    /// # Errors
+    /// [`SendError::Full`], or as [`submit`](Self::submit).
+    pub fn try_submit(&mut self, value: T) -> Result<(), SendError<T>> {
+        self.submit_until(value, Deadline::Now)
+    }
+
+    /// Submits an item, waiting at most `timeout`.
+    ///
+    /// # Errors
+    /// [`SendError::Timeout`], or as [`submit`](Self::submit).
+    pub fn submit_timeout(&mut self, value: T, timeout: Duration) -> Result<(), SendError<T>> {
+        self.submit_until(value, Deadline::after(timeout))
+    }
+
+    /// Waits until there was an instant, since the call, at which no item was queued or leased:
+    /// each that was submitted before has been acknowledged, or has failed. Exact: an item that a
+    /// worker submits before it acknowledges its own is waited for, too.
+    ///
+    /// # Errors
+    /// [`RecvError::Forked`].
+    pub fn join(&self) -> Result<(), RecvError> {
+        Ok(super::join::join(self.end.work()?, Deadline::Never)?)
+    }
+
+    /// [`join`](Self::join) for at most `timeout`.
+    ///
+    /// # Errors
+    /// [`RecvError::Timeout`], [`RecvError::Forked`].
+    pub fn join_timeout(&self, timeout: Duration) -> Result<(), RecvError> {
+        Ok(super::join::join(self.end.work()?, Deadline::after(timeout))?)
+    }
+
+    /// Takes an item that was given back too often, and frees its record.
+    ///
+    /// # Errors
+    /// [`RecvError::Empty`] if there is none; [`RecvError::Forked`].
+    pub fn take_failed(&mut self) -> Result<T, RecvError> {
+        let work = self.end.work()?;
+        for index in 0..work.slots.len() {
+            let failed = work.record(index);
+            let mine = failed.reserved(work.me());
+            if failed.state() != State::Failed || !work.change(index, failed, mine) {
+                continue;
+            }
+            let value = work.slots[index].value.with(|at| {
+                // SAFETY: reserved in our name; the item was written before it was queued.
+                unsafe { at.read() }
+            });
+            work.change(index, mine, mine.freed());
+            work.ring.ring(Side::Producer, 1);
+            return Ok(value);
+        }
+        Err(RecvError::Empty)
+    }
+
+    /// Closes the queue for everybody: later submits fail; workers go on until nothing is left.
+    pub fn close(&self) {
+        self.end.close();
+    }
+
+    /// Items that are queued or leased, as far as one look tells.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        let work = self.end.look();
+        (0..work.slots.len()).filter(|&index| work.record(index).is_busy()).count()
+    }
+
+    /// Whether no item is queued or leased, as far as one look tells; see [`join`](Self::join).
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Items that can be queued, leased or failed at a time.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.end.look().slots.len()
+    }
+}
