@@ -18,6 +18,7 @@ mod group;
 #[cfg(feature = "serde")]
 pub mod handle;
 mod header;
+pub mod heap;
 mod id;
 pub mod layout;
 mod mapping;
