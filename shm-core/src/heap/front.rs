@@ -372,6 +372,7 @@ impl Front {
             if attempt == 0 {
                 recover::everybody(memory, peers, me);
                 self.give_up_empty(memory);
+                self.give_up_entries(memory);
                 self.probe_orphans(memory, CLASSES, memory.spans());
             }
         }
@@ -480,6 +481,20 @@ impl Front {
         }
     }
 
+    /// Releases the spans of entries that hold nothing.
+    fn give_up_entries(&mut self, memory: &Memory) {
+        for span in std::mem::take(&mut self.entry_spans) {
+            if !is_empty(memory, memory.span_entries(span)) {
+                self.entry_spans.push(span);
+                continue;
+            }
+            self.entries.retain(|entry| memory.span_in(entry.offset()) != Some(span));
+            // Relaxed: it is ours.
+            let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+            run::release(memory, span, desc);
+        }
+    }
+
     fn forget_current(&mut self, span_at: u64, class: usize) {
         let current = &mut self.classes[class];
         if current.span_at == span_at {
@@ -496,17 +511,8 @@ impl Front {
             owned.into_iter().for_each(|span| abandon(memory, span.into()));
         }
         std::mem::take(&mut self.runs).into_iter().for_each(|span| abandon(memory, span.into()));
-        // Relaxed: our own entries.
-        let is_empty = |offset| memory.at(offset).load(Ordering::Relaxed) == Slot::EMPTY.0;
-        let spans = self.entry_spans.iter().flat_map(|&span| memory.span_entries(span).step_by(8));
-        let empty = memory.entries(self.line).step_by(8).chain(spans).all(is_empty);
-        if empty {
-            for span in std::mem::take(&mut self.entry_spans) {
-                let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
-                run::release(memory, span, desc);
-            }
-        }
-        empty
+        self.give_up_entries(memory);
+        self.entry_spans.is_empty() && is_empty(memory, memory.entries(self.line))
     }
 }
 
@@ -541,6 +547,12 @@ fn abandon(memory: &Memory, span: u64) {
     let orphan = Desc(memory.desc(span).load(Ordering::Relaxed)).become_of(State::Orphan, 0);
     // Release: pairs with the Acquire of the claim: its bitmaps as we left them.
     memory.desc(span).store(orphan.0, Ordering::Release);
+}
+
+/// Whether none of these entries of ours holds anything.
+fn is_empty(memory: &Memory, entries: std::ops::Range<u64>) -> bool {
+    // Relaxed: our own.
+    entries.step_by(8).all(|at| memory.at(at).load(Ordering::Relaxed) == Slot::EMPTY.0)
 }
 
 fn words_of(class: usize) -> u64 {

@@ -194,7 +194,7 @@ fn class_of(layout: Layout) -> Result<Option<usize>, Error> {
     if align > LINE_ALIGN {
         return Ok(None);
     }
-    Ok(size.checked_next_multiple_of(LINE_ALIGN).and_then(class::of_size))
+    Ok(size.max(1).checked_next_multiple_of(LINE_ALIGN).and_then(class::of_size))
 }
 
 impl<P: Peers + Clone> Drop for Local<P> {

@@ -36,6 +36,8 @@ const FORMAT_AT: u64 = 8;
 const LEN_AT: u64 = 16;
 const LINES_AT: u64 = 24;
 const GROUP_AT: [u64; 2] = [32, 40];
+/// Of the four before it: finds accidents.
+const CHECK_AT: u64 = 48;
 
 /// A heap in the data of a [`Segment`], for the processes of a [`Group`].
 ///
@@ -191,6 +193,7 @@ impl<P: Peers + Clone> Heap<P> {
         for (at, value) in fields {
             memory.at(at).store(value, Ordering::Relaxed);
         }
+        memory.at(CHECK_AT).store(check_of(&memory), Ordering::Relaxed);
         // Release: pairs with the Acquire in `attach_for`: the header is whole.
         memory.at(MAGIC_AT).store(MAGIC, Ordering::Release);
         Ok(Heap::of(memory, peers))
@@ -221,6 +224,9 @@ impl<P: Peers + Clone> Heap<P> {
         }
         if GROUP_AT.map(read) != id.0 {
             return bad("it belongs to the group that it was made for");
+        }
+        if read(CHECK_AT) != check_of(&header) {
+            return bad("its header is whole (the checksum does not match)");
         }
         let lines = usize::try_from(read(LINES_AT)).unwrap_or(usize::MAX);
         let geometry = Geometry::new(read(LEN_AT), lines)?;
@@ -289,7 +295,7 @@ impl<P: Peers + Clone> Heap<P> {
     /// # Errors
     /// [`Error::TooManyRoots`].
     pub fn root(&self, name: &str) -> Result<Cell<'_, P>, Error> {
-        let hash = hash_of(name);
+        let hash = hash_of(name.bytes());
         for step in 0..ROOTS {
             let (known, cell) = self.memory().root((hash + step) % ROOTS);
             // Relaxed: the hash guards no other memory; an empty cell is a zeroed word.
@@ -388,9 +394,16 @@ fn not_freed(why: steps::NotFreed, offset: u64) -> Error {
     }
 }
 
+/// Of the header's fields.
+fn check_of(header: &Memory) -> u64 {
+    let fields = (FORMAT_AT..CHECK_AT).step_by(8);
+    // Relaxed: as where it is written and where it is read.
+    hash_of(fields.flat_map(|at| header.at(at).load(Ordering::Relaxed).to_ne_bytes()))
+}
+
 /// 64-bit FNV-1a, never 0.
-fn hash_of(name: &str) -> u64 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+fn hash_of(bytes: impl Iterator<Item = u8>) -> u64 {
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
     });
     hash.max(1)
