@@ -249,3 +249,21 @@ fn attach_refuses_what_is_not_that_heap() {
     let tiny = Segment::anonymous(4096).unwrap();
     assert!(Heap::create(&tiny, &group, HeapOptions::default()).is_err());
 }
+
+#[test]
+fn the_place_where_a_block_is_about_to_be_noted_is_not_given_up() {
+    let heap = heap(1 << 20);
+    let local = heap.local().unwrap();
+    // The line's own places are taken, and one span is free: it becomes one of places.
+    let held: Vec<_> = (0..62).map(|_| local.allocate(layout(16)).unwrap()).collect();
+    let all: Vec<u64> =
+        std::iter::from_fn(|| local.allocate_raw(layout(40_000)).ok()).collect();
+    let (last, rest) = all.split_last().unwrap();
+    free(&local, *last).unwrap();
+    for _ in 0..3 {
+        let error = local.allocate(layout(20_000)).unwrap_err();
+        assert!(matches!(error, Error::HeapFull { .. }), "{error}");
+        heap.validate_settled(rest.len() as u64).unwrap();
+    }
+    drop(held);
+}

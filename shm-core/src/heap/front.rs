@@ -40,7 +40,12 @@ pub(crate) struct Front {
     /// State and line of the descriptors of our spans.
     mine: u64,
     classes: Box<[Current; CLASSES]>,
+    /// Entries that hold nothing.
     entries: Vec<CellId>,
+    /// Offsets of entries that have held nothing yet.
+    fresh: std::ops::Range<u64>,
+    /// The entry that was taken last: it may be about to hold something.
+    taken: CellId,
     entry_spans: Vec<u64>,
     runs: Vec<u32>,
     /// Where the search for a free span goes on.
@@ -51,12 +56,13 @@ pub(crate) struct Front {
 impl Front {
     /// Of a line that was just claimed, and holds nothing.
     pub fn new(memory: &Memory, line: usize) -> Front {
-        let entries = memory.entries(line).step_by(8).map(CellId::at).collect();
         Front {
             line,
             mine: Desc::new(State::Owned, 0, line, 0, 0).0 & Desc::WHOSE,
             classes: Box::new(std::array::from_fn(|_| Current::default())),
-            entries,
+            entries: Vec::new(),
+            fresh: memory.entries(line),
+            taken: CellId::NONE,
             entry_spans: Vec::new(),
             runs: Vec::new(),
             cursor: 0,
@@ -106,34 +112,44 @@ impl Front {
     /// An entry that holds nothing.
     #[inline(always)]
     pub fn take_entry(&mut self, memory: &Memory, peers: &impl Peers) -> Result<CellId, Error> {
-        match self.entries.pop() {
-            Some(entry) => Ok(entry),
-            None => self.more_entries(memory, peers),
-        }
+        self.taken = match self.entries.pop() {
+            Some(entry) => entry,
+            None => self.more_entries(memory, peers)?,
+        };
+        Ok(self.taken)
     }
 
     /// An entry holds nothing any more.
     #[inline(always)]
     pub fn return_entry(&mut self, entry: CellId) {
+        self.taken = CellId::NONE;
         self.entries.push(entry);
     }
 
     #[cold]
     fn more_entries(&mut self, memory: &Memory, peers: &impl Peers) -> Result<CellId, Error> {
+        if let Some(entry) = self.fresh_entry() {
+            return Ok(entry);
+        }
         let line = self.line;
         let found = self.find(memory, peers, 1, |span| run::build(memory, span, 1, line))?;
         let (span, desc) = found.ok_or_else(|| full(memory, SPAN))?;
-        let offsets = memory.span_entries(span).step_by(8);
-        for offset in offsets.clone() {
-            // Relaxed: published with the descriptor.
-            memory.at(offset).store(Slot::EMPTY.0, Ordering::Relaxed);
-        }
+        memory.empty_entries(span);
         let owned = Desc::new(State::Owned, ENTRIES, line, desc.epoch(), 1);
         // Release: all entries are empty before recovery looks at them.
         memory.desc(span).store(owned.0, Ordering::Release);
         self.entry_spans.push(span);
-        self.entries.extend(offsets.map(CellId::at));
-        self.entries.pop().ok_or_else(|| full(memory, SPAN))
+        self.fresh = memory.span_entries(span);
+        self.fresh_entry().ok_or_else(|| full(memory, SPAN))
+    }
+
+    fn fresh_entry(&mut self) -> Option<CellId> {
+        let offset = self.fresh.start;
+        if offset >= self.fresh.end {
+            return None;
+        }
+        self.fresh.start = offset + 8;
+        Some(CellId::at(offset))
     }
 
     /// Frees a block, wherever it lies.
@@ -484,11 +500,15 @@ impl Front {
     /// Releases the spans of entries that hold nothing.
     fn give_up_entries(&mut self, memory: &Memory) {
         for span in std::mem::take(&mut self.entry_spans) {
-            if !is_empty(memory, memory.span_entries(span)) {
+            let in_hand = memory.span_in(self.taken.offset()) == Some(span);
+            if in_hand || !is_empty(memory, memory.span_entries(span)) {
                 self.entry_spans.push(span);
                 continue;
             }
             self.entries.retain(|entry| memory.span_in(entry.offset()) != Some(span));
+            if memory.span_in(self.fresh.start.saturating_sub(8)) == Some(span) {
+                self.fresh = 0..0;
+            }
             // Relaxed: it is ours.
             let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
             run::release(memory, span, desc);
@@ -511,6 +531,7 @@ impl Front {
             owned.into_iter().for_each(|span| abandon(memory, span.into()));
         }
         std::mem::take(&mut self.runs).into_iter().for_each(|span| abandon(memory, span.into()));
+        self.taken = CellId::NONE;
         self.give_up_entries(memory);
         self.entry_spans.is_empty() && is_empty(memory, memory.entries(self.line))
     }

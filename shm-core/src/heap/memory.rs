@@ -259,6 +259,14 @@ impl Memory {
         }
     }
 
+    /// Empties the entries in a span that the caller is building.
+    pub fn empty_entries(&self, span: u64) {
+        let entries = self.span_entries(span);
+        let (start, len) = (self.pointer(entries.start), entries.end - entries.start);
+        // SAFETY: within the mapping; while a span is being built, its builder alone reaches it.
+        unsafe { start.write_bytes(0, len as usize) };
+    }
+
     /// Gives the memory of an empty span, beyond its words, back to the system.
     pub fn discard_blocks(&self, span: u64) -> u64 {
         let start = self.span_at(span);

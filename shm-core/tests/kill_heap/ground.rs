@@ -52,6 +52,9 @@ impl Peers for Kit {
     }
 
     fn is_gone(&self, owner: Owner) -> bool {
+        if owner == self.me {
+            return false;
+        }
         let stay = owner.generation() as usize - 1;
         // Acquire: pairs with the Release in `join`.
         let tid = self.region.u32_at(STAYS + stay * 4).load(Acquire);
@@ -123,7 +126,7 @@ pub fn block(local: KitLocal, size: usize) -> KitBlock {
     block
 }
 
-const WHOLE: u64 = 0x5ca1_ab1e_0ddb_a115;
+pub const WHOLE: u64 = 0x5ca1_ab1e_0ddb_a115;
 
 /// The victim's word that its operation has returned.
 pub fn returned(region: &Region) {

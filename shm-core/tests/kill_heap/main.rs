@@ -43,13 +43,10 @@ fn kill_allocate_and_free() {
             nothing,
             |r| {
                 let (local, other) = (local(r), local(r));
-                while let Ok(offset) = local.allocate_raw(bytes(HALF)) {
-                    // SAFETY: just allocated.
-                    unsafe { other.free_raw(offset) }.unwrap();
-                    if local.heap().stats().free_spans == 0 {
-                        break;
-                    }
-                }
+                let all: Vec<u64> =
+                    std::iter::from_fn(|| local.allocate_raw(bytes(HALF)).ok()).collect();
+                // SAFETY: just allocated.
+                all.into_iter().for_each(|one| unsafe { other.free_raw(one) }.unwrap());
                 local
             },
             allocate(HALF),
@@ -74,11 +71,9 @@ fn kill_allocate_beside_the_dead() {
     row(name, "an orphan of its size").published(1, 1, 1).run(
         |r| {
             let first = attach(r).local().unwrap();
-            let kept = first.allocate(bytes(HALF)).unwrap();
-            let cell = first.heap().root("cell").unwrap();
-            let mut kept = kept;
-            kept.bytes_mut()[..8].copy_from_slice(&0x5ca1_ab1e_0ddb_a115u64.to_ne_bytes());
-            kept.publish(cell).unwrap();
+            let mut kept = first.allocate(bytes(HALF)).unwrap();
+            kept.bytes_mut()[..8].copy_from_slice(&ground::WHOLE.to_ne_bytes());
+            kept.publish(first.heap().root("cell").unwrap()).unwrap();
             drop(first);
         },
         local,
@@ -163,8 +158,8 @@ fn kill_publish() {
     row(name, "large").published(0, 1, 1).run(nothing, holding(RUN), publish);
     row(name, "the cell is full").published(1, 1, 1).run(
         |r| {
-            let local = local(r);
-            block(local, 64).publish(cell(local, "cell")).unwrap();
+            let dead = dead(r);
+            block(dead, 64).publish(cell(dead, "cell")).unwrap();
         },
         holding(64),
         publish,
