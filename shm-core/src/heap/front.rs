@@ -70,8 +70,29 @@ impl Front {
         }
     }
 
-    /// Allocates a block of this class into an entry, or into nobody's hands.
+    /// Allocates a block of this class into an entry, if both are at hand.
     #[inline(always)]
+    pub fn allocate_held(&mut self, memory: &Memory, class: usize) -> Option<Held> {
+        let entry = *self.entries.last()?;
+        let held = self.allocate_now(memory, class, entry)?;
+        self.entries.pop();
+        Some(held)
+    }
+
+    /// Allocates a block of this class into an entry, or into nobody's hands, if one is at hand.
+    #[inline(always)]
+    pub fn allocate_now(&mut self, memory: &Memory, class: usize, entry: CellId) -> Option<Held> {
+        let current = &self.classes[class];
+        // Relaxed: only we write A.
+        let free = !memory.at(current.a).load(Ordering::Relaxed) & current.valid;
+        if free == 0 {
+            return None;
+        }
+        let index = current.word * 64 + free.trailing_zeros();
+        Some(self.allocate_at(memory, class, index, entry))
+    }
+
+    /// The same, and if none is at hand one is looked for.
     pub fn allocate(
         &mut self,
         memory: &Memory,
@@ -80,16 +101,10 @@ impl Front {
         entry: CellId,
     ) -> Result<Held, Error> {
         loop {
-            let current = &self.classes[class];
-            // Relaxed: only we write A.
-            let taken = memory.at(current.a).load(Ordering::Relaxed);
-            let free = !taken & current.valid;
-            if free == 0 {
-                self.next_word(memory, peers, class)?;
-                continue;
+            if let Some(held) = self.allocate_now(memory, class, entry) {
+                return Ok(held);
             }
-            let index = current.word * 64 + free.trailing_zeros();
-            return Ok(self.allocate_at(memory, class, index, entry));
+            self.next_word(memory, peers, class)?;
         }
     }
 
@@ -106,7 +121,7 @@ impl Front {
         let hint = memory.at(current.span_at);
         // Relaxed: see the module.
         hint.store(hint.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        Held { entry, block, stamp, home: place.home }
+        Held { entry, block, stamp, home: CellId::at(place.home) }
     }
 
     /// An entry that holds nothing.
@@ -452,7 +467,7 @@ impl Front {
         let hint = memory.at(span_at);
         // Relaxed: see the module.
         hint.store(hint.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        Ok(Held { entry, block, stamp, home: place.home })
+        Ok(Held { entry, block, stamp, home: CellId::at(place.home) })
     }
 
     /// Gives back the runs of ours that others have freed.

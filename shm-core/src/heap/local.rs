@@ -78,10 +78,23 @@ impl<P: Peers + Clone> Local<P> {
         if !self.is_ours() {
             return Err(Error::Inherited);
         }
+        let memory = self.heap.memory();
+        if let Some(class) = common_class_of(layout)
+            && let Some(held) = self.front(|front| front.allocate_held(memory, class))
+        {
+            return Ok(Block { local: self, held });
+        }
+        self.allocate_slowly(layout)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate_slowly(&self, layout: Layout) -> Result<Block<'_, P>, Error> {
         let (memory, peers) = (self.heap.memory(), self.heap.peers());
         let held = self.front(|front| {
+            let class = class_of(layout)?;
             let entry = front.take_entry(memory, peers)?;
-            let held = match class_of(layout)? {
+            let held = match class {
                 Some(class) => front.allocate(memory, peers, class, entry),
                 None => front.allocate_large(memory, peers, layout.size() as u64, entry),
             };
@@ -106,6 +119,18 @@ impl<P: Peers + Clone> Local<P> {
         if !self.is_ours() {
             return Err(Error::Inherited);
         }
+        let memory = self.heap.memory();
+        if let Some(class) = common_class_of(layout)
+            && let Some(held) = self.front(|front| front.allocate_now(memory, class, CellId::NONE))
+        {
+            return Ok(held.block.offset());
+        }
+        self.allocate_raw_slowly(layout)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn allocate_raw_slowly(&self, layout: Layout) -> Result<u64, Error> {
         let (memory, peers) = (self.heap.memory(), self.heap.peers());
         let held = self.front(|front| match class_of(layout)? {
             Some(class) => front.allocate(memory, peers, class, CellId::NONE),
@@ -153,7 +178,7 @@ impl<P: Peers + Clone> Local<P> {
         let block = block_at(offset)?;
         let place = steps::place_of(memory, block).ok_or(Error::NotABlock { offset })?;
         let entry = self.take_entry()?;
-        Ok(Block { local: self, held: steps::adopt(memory, block, place.home, entry) })
+        Ok(Block { local: self, held: steps::adopt(memory, block, CellId::at(place.home), entry) })
     }
 
     /// Gives the memory of free spans back to the system; how many bytes at most. Large blocks'
@@ -181,8 +206,13 @@ impl<P: Peers + Clone> Local<P> {
     }
 }
 
-/// The class for a layout; `None` for a run of spans.
+/// The class for a layout that needs no care.
 #[inline(always)]
+fn common_class_of(layout: Layout) -> Option<usize> {
+    if layout.align() <= 16 { class::of_size(layout.size()) } else { None }
+}
+
+/// The class for a layout; `None` for a run of spans.
 fn class_of(layout: Layout) -> Result<Option<usize>, Error> {
     let (size, align) = (layout.size(), layout.align());
     if align <= 16 {

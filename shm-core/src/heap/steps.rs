@@ -15,8 +15,8 @@ pub(crate) struct Held {
     pub entry: CellId,
     pub block: BlockId,
     pub stamp: Stamp,
-    /// Offset of the block's home word.
-    pub home: u64,
+    /// The block's home word.
+    pub home: CellId,
 }
 
 /// A block in a cell that we have leased, by an entry of ours.
@@ -25,8 +25,8 @@ pub(crate) struct Leased {
     pub entry: CellId,
     pub cell: CellId,
     pub slot: Slot,
-    /// Offset of the block's home word.
-    pub home: u64,
+    /// The block's home word.
+    pub home: CellId,
 }
 
 /// Why a block cannot be freed.
@@ -74,7 +74,7 @@ pub(crate) fn publish(ground: &impl Ground, line: usize, held: Held, cell: CellI
         return false;
     }
     // 3.
-    ground.at(held.home).store(Home::new(cell, stamp).0, Ordering::Release);
+    ground.at(held.home.offset()).store(Home::new(cell, stamp).0, Ordering::Release);
     // 4.
     ground.at(held.entry.offset()).store(Slot::EMPTY.0, Ordering::Release);
     // 5. Release: pairs with the Acquire of `lock`: what was written into the block is seen.
@@ -84,7 +84,7 @@ pub(crate) fn publish(ground: &impl Ground, line: usize, held: Held, cell: CellI
 
 /// FULL → LEASED, and where the block's home word is. `None`: the cell is not full.
 #[inline(always)]
-fn lock(ground: &impl Ground, line: usize, cell: CellId) -> Option<(&AtomicU64, Slot, u64)> {
+fn lock(ground: &impl Ground, line: usize, cell: CellId) -> Option<(&AtomicU64, Slot, CellId)> {
     let target = ground.cell(cell)?;
     loop {
         // Relaxed: the exchange decides.
@@ -104,7 +104,7 @@ fn lock(ground: &impl Ground, line: usize, cell: CellId) -> Option<(&AtomicU64, 
             target.store(seen.0, Ordering::Release);
             return None;
         };
-        return Some((target, leased, place.home));
+        return Some((target, leased, CellId::at(place.home)));
     }
 }
 
@@ -136,14 +136,14 @@ fn into_entry(
     ground: &impl Ground,
     source: &AtomicU64,
     slot: Slot,
-    home: u64,
+    home: CellId,
     entry: CellId,
 ) -> Held {
     let (block, stamp) = (slot.block(), slot.stamp().next());
     // 3.
     ground.at(entry.offset()).store(Slot::held(block, stamp).0, Ordering::Release);
     // 4.
-    ground.at(home).store(Home::new(entry, stamp).0, Ordering::Release);
+    ground.at(home.offset()).store(Home::new(entry, stamp).0, Ordering::Release);
     // 5.
     source.store(Slot::EMPTY.0, Ordering::Release);
     Held { entry, block, stamp, home }
@@ -211,13 +211,13 @@ pub(crate) fn accept(ground: &impl Ground, leased: Leased, entry: CellId) -> Opt
 /// The block is nobody's from now on: no recovery gives it back.
 pub(crate) fn forget(ground: &impl Ground, held: Held) {
     let nobody = Home::new(CellId::NONE, held.stamp.next());
-    ground.at(held.home).store(nobody.0, Ordering::Release);
+    ground.at(held.home.offset()).store(nobody.0, Ordering::Release);
     ground.at(held.entry.offset()).store(Slot::EMPTY.0, Ordering::Release);
 }
 
 /// Takes a block that is nobody's into an entry of ours.
-pub(crate) fn adopt(ground: &impl Ground, block: BlockId, home: u64, entry: CellId) -> Held {
-    let word = ground.at(home);
+pub(crate) fn adopt(ground: &impl Ground, block: BlockId, home: CellId, entry: CellId) -> Held {
+    let word = ground.at(home.offset());
     // Relaxed: the block is ours to place.
     let stamp = Home(word.load(Ordering::Relaxed)).stamp().next();
     // Relaxed: nothing comes before.
