@@ -121,7 +121,7 @@ fn alternating_raw(local: &Local, layout: Layout) -> f64 {
 fn alternating(local: &Local, layout: Layout) -> f64 {
     timed(PAIRS, || {
         for _ in 0..PAIRS {
-            let block = black_box(local.allocate(layout).unwrap());
+            let block = local.allocate(layout).unwrap();
             // SAFETY: the block is ours.
             unsafe { block.as_ptr().write_volatile(1) };
         }

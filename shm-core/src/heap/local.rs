@@ -73,7 +73,7 @@ impl<P: Peers + Clone> Local<P> {
     /// # Errors
     /// [`Error::HeapFull`]; [`Error::BadAlignment`] above 4096; [`Error::Inherited`] in a forked
     /// child.
-    #[inline]
+    #[inline(always)]
     pub fn allocate(&self, layout: Layout) -> Result<Block<'_, P>, Error> {
         if !self.is_ours() {
             return Err(Error::Inherited);
@@ -114,7 +114,7 @@ impl<P: Peers + Clone> Local<P> {
     ///
     /// # Errors
     /// Those of [`allocate`](Local::allocate).
-    #[inline]
+    #[inline(always)]
     pub fn allocate_raw(&self, layout: Layout) -> Result<u64, Error> {
         if !self.is_ours() {
             return Err(Error::Inherited);
@@ -150,7 +150,7 @@ impl<P: Peers + Clone> Local<P> {
     /// # Safety
     /// - The block was made the caller's by [`Block::into_raw`] or
     ///   [`allocate_raw`](Local::allocate_raw), and nobody uses it any more.
-    #[inline]
+    #[inline(always)]
     pub unsafe fn free_raw(&self, offset: u64) -> Result<(), Error> {
         if !self.is_ours() {
             return Err(Error::Inherited);
@@ -347,7 +347,7 @@ pub(super) fn size_of_block<P: Peers + Clone>(heap: &Heap<P>, block: BlockId) ->
 }
 
 impl<P: Peers + Clone> Drop for Block<'_, P> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         let local = self.local;
         if !local.is_ours() {

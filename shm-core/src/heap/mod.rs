@@ -5,6 +5,8 @@ mod class;
 mod front;
 mod local;
 mod memory;
+#[cfg(all(test, loom))]
+mod models;
 
 mod recover;
 mod run;
