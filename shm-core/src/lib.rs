@@ -9,6 +9,7 @@ mod array;
 mod backing;
 pub mod barrier;
 mod budget;
+pub mod data;
 mod directory;
 mod error;
 mod fill;
