@@ -227,7 +227,7 @@ impl Dead {
 
 fn check(victims: usize, f: impl Fn(&World) + Send + Sync + 'static) -> Result<Report, Error> {
     let asked = std::env::var("LOOM_MAX_PREEMPTIONS").ok();
-    let bound = asked.and_then(|bound| bound.parse().ok()).unwrap_or(2);
+    let bound = asked.and_then(|bound| bound.parse().ok()).unwrap_or(3);
     Model::new().victims(victims).preemption_bound(Some(bound)).check(f)
 }
 
@@ -394,14 +394,12 @@ mod loom {
             let incoming = Slot::new(Kind::Incoming, 0, BLOCK, stamp);
             tiny.at(CELL.offset()).store(incoming.0, Ordering::Relaxed);
             tiny.at(held.home.offset()).store(Home::new(CELL, stamp).0, Ordering::Relaxed);
-            let ended = world.victim("first", || {});
-            let _ = ended.join();
+            let proof = world.proof("recoverer");
             let theirs = Rc::clone(&tiny);
             let gone = Gone { of: vec![(owner(0), None)], me: owner(1) };
             let recoverer = world.victim("recoverer", move || {
                 recover::everybody(&*theirs, &gone, owner(1));
             });
-            let proof = world.proof("recoverer");
             let second = Gone {
                 of: vec![(owner(0), None), (owner(1), Some(proof))],
                 me: Owner::new(2, 1),
