@@ -229,6 +229,75 @@ pub enum Error {
         /// How many there can be.
         max: usize,
     },
+    /// Memory that cannot be, or is not, a heap.
+    #[error("this memory cannot be used as that heap: a heap must be such that {what}")]
+    BadHeap {
+        /// The rule it breaks.
+        what: &'static str,
+    },
+    /// A heap of this size cannot be made.
+    #[error("a heap cannot be {size} bytes: with so many threads, give {least} to {most}")]
+    BadHeapSize {
+        /// The size asked for.
+        size: u64,
+        /// The least there can be.
+        least: u64,
+        /// The largest there can be.
+        most: u64,
+    },
+    /// A heap's state contradicts itself.
+    #[error("the heap is broken: {what}; create it anew, and look for who writes into it")]
+    HeapBroken {
+        /// What is wrong.
+        what: String,
+    },
+    /// No room for a block.
+    #[error(
+        "no room for {size} bytes in a heap of {heap}, {free} of them in free spans: free some, or make a larger one"
+    )]
+    HeapFull {
+        /// The size asked for.
+        size: u64,
+        /// Bytes in spans that nobody has.
+        free: u64,
+        /// The heap's size.
+        heap: u64,
+    },
+    /// An alignment that no block has.
+    #[error("blocks are aligned to at most {most} bytes, not to {align}")]
+    BadAlignment {
+        /// The alignment asked for.
+        align: usize,
+        /// The largest there is.
+        most: usize,
+    },
+    /// No block begins at the offset.
+    #[error("no block begins at offset {offset}: free what the heap gave you, in the heap that did")]
+    NotABlock {
+        /// Bytes from the heap's start.
+        offset: u64,
+    },
+    /// The block is free.
+    #[error("the block at offset {offset} is free already: it was freed twice")]
+    NotAllocated {
+        /// Bytes from the heap's start.
+        offset: u64,
+    },
+    /// Every place of a heap is taken by a living thread.
+    #[error("the heap has {max} threads, as many as it was made for: make it for more")]
+    TooManyThreads {
+        /// How many there can be.
+        max: usize,
+    },
+    /// Every name that a heap can remember is given.
+    #[error("the heap has {max} roots, all it can have: put further cells into blocks")]
+    TooManyRoots {
+        /// How many there can be.
+        max: u64,
+    },
+    /// A value that a parent process made, used in its child.
+    #[error("this was inherited by fork, or is of another mapping: attach anew in this process")]
+    Inherited,
     /// The kernel refused a system call.
     #[error("{call}: {source}")]
     System {

@@ -9,6 +9,7 @@ mod array;
 mod backing;
 pub mod barrier;
 mod budget;
+pub mod data;
 mod directory;
 mod error;
 mod fill;
@@ -18,6 +19,7 @@ mod group;
 #[cfg(feature = "serde")]
 pub mod handle;
 mod header;
+pub mod heap;
 mod id;
 pub mod inspect;
 pub mod layout;

@@ -9,6 +9,8 @@ const PROTOCOL: &str = "heap";
 pub fn cases() -> Vec<Case> {
     let mut cases = correct();
     cases.extend(broken());
+    cases.extend(by_entry());
+    cases.extend(broken_by_entry());
     cases
 }
 
@@ -23,6 +25,7 @@ fn name(config: &Config) -> String {
         (config.put_off && !config.classes, ", drain put off"),
         (config.plan, ", cell planned first"),
         (config.form == Form::ReservedBitmap, ", RESERVED bitmap"),
+        (config.form == Form::Entry, ", by entry"),
         (config.order == Order::Bac, ", B-A-C"),
         (config.order == Order::Acb, ", A-C-B"),
     ];
@@ -85,5 +88,55 @@ fn broken() -> Vec<Case> {
         fails(small.form(Form::ReservedBitmap), RemovedBeforeCleared),
         fails(cells, OpenBeforeSourceEmpty).expect(Expect::NotCaught).effort(Effort::Long),
         fails(cells, IncomingFinishedFirst).expect(Expect::NotCaught).effort(Effort::Long),
+    ]
+}
+
+fn by_entry() -> Vec<Case> {
+    let holds = |config: Config, effort| {
+        let config = config.form(Form::Entry);
+        Case::new(PROTOCOL, name(&config), Heap { config, broken: None }).effort(effort)
+    };
+    let c = Config::new;
+    let classes = c(3, 1, 2, [3, 3, 1], 2).classes();
+    vec![
+        holds(c(2, 1, 2, [2, 3, 0], 1), Effort::Small),
+        holds(c(3, 1, 1, [2, 2, 1], 2), Effort::Short),
+        holds(c(3, 1, 1, [2, 2, 1], 2).put_off(), Effort::Short),
+        holds(c(3, 2, 1, [2, 2, 1], 2), Effort::Short),
+        holds(c(3, 2, 1, [2, 2, 1], 2).put_off(), Effort::Short),
+        holds(c(3, 1, 1, [3, 3, 1], 2), Effort::Long),
+        holds(c(3, 1, 2, [2, 4, 1], 1), Effort::Long),
+        holds(classes, Effort::Long),
+        holds(c(3, 1, 2, [3, 2, 1], 2).classes(), Effort::Long),
+        holds(classes.order(Order::Bac), Effort::Long),
+        holds(c(3, 2, 1, [2, 2, 2], 2).order(Order::Bac), Effort::Long),
+    ]
+}
+
+fn broken_by_entry() -> Vec<Case> {
+    use Broken::*;
+    let c = Config::new;
+    let fails = |config: Config, rule: Broken| {
+        let config = config.form(Form::Entry);
+        Case::new(PROTOCOL, name(&config), Heap { config, broken: Some(rule) })
+            .without(rule)
+            .because(rule.leads_to_by_entry())
+            .effort(Effort::Short)
+    };
+    let small = c(3, 1, 1, [2, 2, 1], 2);
+    let cells = c(3, 1, 2, [3, 3, 1], 2);
+    vec![
+        fails(small, DrainBySwap),
+        fails(small.put_off(), AdopterDoesNotDrain),
+        fails(cells, SpanOfDeadClaimed),
+        fails(small, AllocatedBeforeReserved),
+        fails(small, HomeAfterAllocated),
+        fails(cells, SourceEmptyBeforeHome),
+        fails(cells, EmptyBeforeFree),
+        fails(small, FreeWithoutCheck),
+        fails(cells, HomeReadFirst),
+        fails(cells.classes(), EpochReadFirst),
+        fails(cells.classes(), NoEpoch),
+        fails(cells, OpenBeforeSourceEmpty).expect(Expect::NotCaught).effort(Effort::Long),
     ]
 }

@@ -15,6 +15,9 @@
 //! | drop | `A &= !b`, then `R &= !b` | M3 | `home[b]` ← (d, x + 1) | | | B2 | LEASED(D): home = (c, x) → FULL, else EMPTY; DONE(D), hands: F, then A, home, epoch say whether b is freed: free it if not; EMPTY |
 //! | | | M4, M5 | c ← EMPTY; d → FULL | | | B3, C | INCOMING(D) → FULL; span → ORPHAN |
 //!
+//! In the form that `shm-core` has ([`Form::Entry`]) there is no R: an allocation's step 1 writes the
+//! hand, and publishing is the move from there (M2 to M5).
+//!
 //! The claim of a recovery is one step here (see `participants`); proof of death is exact. A cell
 //! is EMPTY, FULL, LEASED(p), DONE(p) or INCOMING(p), with block, stamp and (for spans that are
 //! re-used) the claim epoch of the span.

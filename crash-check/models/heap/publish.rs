@@ -31,7 +31,8 @@ impl Heap {
         if s.actors[p].ops == 0 {
             return;
         }
-        for c in self.destinations(s, p) {
+        let by_entry = self.config.form == Form::Entry;
+        for c in self.destinations(s, p).filter(|&c| !by_entry || self.is_hand(c)) {
             if self.config.plan {
                 out.step(p, "plans a destination", |n| {
                     n.actors[p].ops -= 1;
@@ -92,9 +93,17 @@ impl Heap {
     }
 
     pub(super) fn reserve_1_bit(&self, s: &State, p: usize, out: &mut Successors<'_, State>) {
-        let b = s.actors[p].block;
+        let a = s.actors[p];
+        if self.config.form == Form::Entry {
+            out.step(p, "1 hand ← (b, x)", |n| {
+                let (kind, epoch) = (Kind::Full, n.epoch);
+                n.cells[a.cell as usize] = Cell { kind, block: a.block, stamp: a.stamp, epoch };
+                n.actors[p].at = self.after(At::Reserve1);
+            });
+            return;
+        }
         out.step(p, "1 R |= b", |n| {
-            n.reserved |= 1 << b;
+            n.reserved |= 1 << a.block;
             n.actors[p].at = self.after(At::Reserve1);
         });
     }
@@ -118,6 +127,10 @@ impl Heap {
             n.allocated |= 1 << b;
             n.blocks[b].holder = Holder::Process(p as u8);
             n.actors[p].at = self.after(At::Reserve3);
+            if self.config.form == Form::Entry {
+                n.blocks[b].holder = Holder::Cell(n.actors[p].cell);
+                n.actors[p].at = At::Use;
+            }
         });
     }
 

@@ -89,7 +89,7 @@ impl Heap {
         let block = s.blocks[a.block as usize];
         let unpublished = match self.config.form {
             Form::ReservedBitmap => s.reserved >> a.block & 1 == 1,
-            Form::HomeWord => {
+            Form::HomeWord | Form::Entry => {
                 self.drops(Broken::FreeingIsNoCas)
                     || (block.home, block.stamp) == (Home::Cell(a.cell), a.stamp)
             }

@@ -46,6 +46,16 @@ pub enum Broken {
 }
 
 impl Broken {
+    /// The same where every allocation begins in the hand: a loss is one of the hand's.
+    pub fn leads_to_by_entry(self) -> &'static str {
+        match self {
+            Broken::SpanOfDeadClaimed => "a FREE span has bits set",
+            Broken::AllocatedBeforeReserved | Broken::HomeAfterAllocated => "is left in a hand",
+            Broken::SourceEmptyBeforeHome | Broken::EmptyBeforeFree => "said to be in cell",
+            other => other.leads_to(),
+        }
+    }
+
     /// What its loss leads to: a part of the counterexample's first line; nothing where none
     /// was found.
     pub fn leads_to(self) -> &'static str {
@@ -79,6 +89,8 @@ pub enum Form {
     HomeWord,
     /// The taker clears the block's R bit.
     ReservedBitmap,
+    /// No bitmap: an allocation writes the hand in its place, and publishing is a move from there.
+    Entry,
 }
 
 /// Order of the phases of recovery.

@@ -1,0 +1,38 @@
+//! Values, vectors and strings in a heap, that one thread holds at a time.
+//!
+//! Each is a [`Block`](crate::heap::Block) that knows what is in it. It is private to its holder,
+//! who reads and writes it as Rust's own `Box`, `Vec` and `String`; it is handed over by putting it
+//! into a cell, and given back when its holder's process is killed. Only types that may lie in
+//! shared memory fit in: see [`ShmSafe`](crate::ShmSafe).
+//!
+//! ```
+//! use shm_core::data::{Box, String, Vec};
+//! use shm_core::heap::{Heap, HeapOptions};
+//! use shm_core::{Group, Segment};
+//!
+//! let (segment, group) = (Segment::anonymous(4 << 20)?, Group::anonymous()?);
+//! let heap = Heap::create(&segment, &group, HeapOptions::default())?;
+//! let local = heap.local()?;
+//! let mut primes = Vec::with_capacity(&local, 100)?;
+//! for prime in [2u64, 3, 5, 7] {
+//!     primes.push(prime).map_err(|_| "full")?;
+//! }
+//! primes.publish(heap.root("primes")?).map_err(|_| "the cell is taken")?;
+//!
+//! // In another process:
+//! let block = heap.root("primes")?.take(&local)?.ok_or("nothing there")?;
+//! let mut primes = Vec::<u64>::from_block(block)?;
+//! primes[0] = 11;
+//! assert_eq!(primes.iter().sum::<u64>(), 26);
+//! # Ok::<(), std::boxed::Box<dyn std::error::Error>>(())
+//! ```
+
+mod boxed;
+mod string;
+mod typed;
+mod vec;
+
+pub use boxed::Box;
+pub use string::String;
+pub use typed::NotThat;
+pub use vec::Vec;

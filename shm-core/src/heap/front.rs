@@ -1,0 +1,659 @@
+//! One thread's spans: allocating from them, freeing into them, getting and giving up spans.
+//!
+//! What stands here is private to the thread and may be lost at any instant; the truth is in the
+//! heap's words. The one hint that lies in the heap, a span's first word, is written by the span's
+//! line alone: `used blocks 32 | place in the owner's list 32`. Relaxed suffices for it.
+
+use super::class::{A_AT, CLASSES, ENTRIES, F_AT, LARGE, LARGE_AT, Place, SPAN, TABLE};
+use super::memory::{Ground, Memory};
+use super::recover;
+use super::run;
+use super::steps::{self, Held, NotFreed};
+use super::words::{BlockId, CellId, Desc, Slot, State};
+use crate::primitive::Ordering;
+use crate::{Error, Peers};
+
+/// Owned spans that an allocation looks at before it takes another.
+const PROBES: usize = 16;
+/// Descriptors that it looks at for orphans.
+const ORPHAN_PROBES: u64 = 64;
+
+/// The spans of one class.
+#[derive(Debug, Default)]
+struct Current {
+    /// Offset of the word of A that is allocated from; of nothing while `valid` is 0.
+    a: u64,
+    /// Bits of that word that stand for blocks.
+    valid: u64,
+    /// Offset of the span; 0 is none.
+    span_at: u64,
+    epoch: u64,
+    word: u32,
+    owned: Vec<u32>,
+    next: usize,
+}
+
+/// What a line's thread knows of its spans and entries.
+#[derive(Debug)]
+pub(crate) struct Front {
+    pub line: usize,
+    /// State and line of the descriptors of our spans.
+    mine: u64,
+    classes: Box<[Current; CLASSES]>,
+    /// Entries that hold nothing.
+    entries: Vec<CellId>,
+    /// Offsets of entries that have held nothing yet.
+    fresh: std::ops::Range<u64>,
+    /// The entry that was taken last: it may be about to hold something.
+    taken: CellId,
+    entry_spans: Vec<u64>,
+    runs: Vec<u32>,
+    /// Where the search for a free span goes on.
+    cursor: u64,
+    orphan_cursor: u64,
+}
+
+impl Front {
+    /// Of a line that was just claimed, and holds nothing.
+    pub fn new(memory: &Memory, line: usize) -> Front {
+        Front {
+            line,
+            mine: Desc::new(State::Owned, 0, line, 0, 0).0 & Desc::WHOSE,
+            classes: Box::new(std::array::from_fn(|_| Current::default())),
+            entries: Vec::new(),
+            fresh: memory.entries(line),
+            taken: CellId::NONE,
+            entry_spans: Vec::new(),
+            runs: Vec::new(),
+            cursor: 0,
+            orphan_cursor: 0,
+        }
+    }
+
+    /// Allocates a block of this class into an entry, if both are at hand.
+    #[inline(always)]
+    pub fn allocate_held(&mut self, memory: &Memory, class: usize) -> Option<Held> {
+        let entry = *self.entries.last()?;
+        let held = self.allocate_now(memory, class, entry)?;
+        self.entries.pop();
+        Some(held)
+    }
+
+    /// Allocates a block of this class into an entry, or into nobody's hands, if one is at hand.
+    #[inline(always)]
+    pub fn allocate_now(&mut self, memory: &Memory, class: usize, entry: CellId) -> Option<Held> {
+        let current = &self.classes[class];
+        // Relaxed: only we write A.
+        let free = !memory.at(current.a).load(Ordering::Relaxed) & current.valid;
+        if free == 0 {
+            return None;
+        }
+        let index = current.word * 64 + free.trailing_zeros();
+        Some(self.allocate_at(memory, class, index, entry))
+    }
+
+    /// The same, and if none is at hand one is looked for.
+    pub fn allocate(
+        &mut self,
+        memory: &Memory,
+        peers: &impl Peers,
+        class: usize,
+        entry: CellId,
+    ) -> Result<Held, Error> {
+        loop {
+            if let Some(held) = self.allocate_now(memory, class, entry) {
+                return Ok(held);
+            }
+            self.next_word(memory, peers, class)?;
+        }
+    }
+
+    #[inline(always)]
+    fn allocate_at(&mut self, memory: &Memory, class: usize, index: u32, entry: CellId) -> Held {
+        let current = &self.classes[class];
+        let cut = &TABLE[class];
+        let place = Place::new(current.span_at, index);
+        let offset = current.span_at + u64::from(cut.start + index * cut.size);
+        let block = BlockId::at(offset);
+        let words = (memory.at(place.home), memory.at(place.a), place.bit);
+        let word = (entry != CellId::NONE).then(|| memory.at(entry.offset()));
+        let stamp = steps::allocate((entry, word), words, block, current.epoch);
+        let hint = memory.at(current.span_at);
+        // Relaxed: see the module.
+        hint.store(hint.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Held { entry, block, stamp, home: CellId::at(place.home) }
+    }
+
+    /// An entry that holds nothing.
+    #[inline(always)]
+    pub fn take_entry(&mut self, memory: &Memory, peers: &impl Peers) -> Result<CellId, Error> {
+        self.taken = match self.entries.pop() {
+            Some(entry) => entry,
+            None => self.more_entries(memory, peers)?,
+        };
+        Ok(self.taken)
+    }
+
+    /// An entry holds nothing any more.
+    #[inline(always)]
+    pub fn return_entry(&mut self, entry: CellId) {
+        self.taken = CellId::NONE;
+        self.entries.push(entry);
+    }
+
+    #[cold]
+    fn more_entries(&mut self, memory: &Memory, peers: &impl Peers) -> Result<CellId, Error> {
+        if let Some(entry) = self.fresh_entry() {
+            return Ok(entry);
+        }
+        let line = self.line;
+        let found = self.find(memory, peers, 1, |span| run::build(memory, span, 1, line))?;
+        let (span, desc) = found.ok_or_else(|| full(memory, SPAN))?;
+        memory.empty_entries(span);
+        let owned = Desc::new(State::Owned, ENTRIES, line, desc.epoch(), 1);
+        // Release: all entries are empty before recovery looks at them.
+        memory.desc(span).store(owned.0, Ordering::Release);
+        self.entry_spans.push(span);
+        self.fresh = memory.span_entries(span);
+        self.fresh_entry().ok_or_else(|| full(memory, SPAN))
+    }
+
+    fn fresh_entry(&mut self) -> Option<CellId> {
+        let offset = self.fresh.start;
+        if offset >= self.fresh.end {
+            return None;
+        }
+        self.fresh.start = offset + 8;
+        Some(CellId::at(offset))
+    }
+
+    /// Frees a block, wherever it lies.
+    #[inline(always)]
+    pub fn free(&mut self, memory: &Memory, block: BlockId) -> Result<(), NotFreed> {
+        let span = memory.span_of(block).ok_or(NotFreed::NoBlock)?;
+        // Relaxed: whether it is ours changes by our hand only.
+        let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+        if desc.0 & Desc::WHOSE != self.mine {
+            return free_elsewhere(memory, block);
+        }
+        let span_at = memory.span_at(span);
+        let place = Place::find(span_at, desc.class(), block).ok_or(NotFreed::NoBlock)?;
+        let a = memory.at(place.a);
+        // Relaxed: only we write A.
+        let allocated = a.load(Ordering::Relaxed);
+        // Relaxed: a bit of a block that is ours to free is not set by anybody else.
+        let freed = memory.at(place.f).load(Ordering::Relaxed);
+        if allocated & !freed & place.bit == 0 {
+            return Err(NotFreed::Free);
+        }
+        // Release: what the entry or cell said before comes before.
+        a.store(allocated & !place.bit, Ordering::Release);
+        let hint = memory.at(span_at);
+        let used = hint.load(Ordering::Relaxed) - 1;
+        hint.store(used, Ordering::Relaxed);
+        if used as u32 == 0 {
+            self.empty(memory, span, desc);
+        }
+        Ok(())
+    }
+
+    /// The last block of a span of ours was freed.
+    fn empty(&mut self, memory: &Memory, span: u64, desc: Desc) {
+        let class = desc.class();
+        if class == LARGE {
+            self.forget_run(memory, span);
+            run::give_back(memory, span, desc);
+        } else if self.classes[class].span_at != memory.span_at(span) {
+            self.disown(memory, span, class);
+            run::release(memory, span, desc);
+        }
+    }
+
+    /// The next word of the class's span that has room, or another span.
+    #[cold]
+    fn next_word(
+        &mut self,
+        memory: &Memory,
+        peers: &impl Peers,
+        class: usize,
+    ) -> Result<(), Error> {
+        let words = TABLE[class].words;
+        let current = &mut self.classes[class];
+        if current.span_at != 0 {
+            for step in 1..=words {
+                let word = (current.word + step) % words;
+                if current.turn_to(memory, class, word) {
+                    return Ok(());
+                }
+            }
+            if drain_span(memory, current.span_at, class) > 0 {
+                return Ok(());
+            }
+        }
+        self.another_span(memory, peers, class)
+    }
+
+    #[cold]
+    fn another_span(
+        &mut self,
+        memory: &Memory,
+        peers: &impl Peers,
+        class: usize,
+    ) -> Result<(), Error> {
+        if self.probe_owned(memory, class, PROBES)
+            || self.probe_orphans(memory, class, ORPHAN_PROBES)
+        {
+            return Ok(());
+        }
+        let line = self.line;
+        let found = self.find(memory, peers, 1, |span| run::claim(memory, span, line, class))?;
+        if let Some((span, desc)) = found {
+            self.own(memory, span, desc);
+            return Ok(());
+        }
+        // Every span has an owner: look at all that we can get something from.
+        let all = self.classes[class].owned.len();
+        if self.probe_owned(memory, class, all) {
+            return Ok(());
+        }
+        Err(full(memory, TABLE[class].size.into()))
+    }
+
+    /// Looks for a span of ours that has room again; it becomes the current one.
+    fn probe_owned(&mut self, memory: &Memory, class: usize, most: usize) -> bool {
+        for _ in 0..most.min(self.classes[class].owned.len()) {
+            let current = &mut self.classes[class];
+            current.next = (current.next + 1) % current.owned.len();
+            let span = u64::from(current.owned[current.next]);
+            let span_at = memory.span_at(span);
+            // Relaxed: see the module.
+            let used = memory.at(span_at).load(Ordering::Relaxed) as u32;
+            if used < TABLE[class].count || drain_span(memory, span_at, class) > 0 {
+                self.make_current(memory, span, class);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Looks for orphans: one of the class becomes ours, empty ones of other classes free.
+    fn probe_orphans(&mut self, memory: &Memory, class: usize, most: u64) -> bool {
+        // Relaxed: a hint.
+        if memory.orphans().load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        for _ in 0..most.min(memory.spans()) {
+            self.orphan_cursor = (self.orphan_cursor + 1) % memory.spans();
+            let span = self.orphan_cursor;
+            // Relaxed: the exchange of the claim decides.
+            let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+            if desc.state() != State::Orphan {
+                continue;
+            }
+            if desc.class() == class && class < CLASSES {
+                if self.adopt(memory, span, desc) && self.classes[class].span_at != 0 {
+                    return true;
+                }
+            } else if looks_empty(memory, span, desc) {
+                self.adopt(memory, span, desc);
+            }
+        }
+        false
+    }
+
+    /// Takes an orphan over: it is drained, and released if nothing is in it. Whether it is ours.
+    fn adopt(&mut self, memory: &Memory, span: u64, seen: Desc) -> bool {
+        let Some(desc) = run::adopt(memory, span, seen, self.line) else { return false };
+        // Relaxed: a hint.
+        let count = memory.orphans();
+        let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+        let class = desc.class();
+        let used = count_used(memory, memory.span_at(span), class);
+        if used == 0 && class == LARGE {
+            run::give_back(memory, span, desc);
+        } else if used == 0 {
+            run::release(memory, span, desc);
+        } else {
+            self.own(memory, span, desc);
+            return (used as usize) < TABLE.get(class).map_or(1, |cut| cut.count as usize);
+        }
+        false
+    }
+
+    /// A span is ours now: it goes into its list, and blocks of its class come from it.
+    fn own(&mut self, memory: &Memory, span: u64, desc: Desc) {
+        let class = desc.class();
+        let list = match self.classes.get_mut(class) {
+            Some(current) => &mut current.owned,
+            None => &mut self.runs,
+        };
+        let hint = memory.at(memory.span_at(span));
+        // Relaxed: see the module.
+        let used = hint.load(Ordering::Relaxed) & u64::from(u32::MAX);
+        hint.store(used | (list.len() as u64) << 32, Ordering::Relaxed);
+        list.push(span as u32);
+        if class < CLASSES {
+            self.make_current(memory, span, class);
+        }
+    }
+
+    /// A span of ours leaves its list.
+    fn disown(&mut self, memory: &Memory, span: u64, class: usize) {
+        let list = match self.classes.get_mut(class) {
+            Some(current) => &mut current.owned,
+            None => &mut self.runs,
+        };
+        let hint = memory.at(memory.span_at(span));
+        // Relaxed: see the module.
+        let place = (hint.load(Ordering::Relaxed) >> 32) as usize;
+        hint.store(0, Ordering::Relaxed);
+        if list.get(place).copied() != Some(span as u32) {
+            // A hint that somebody has overwritten.
+            list.retain(|&other| u64::from(other) != span);
+            return;
+        }
+        list.swap_remove(place);
+        if let Some(&moved) = list.get(place) {
+            let hint = memory.at(memory.span_at(moved.into()));
+            let used = hint.load(Ordering::Relaxed) & u64::from(u32::MAX);
+            hint.store(used | (place as u64) << 32, Ordering::Relaxed);
+        }
+    }
+
+    fn make_current(&mut self, memory: &Memory, span: u64, class: usize) {
+        let current = &mut self.classes[class];
+        let last = current.span_at;
+        current.span_at = memory.span_at(span);
+        // Relaxed: it is ours.
+        current.epoch = Desc(memory.desc(span).load(Ordering::Relaxed)).epoch();
+        current.valid = 0;
+        let words = TABLE[class].words;
+        let _ = (0..words).find(|&word| current.turn_to(memory, class, word));
+        self.leave(memory, last, class);
+    }
+
+    /// A span is not the current one any more: if it is empty it is released.
+    fn leave(&mut self, memory: &Memory, span_at: u64, class: usize) {
+        if span_at == 0 || span_at == self.classes[class].span_at {
+            return;
+        }
+        let Some(span) = memory.span_in(span_at) else { return };
+        // Relaxed: see the module, and `free`.
+        if memory.at(span_at).load(Ordering::Relaxed) as u32 == 0 {
+            let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+            self.disown(memory, span, class);
+            run::release(memory, span, desc);
+        }
+    }
+
+    /// Searches for `count` free spans, and tries to claim what looks free; clears up after the
+    /// dead before it gives up.
+    fn find(
+        &mut self,
+        memory: &Memory,
+        peers: &impl Peers,
+        count: u64,
+        claim: impl Fn(u64) -> Option<Desc>,
+    ) -> Result<Option<(u64, Desc)>, Error> {
+        let me = peers.me().ok_or(Error::Inherited)?;
+        for attempt in 0..2 {
+            if let Some(found) = self.search(memory, count, &claim) {
+                return Ok(Some(found));
+            }
+            if attempt == 0 {
+                recover::everybody(memory, peers, me);
+                self.give_up_empty(memory);
+                self.give_up_entries(memory);
+                self.probe_orphans(memory, CLASSES, memory.spans());
+            }
+        }
+        Ok(None)
+    }
+
+    fn search(
+        &mut self,
+        memory: &Memory,
+        count: u64,
+        claim: impl Fn(u64) -> Option<Desc>,
+    ) -> Option<(u64, Desc)> {
+        let spans = memory.spans();
+        let (mut length, mut looked) = (0, 0);
+        let mut span = if self.cursor < spans { self.cursor } else { 0 };
+        // A run may begin at any of the spans, and reach behind the one where the search began.
+        while looked < spans + count {
+            // Relaxed: the exchange of the claim decides.
+            let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+            length = if desc.state() == State::Free { length + 1 } else { 0 };
+            span += 1;
+            looked += 1;
+            if length == count {
+                if let Some(desc) = claim(span - count) {
+                    self.cursor = span;
+                    return Some((span - count, desc));
+                }
+                length = 0;
+            }
+            if span == spans {
+                (span, length) = (0, 0);
+            }
+        }
+        None
+    }
+
+    /// Allocates a run of spans for one block of `size` bytes.
+    #[cold]
+    pub fn allocate_large(
+        &mut self,
+        memory: &Memory,
+        peers: &impl Peers,
+        size: u64,
+        entry: CellId,
+    ) -> Result<Held, Error> {
+        self.collect_runs(memory);
+        let count = size.saturating_add(LARGE_AT).div_ceil(SPAN);
+        if count > memory.spans() {
+            return Err(full(memory, size));
+        }
+        let line = self.line;
+        let found =
+            self.find(memory, peers, count, |head| run::claim_run(memory, head, count, line))?;
+        let (span, desc) = found.ok_or_else(|| full(memory, size))?;
+        self.own(memory, span, desc);
+        let span_at = memory.span_at(span);
+        let (place, block) = (Place::new(span_at, 0), BlockId::at(span_at + LARGE_AT));
+        let words = (memory.at(place.home), memory.at(place.a), place.bit);
+        let word = (entry != CellId::NONE).then(|| memory.at(entry.offset()));
+        let stamp = steps::allocate((entry, word), words, block, desc.epoch());
+        let hint = memory.at(span_at);
+        // Relaxed: see the module.
+        hint.store(hint.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Ok(Held { entry, block, stamp, home: CellId::at(place.home) })
+    }
+
+    /// Gives back the runs of ours that others have freed.
+    fn collect_runs(&mut self, memory: &Memory) {
+        let mut place = 0;
+        while let Some(&span) = self.runs.get(place) {
+            let span = u64::from(span);
+            if drain_span(memory, memory.span_at(span), LARGE) == 0 {
+                place += 1;
+                continue;
+            }
+            // Relaxed: it is ours.
+            let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+            self.disown(memory, span, LARGE);
+            run::give_back(memory, span, desc);
+        }
+    }
+
+    fn forget_run(&mut self, memory: &Memory, span: u64) {
+        self.disown(memory, span, LARGE);
+    }
+
+    /// Releases every span of ours that nothing is in, also current ones.
+    pub fn give_up_empty(&mut self, memory: &Memory) {
+        self.collect_runs(memory);
+        for class in 0..CLASSES {
+            let mut place = 0;
+            while let Some(&span) = self.classes[class].owned.get(place) {
+                let span = u64::from(span);
+                drain_span(memory, memory.span_at(span), class);
+                // Relaxed: see the module.
+                if memory.at(memory.span_at(span)).load(Ordering::Relaxed) as u32 != 0 {
+                    place += 1;
+                    continue;
+                }
+                self.forget_current(memory.span_at(span), class);
+                self.disown(memory, span, class);
+                // Relaxed: it is ours.
+                let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+                run::release(memory, span, desc);
+            }
+        }
+    }
+
+    /// Releases the spans of entries that hold nothing.
+    fn give_up_entries(&mut self, memory: &Memory) {
+        for span in std::mem::take(&mut self.entry_spans) {
+            let in_hand = memory.span_in(self.taken.offset()) == Some(span);
+            if in_hand || !is_empty(memory, memory.span_entries(span)) {
+                self.entry_spans.push(span);
+                continue;
+            }
+            self.entries.retain(|entry| memory.span_in(entry.offset()) != Some(span));
+            if memory.span_in(self.fresh.start.saturating_sub(8)) == Some(span) {
+                self.fresh = 0..0;
+            }
+            // Relaxed: it is ours.
+            let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+            run::release(memory, span, desc);
+        }
+    }
+
+    fn forget_current(&mut self, span_at: u64, class: usize) {
+        let current = &mut self.classes[class];
+        if current.span_at == span_at {
+            (current.span_at, current.valid, current.a) = (0, 0, 0);
+        }
+    }
+
+    /// Leaves all spans: empty ones become free, others orphans. Whether no entry holds anything:
+    /// then the line may be left.
+    pub fn leave_all(&mut self, memory: &Memory) -> bool {
+        self.give_up_empty(memory);
+        for class in 0..CLASSES {
+            let owned = std::mem::take(&mut self.classes[class]).owned;
+            owned.into_iter().for_each(|span| abandon(memory, span.into()));
+        }
+        std::mem::take(&mut self.runs).into_iter().for_each(|span| abandon(memory, span.into()));
+        self.taken = CellId::NONE;
+        self.give_up_entries(memory);
+        self.entry_spans.is_empty() && is_empty(memory, memory.entries(self.line))
+    }
+}
+
+impl Current {
+    /// Whether this word of A has room; allocations come from it then.
+    fn turn_to(&mut self, memory: &Memory, class: usize, word: u32) -> bool {
+        let rest = TABLE[class].count - word * 64;
+        let valid = if rest >= 64 { u64::MAX } else { (1 << rest) - 1 };
+        let a = self.span_at + A_AT + u64::from(word) * 8;
+        // Relaxed: only we write A.
+        if !memory.at(a).load(Ordering::Relaxed) & valid == 0 {
+            return false;
+        }
+        (self.a, self.valid, self.word) = (a, valid, word);
+        true
+    }
+}
+
+fn full(memory: &Memory, size: u64) -> Error {
+    let is_free = |&span: &u64| {
+        // Relaxed: a count for people.
+        Desc(memory.desc(span).load(Ordering::Relaxed)).state() == State::Free
+    };
+    let free = (0..memory.spans()).filter(is_free).count() as u64 * SPAN;
+    Error::HeapFull { size, free, heap: memory.geometry.len }
+}
+
+/// A span of ours that is in use becomes an orphan.
+fn abandon(memory: &Memory, span: u64) {
+    memory.note_orphan();
+    // Relaxed: it is ours.
+    let orphan = Desc(memory.desc(span).load(Ordering::Relaxed)).become_of(State::Orphan, 0);
+    // Release: pairs with the Acquire of the claim: its bitmaps as we left them.
+    memory.desc(span).store(orphan.0, Ordering::Release);
+}
+
+/// Whether none of these entries of ours holds anything.
+fn is_empty(memory: &Memory, entries: std::ops::Range<u64>) -> bool {
+    // Relaxed: our own.
+    entries.step_by(8).all(|at| memory.at(at).load(Ordering::Relaxed) == Slot::EMPTY.0)
+}
+
+fn words_of(class: usize) -> u64 {
+    TABLE.get(class).map_or(1, |cut| cut.words.into())
+}
+
+/// Takes in what others have freed in a span of ours; how many blocks.
+fn drain_span(memory: &Memory, span_at: u64, class: usize) -> u32 {
+    let words = (0..words_of(class)).map(|word| word * 8);
+    let drained = words
+        .map(|at| steps::drain(memory.at(span_at + A_AT + at), memory.at(span_at + F_AT + at)))
+        .sum();
+    if drained > 0 {
+        let hint = memory.at(span_at);
+        // Relaxed: see the module.
+        hint.store(hint.load(Ordering::Relaxed) - u64::from(drained), Ordering::Relaxed);
+    }
+    drained
+}
+
+/// Drains a span that was just adopted, and counts what is in it.
+fn count_used(memory: &Memory, span_at: u64, class: usize) -> u32 {
+    let mut used = 0;
+    for at in (0..words_of(class)).map(|word| word * 8) {
+        let a = memory.at(span_at + A_AT + at);
+        steps::drain(a, memory.at(span_at + F_AT + at));
+        // Relaxed: it is ours.
+        used += a.load(Ordering::Relaxed).count_ones();
+    }
+    // Relaxed: see the module.
+    memory.at(span_at).store(used.into(), Ordering::Relaxed);
+    used
+}
+
+/// Whether nothing is in a span, as far as one look tells.
+fn looks_empty(memory: &Memory, span: u64, desc: Desc) -> bool {
+    let span_at = memory.span_at(span);
+    (0..words_of(desc.class())).map(|word| word * 8).all(|at| {
+        // Relaxed: the claim decides.
+        let allocated = memory.at(span_at + A_AT + at).load(Ordering::Relaxed);
+        let freed = memory.at(span_at + F_AT + at).load(Ordering::Relaxed);
+        allocated & !freed == 0
+    })
+}
+
+/// Frees a block of another line's span. The memory of a large one goes back at once: its owner may
+/// not look for long.
+#[cold]
+#[inline(never)]
+fn free_elsewhere_large(memory: &Memory, block: BlockId, desc: Desc) {
+    let freed = steps::place_of(memory, block)
+        // Relaxed: see `free_remote`.
+        .is_none_or(|place| memory.at(place.f).load(Ordering::Relaxed) & place.bit != 0);
+    if let (Some(span), false) = (memory.span_of(block), freed) {
+        memory.discard(span, desc.argument());
+    }
+}
+
+#[inline(always)]
+pub(crate) fn free_elsewhere(memory: &Memory, block: BlockId) -> Result<(), NotFreed> {
+    let span = memory.span_of(block).ok_or(NotFreed::NoBlock)?;
+    // Relaxed: the block is the caller's, and so its span stays what it is.
+    let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+    if desc.class() == LARGE && desc.has_blocks() {
+        free_elsewhere_large(memory, block, desc);
+    }
+    steps::free_remote(memory, block)
+}

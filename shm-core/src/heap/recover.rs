@@ -1,0 +1,181 @@
+//! Clearing up after a dead line: its claim, and the passes of the design page.
+
+use super::class::ENTRIES;
+use super::memory::Ground;
+use super::run;
+use super::steps;
+use super::words::{CellId, Desc, Home, Kind, Line, Slot, State};
+use crate::primitive::Ordering;
+use crate::{Owner, Peers};
+
+/// Whether the owner that a word names is gone; a corrupted word names nobody who could be.
+fn is_gone(peers: &impl Peers, owner: u32) -> bool {
+    Owner::from_bits(owner).is_some_and(|owner| peers.is_gone(owner))
+}
+
+/// Claims the recovery of a line whose process is gone, or whose recoverer is.
+pub(crate) fn claim(ground: &impl Ground, peers: &impl Peers, me: Owner, line: usize) -> bool {
+    let word = ground.line(line);
+    // Acquire: with the proof that follows, what the dead one did; what an earlier recoverer did.
+    let seen = word.load(Ordering::Acquire);
+    let dead = match Line::of(seen) {
+        Line::Live(owner) if is_gone(peers, owner) => owner,
+        Line::Recovering { dead, by } if is_gone(peers, by) => dead,
+        _ => return false,
+    };
+    let claimed = Line::Recovering { dead, by: me.to_bits() }.word();
+    // AcqRel: one recoverer after the other. Neither value ever comes back, so whoever slept since
+    // its look fails.
+    word.compare_exchange(seen, claimed, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+}
+
+/// Clears up after every line whose process is gone; how many there were.
+pub(crate) fn everybody(ground: &impl Ground, peers: &impl Peers, me: Owner) -> usize {
+    let claimed = (0..ground.lines()).filter(|&line| claim(ground, peers, me, line));
+    claimed.map(|line| sweep(ground, line)).count()
+}
+
+/// Everything that the line held is given back, and the line is free. The caller has claimed it.
+pub(crate) fn sweep(ground: &impl Ground, line: usize) {
+    // Relaxed: the dead one's words came with the proof, an earlier recoverer's with the claim.
+    let intent = CellId(ground.intent(line).load(Ordering::Relaxed) as u32);
+    take_back_incoming(ground, line, intent);
+    leave_cell(ground, line, intent);
+    for entry in ground.entries(line).step_by(8) {
+        leave_entry(ground, line, entry);
+    }
+    for span in entry_spans(ground, line) {
+        for entry in ground.span_entries(span).step_by(8) {
+            leave_entry(ground, line, entry);
+        }
+    }
+    finish_incoming(ground, line, intent);
+    for span in 0..ground.spans() {
+        leave_span(ground, line, span);
+    }
+    ground.intent(line).store(0, Ordering::Release);
+    // Release: pairs with the Acquire of the next claim: nothing names the line any more.
+    ground.line(line).store(Line::Free.word(), Ordering::Release);
+}
+
+fn entry_spans<G: Ground>(ground: &G, line: usize) -> impl Iterator<Item = u64> + use<'_, G> {
+    (0..ground.spans()).filter(move |&span| {
+        // Relaxed: see `sweep`.
+        let desc = Desc(ground.desc(span).load(Ordering::Relaxed));
+        desc.state() == State::Owned && desc.class() == ENTRIES && desc.line() == line
+    })
+}
+
+/// Whether the home of a block in this cell is the cell, with that stamp, in the same use of its
+/// span.
+fn is_home(ground: &impl Ground, cell: CellId, slot: Slot) -> bool {
+    let block = slot.block();
+    let Some(span) = ground.span_of(block) else { return false };
+    // Acquire: its bitmaps and homes are of this use of the span, or of a later one.
+    let desc = Desc(ground.desc(span).load(Ordering::Acquire));
+    let Some(place) = ground.place(span, desc, block) else { return false };
+    // Acquire: the span's use is looked at after it.
+    let home = Home(ground.at(place.home).load(Ordering::Acquire));
+    home == Home::new(cell, slot.stamp()) && is_of(ground, span, desc, slot)
+}
+
+/// Whether the span is still in the use in which the slot was written.
+fn is_of(ground: &impl Ground, span: u64, before: Desc, slot: Slot) -> bool {
+    // Relaxed: the load before it was an Acquire.
+    let now = Desc(ground.desc(span).load(Ordering::Relaxed));
+    now.has_blocks() && now.class() == before.class() && slot.stamp().is_of(now.epoch())
+}
+
+/// Pass 1: what had not arrived is not published.
+fn take_back_incoming(ground: &impl Ground, line: usize, id: CellId) {
+    let Some(cell) = ground.cell(id) else { return };
+    // Relaxed here and below: while the word names the dead line, only we write it.
+    let slot = Slot(cell.load(Ordering::Relaxed));
+    if slot.is(Kind::Incoming, line) && !is_home(ground, id, slot) {
+        cell.store(Slot::EMPTY.0, Ordering::Release);
+    }
+}
+
+/// Pass 2, a cell: a lease goes back, or was over; what was used up is freed.
+fn leave_cell(ground: &impl Ground, line: usize, id: CellId) {
+    let Some(cell) = ground.cell(id) else { return };
+    let slot = Slot(cell.load(Ordering::Relaxed));
+    if slot.is(Kind::Leased, line) {
+        let back = is_home(ground, id, slot);
+        let left = if back { slot.become_of(Kind::Full, 0) } else { Slot::EMPTY };
+        // Release: pairs with the Acquire of the next lease: what the publisher wrote is seen.
+        cell.store(left.0, Ordering::Release);
+    } else if slot.is(Kind::Done, line) {
+        free_unless_freed(ground, id, slot);
+        cell.store(Slot::EMPTY.0, Ordering::Release);
+    }
+}
+
+/// Pass 2, an entry.
+fn leave_entry(ground: &impl Ground, line: usize, offset: u64) {
+    let entry = ground.at(offset);
+    let slot = Slot(entry.load(Ordering::Relaxed));
+    match slot.kind() {
+        Kind::Empty => return,
+        Kind::Held => free_unless_freed(ground, CellId::at(offset), slot),
+        Kind::Lease => leave_cell(ground, line, slot.cell()),
+        _ => {}
+    }
+    entry.store(Slot::EMPTY.0, Ordering::Release);
+}
+
+/// Frees the block that a cell of the dead holds, unless it was freed or moved before the death.
+/// The order of the reads decides: see the design page.
+fn free_unless_freed(ground: &impl Ground, id: CellId, slot: Slot) {
+    let block = slot.block();
+    let Some(span) = ground.span_of(block) else { return };
+    // Acquire: as in `is_home`.
+    let desc = Desc(ground.desc(span).load(Ordering::Acquire));
+    let Some(place) = ground.place(span, desc, block).filter(|_| desc.has_blocks()) else { return };
+    // Acquire: pairs with the Release of drain's step 3: whoever sees F clear sees A clear.
+    if ground.at(place.f).load(Ordering::Acquire) & place.bit != 0 {
+        return;
+    }
+    // Acquire: pairs with the Release of A in `allocate`: whoever sees the bit sees the home.
+    if ground.at(place.a).load(Ordering::Acquire) & place.bit == 0 {
+        return;
+    }
+    // Acquire: the span's use is looked at after it.
+    if Home(ground.at(place.home).load(Ordering::Acquire)) != Home::new(id, slot.stamp()) {
+        return;
+    }
+    if is_of(ground, span, desc, slot) {
+        // Not freed, and only we may.
+        let _ = steps::free_remote(ground, block);
+    }
+}
+
+/// Pass 3: what had arrived is published.
+fn finish_incoming(ground: &impl Ground, line: usize, id: CellId) {
+    let Some(cell) = ground.cell(id) else { return };
+    let slot = Slot(cell.load(Ordering::Relaxed));
+    if slot.is(Kind::Incoming, line) {
+        // Release: pairs with the Acquire of the next lease: the payload, which the proof brought.
+        cell.store(slot.become_of(Kind::Full, 0).0, Ordering::Release);
+    }
+}
+
+/// Pass 4: a span that names the line.
+fn leave_span(ground: &impl Ground, line: usize, span: u64) {
+    // Relaxed: see `sweep`.
+    let desc = Desc(ground.desc(span).load(Ordering::Relaxed));
+    if desc.line() != line {
+        return;
+    }
+    match desc.state() {
+        State::Build | State::Freeing => run::give_back(ground, span, desc),
+        State::Owned if desc.class() == ENTRIES => run::release(ground, span, desc),
+        State::Owned => {
+            ground.note_orphan();
+            let orphan = desc.become_of(State::Orphan, 0);
+            // Release: pairs with the Acquire of the claim: the bitmaps as the dead one left them.
+            ground.desc(span).store(orphan.0, Ordering::Release);
+        }
+        _ => {}
+    }
+}
