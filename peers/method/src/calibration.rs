@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering::AcqRel, Ordering::Acquire};
 use std::thread;
 use std::time::Instant;
 
-use crate::{Between, Outcome, Sample, together};
+use crate::{Between, Gate, Outcome, Sample, together};
 
 /// Two calibrations around one sample that differ more than this many times: the machine changed
 /// in between, and the sample counts for nothing.
@@ -77,7 +77,9 @@ fn cas_round_trip() -> Outcome<Sample> {
         }
         Ok(())
     };
-    together(Between::Threads, ROUNDS.into(), || turn(1), || turn(0))
+    let there = |gate: &mut Gate<'_>| gate.pass().and_then(|()| turn(1));
+    let here = |gate: &mut Gate<'_>| gate.pass().and_then(|()| turn(0));
+    together(Between::Threads, ROUNDS.into(), there, here)
 }
 
 /// Gigabytes a second inside memory that is there already.

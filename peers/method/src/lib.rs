@@ -31,7 +31,7 @@ pub use program::Program;
 pub use row::{FEWEST, Row, Target, Unit, describe};
 pub use side::{Promise, Sample, Side};
 pub use stats::{median, spread};
-pub use together::{Between, together};
+pub use together::{Between, Gate, together};
 
 /// What a measurement gives, or why there is none.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

@@ -1,6 +1,8 @@
 //! Two sides that start together, each on a processor of its own.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::atomic::{
+    AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Release,
+};
 use std::thread;
 use std::time::Instant;
 
@@ -17,25 +19,63 @@ pub enum Between {
 }
 
 /// What both sides see of each other beside the thing that is measured.
+#[derive(Debug)]
 struct Start {
+    /// Sides that are prepared.
     ready: AtomicU32,
     /// Processor time that the other side used, in nanoseconds.
     used: AtomicU64,
 }
 
-/// Runs `there` on the second processor and `here` on the first, starting together; the value is
-/// the nanoseconds of `here` divided by `count`.
+/// Where a side, prepared and warm, meets the other; its time begins there.
+#[derive(Debug)]
+pub struct Gate<'a> {
+    start: &'a Start,
+    clock: fn() -> u64,
+    begun: Option<(u64, Instant)>,
+}
+
+impl Gate<'_> {
+    /// Waits until the other side is here too, and begins the time.
+    ///
+    /// # Errors
+    /// When the other side does not come within ten seconds: it failed, and says why itself.
+    pub fn pass(&mut self) -> Outcome<()> {
+        // AcqRel: pairs with the same of the other side; what each prepared is visible to both.
+        self.start.ready.fetch_add(1, AcqRel);
+        let waiting = Instant::now();
+        // Acquire: as above.
+        while self.start.ready.load(Acquire) < 2 {
+            if waiting.elapsed().as_secs() > 10 {
+                return Err("the other side did not start".into());
+            }
+            thread::yield_now();
+        }
+        self.begun = Some(((self.clock)(), Instant::now()));
+        Ok(())
+    }
+
+    /// Processor time used and time passed since the gate, in nanoseconds.
+    fn passed(&self) -> Outcome<(u64, u64)> {
+        let (used, begun) = self.begun.ok_or("a side that never passed its gate")?;
+        let passed = begun.elapsed();
+        Ok(((self.clock)() - used, passed.as_nanos() as u64))
+    }
+}
+
+/// Runs `there` on the second processor and `here` on the first; the value is the nanoseconds from
+/// the [`Gate`], which both pass when they are prepared, to the end of `here`, divided by `count`.
 ///
 /// Between processes, `there` runs in a forked child and must use nothing inherited but
-/// descriptors and plain values; it must be called while this process has one thread.
+/// descriptors and plain values; no thread of this process may hold a lock that it needs.
 ///
 /// # Errors
 /// What either side returned, and what the system refused.
 pub fn together(
     between: Between,
     count: u64,
-    there: impl FnOnce() -> Outcome<()> + Send,
-    here: impl FnOnce() -> Outcome<()>,
+    there: impl FnOnce(&mut Gate<'_>) -> Outcome<()> + Send,
+    here: impl FnOnce(&mut Gate<'_>) -> Outcome<()>,
 ) -> Outcome<Sample> {
     match between {
         Between::Threads => of_threads(count, there, here),
@@ -45,37 +85,37 @@ pub fn together(
 
 fn of_threads(
     count: u64,
-    there: impl FnOnce() -> Outcome<()> + Send,
-    here: impl FnOnce() -> Outcome<()>,
+    there: impl FnOnce(&mut Gate<'_>) -> Outcome<()> + Send,
+    here: impl FnOnce(&mut Gate<'_>) -> Outcome<()>,
 ) -> Outcome<Sample> {
     let start = Start { ready: AtomicU32::new(0), used: AtomicU64::new(0) };
     thread::scope(|scope| {
         let other = scope.spawn(|| {
             let _pinned = Pinned::to(1)?;
-            other_side(&start, || thread_time().as_nanos() as u64, there)
+            other_side(&start, thread_nanoseconds, there)
         });
         let sample = this_side(&start, count, here);
         other.join().map_err(|_| "the other side panicked")??;
         let (value, used, time) = sample?;
+        // Acquire: stored before the thread was joined.
         Ok(of(value, used + start.used.load(Acquire), time))
     })
 }
 
 fn of_processes(
     count: u64,
-    there: impl FnOnce() -> Outcome<()>,
-    here: impl FnOnce() -> Outcome<()>,
+    there: impl FnOnce(&mut Gate<'_>) -> Outcome<()>,
+    here: impl FnOnce(&mut Gate<'_>) -> Outcome<()>,
 ) -> Outcome<Sample> {
     let start = shared_start()?;
-    // SAFETY: this process has one thread here (see the documentation), so the child may do what
-    // any program may; it ends by `_exit` below and never returns.
+    // SAFETY: what the child uses is its own (see the documentation); it ends by `_exit` below and
+    // never returns.
     let child = unsafe { libc::fork() };
     if child < 0 {
         return Err(std::io::Error::last_os_error().into());
     }
     if child == 0 {
-        let done = Pinned::to(1)
-            .and_then(|_pinned| other_side(start, || process_time().as_nanos() as u64, there));
+        let done = Pinned::to(1).and_then(|_pinned| other_side(start, process_nanoseconds, there));
         if let Err(error) = &done {
             eprintln!("the other side: {error}");
         }
@@ -83,6 +123,11 @@ fn of_processes(
         unsafe { libc::_exit(i32::from(done.is_err())) }
     }
     let sample = this_side(start, count, here);
+    if sample.is_err() {
+        // It may wait for us for ever.
+        // SAFETY: our own child, not waited for yet.
+        unsafe { libc::kill(child, libc::SIGKILL) };
+    }
     let mut status = 0;
     // SAFETY: `child` is our own child, not waited for yet, and `status` is ours.
     unsafe { libc::waitpid(child, &raw mut status, 0) };
@@ -90,11 +135,20 @@ fn of_processes(
     if status != 0 {
         return Err("the other process failed".into());
     }
+    // Acquire: stored before the process ended.
     let sample = of(value, used + start.used.load(Acquire), time);
     let start: *const Start = start;
     // SAFETY: mapped in `shared_start`, one page, and nobody uses it any more.
     unsafe { libc::munmap(start.cast_mut().cast(), PAGE) };
     Ok(sample)
+}
+
+fn thread_nanoseconds() -> u64 {
+    thread_time().as_nanos() as u64
+}
+
+fn process_nanoseconds() -> u64 {
+    process_time().as_nanos() as u64
 }
 
 const PAGE: usize = 4096;
@@ -115,34 +169,27 @@ fn shared_start() -> Outcome<&'static Start> {
 /// Nanoseconds a step, processor time used, time passed; the last two in nanoseconds.
 type Raw = (f64, u64, u64);
 
-fn this_side(start: &Start, count: u64, here: impl FnOnce() -> Outcome<()>) -> Outcome<Raw> {
+fn this_side(
+    start: &Start,
+    count: u64,
+    here: impl FnOnce(&mut Gate<'_>) -> Outcome<()>,
+) -> Outcome<Raw> {
     let _pinned = Pinned::to(0)?;
-    let waiting = Instant::now();
-    // Acquire: pairs with the Release store in `other_side`; what it prepared is visible.
-    while start.ready.load(Acquire) == 0 {
-        if waiting.elapsed().as_secs() > 10 {
-            return Err("the other side did not start".into());
-        }
-        thread::yield_now();
-    }
-    let (used, begun) = (thread_time(), Instant::now());
-    here()?;
-    let (used, time) = (thread_time() - used, begun.elapsed());
-    let nanoseconds = time.as_nanos() as u64;
-    Ok((nanoseconds as f64 / count as f64, used.as_nanos() as u64, nanoseconds))
+    let mut gate = Gate { start, clock: thread_nanoseconds, begun: None };
+    here(&mut gate)?;
+    let (used, time) = gate.passed()?;
+    Ok((time as f64 / count as f64, used, time))
 }
 
 fn other_side(
     start: &Start,
-    clock: impl Fn() -> u64,
-    there: impl FnOnce() -> Outcome<()>,
+    clock: fn() -> u64,
+    there: impl FnOnce(&mut Gate<'_>) -> Outcome<()>,
 ) -> Outcome<()> {
-    let used = clock();
-    // Release: pairs with the Acquire load in `this_side`.
-    start.ready.store(1, Release);
-    there()?;
+    let mut gate = Gate { start, clock, begun: None };
+    there(&mut gate)?;
     // Release: read after this side was joined or waited for, which orders it too.
-    start.used.store(clock() - used, Release);
+    start.used.store(gate.passed()?.0, Release);
     Ok(())
 }
 
@@ -158,13 +205,16 @@ mod tests {
     #[test]
     fn both_sides_run_and_what_either_says_is_heard() {
         let ran = AtomicBool::new(false);
-        let there = || {
+        let there = |gate: &mut Gate<'_>| {
             // Release: the join orders it before the load below.
             ran.store(true, Release);
-            Ok(())
+            gate.pass()
         };
-        together(Between::Threads, 1, there, || Ok(())).unwrap();
+        together(Between::Threads, 1, there, |gate| gate.pass()).unwrap();
         assert!(ran.load(Acquire));
-        assert!(together(Between::Threads, 1, || Err("no".into()), || Ok(())).is_err());
+        let fails = |gate: &mut Gate<'_>| gate.pass().and(Err("no".into()));
+        assert!(together(Between::Threads, 1, fails, |gate| gate.pass()).is_err());
+        assert!(together(Between::Processes, 1, fails, |gate| gate.pass()).is_err());
+        assert!(together(Between::Processes, 1, |gate| gate.pass(), |gate| gate.pass()).is_ok());
     }
 }

@@ -50,8 +50,7 @@ fn main() -> Outcome<()> {
 fn awake(arguments: &Arguments) {
     let count = arguments.pick(3_000, 5_000);
     let inside = "8 bytes to the other thread and back, both looking again without sleeping";
-    let side = |between| move |waiting| (between, waiting, count);
-    let (between, waiting, count) = side(Between::Threads)(Waiting::AsUsual);
+    let (between, waiting) = (Between::Threads, Waiting::AsUsual);
     Case::new("queue", "round trip, awake", inside, Unit::NANOSECONDS, Calibration::CompareAndSwap)
         .side(round_trip_side::<Spsc>(between, waiting, count))
         .side(round_trip_side::<Rtrb>(between, waiting, count))
@@ -72,7 +71,7 @@ fn processes_side<'a>(count: u64) -> Side<'a> {
 
 fn asleep(arguments: &Arguments, python: &Python) {
     let count = arguments.pick(200, 500);
-    let inside = "8 bytes to the other side and back, both asleep each time";
+    let inside = "8 bytes to the other side and back, after a rest of 100 µs in which everybody falls asleep";
     let nanoseconds = |value| value;
     Case::new(
         "queue",
@@ -82,7 +81,7 @@ fn asleep(arguments: &Arguments, python: &Python) {
         Calibration::CompareAndSwap,
     )
     .side(round_trip_side::<Spsc>(Between::Processes, Waiting::Asleep, count))
-    .side(Side::limit("bare futex", move || work::bare_futex(count as u32)))
+    .side(Side::limit("bare futex", move || work::bare_futex(count)))
     .side(stream_round_trip::<KernelPipe>(count))
     .side(stream_round_trip::<Socket>(count))
     .side(stream_round_trip::<IpcChannel>(count))
