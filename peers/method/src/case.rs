@@ -237,6 +237,11 @@ fn measured(sample: Sample, before: Sample, after: Sample) -> Measured {
 
 /// The rounds in which neither side was disturbed; all, when that leaves too few.
 fn pairs(ours: &Taken, theirs: &Taken) -> Pairs {
+    if ours.missing.is_some() {
+        // Ours does not run: the rival's figures stand alone.
+        let theirs: Vec<f64> = theirs.rounds.iter().map(|theirs| theirs.value).collect();
+        return Pairs { theirs, ..Pairs::default() };
+    }
     let both = || ours.rounds.iter().zip(&theirs.rounds);
     gather(both().map(|(a, b)| (a.value, Some(b.value), a.is_disturbed || b.is_disturbed)))
 }

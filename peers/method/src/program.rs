@@ -15,11 +15,11 @@ use crate::{Outcome, Sample};
 /// An answer that takes longer than this is none.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A rival's process. Killed and waited for when dropped.
+/// A rival's process. Ended and waited for when dropped.
 #[derive(Debug)]
 pub struct Program {
     child: Child,
-    input: ChildStdin,
+    input: Option<ChildStdin>,
     answers: Receiver<String>,
 }
 
@@ -42,7 +42,7 @@ impl Program {
                 }
             }
         });
-        Ok(Program { child, input, answers })
+        Ok(Program { child, input: Some(input), answers })
     }
 
     /// Asks for one sample.
@@ -50,7 +50,8 @@ impl Program {
     /// # Errors
     /// What the program said went wrong, that it ended, or that it did not answer in two minutes.
     pub fn ask(&mut self, request: &str) -> Outcome<Sample> {
-        writeln!(self.input, "{request}").map_err(|error| format!("the program ended: {error}"))?;
+        let input = self.input.as_mut().ok_or("the program was ended")?;
+        writeln!(input, "{request}").map_err(|error| format!("the program ended: {error}"))?;
         let answer = self.answers.recv_timeout(PATIENCE);
         let line = answer.map_err(|_| format!("no answer to `{request}`"))?;
         let json: Value = serde_json::from_str(&line)
@@ -64,7 +65,16 @@ impl Program {
 }
 
 impl Drop for Program {
+    /// Its input ends, upon which it ends by itself and takes what it made with it; who does not
+    /// within some seconds is killed.
     fn drop(&mut self) {
+        drop(self.input.take());
+        for _ in 0..500 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
