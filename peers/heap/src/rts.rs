@@ -25,10 +25,11 @@ impl Worker {
     /// The only worker of a new file of 64 MiB.
     pub fn new(size: usize) -> Outcome<Worker> {
         const FILE: usize = 64 << 20;
+        const SLAB: u32 = 64 << 10;
         let fd = rustix::fs::memfd_create("rts", rustix::fs::MemfdFlags::CLOEXEC)?;
         let file = File::from(fd);
         // SAFETY: the file is new, and nobody else initialises it.
-        let made = unsafe { Rts::create(&file, FILE, 2, 1 << 20) };
+        let made = unsafe { Rts::create(&file, FILE, 2, SLAB) };
         let allocator = made.map_err(|error| format!("{error:?}"))?;
         Ok(Worker { allocator, size: u32::try_from(size)? })
     }
