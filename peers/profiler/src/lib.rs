@@ -3,6 +3,9 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
 use std::sync::Barrier;
+use std::time::Instant;
+
+use method::cores::Pinned;
 
 /// Live blocks of a thread; each step frees one and allocates one.
 pub const LIVE: usize = 1024;
@@ -56,10 +59,9 @@ impl<'a, A: GlobalAlloc> Churn<'a, A> {
         churn
     }
 
-    /// Nanoseconds a step of the thread's own processor time: others on the machine take time, but
-    /// not this.
+    /// Nanoseconds a step, waiting for other threads included.
     pub fn run(&mut self, steps: usize) -> f64 {
-        let begin = processor_time();
+        let begin = Instant::now();
         for step in self.step..self.step + steps {
             let count = self.live.len();
             let place = &mut self.live[step * 7919 % count];
@@ -69,7 +71,7 @@ impl<'a, A: GlobalAlloc> Churn<'a, A> {
             *place = (allocate_at(self.allocator, DEPTH, layout), layout);
         }
         self.step += steps;
-        (processor_time() - begin) as f64 / steps as f64
+        begin.elapsed().as_nanos() as f64 / steps as f64
     }
 }
 
@@ -82,13 +84,8 @@ impl<A: GlobalAlloc> Drop for Churn<'_, A> {
     }
 }
 
-fn processor_time() -> i64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
-    now.tv_sec * 1_000_000_000 + now.tv_nsec
-}
-
 /// Turns of one sample.
-const TURNS: usize = 15;
+const TURNS: usize = 25;
 
 /// Nanoseconds that `watched` takes longer a step than `bare`, the median of turns that alternate;
 /// of the slower of `threads` threads.
@@ -119,6 +116,8 @@ fn slowest(threads: usize, one: impl Fn(u64) -> Vec<f64> + Sync) -> f64 {
         let run = |nth: usize| {
             let (barrier, one) = (&barrier, &one);
             scope.spawn(move || {
+                // Where there are fewer processors than threads, they go where they may.
+                let _pinned = Pinned::to(nth);
                 barrier.wait();
                 method::median(&one(0x9e37_79b9 + nth as u64))
             })

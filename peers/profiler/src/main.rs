@@ -27,7 +27,7 @@ fn main() -> Outcome<()> {
 
 fn case<'a>(what: &str, threads: usize) -> Case<'a> {
     let inside = "what it adds to the release of one block and the allocation of another, five frames \
-                  deep, 1,024 blocks alive, in processor time; of two threads the slower one's";
+                  deep, 1,024 blocks alive; of two threads the slower one's";
     let name = format!("{what}, threads: {threads}");
     Case::new("profiler", name, inside, Unit::NANOSECONDS, Calibration::Compute)
 }

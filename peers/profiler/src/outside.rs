@@ -19,10 +19,12 @@ fn bare(threads: usize) -> Outcome<Command> {
 
 /// Nanoseconds a step, as the program printed them last.
 fn ask(command: &mut Command) -> Outcome<f64> {
-    let output = command.stderr(Stdio::null()).output()?;
+    let output = command.stderr(Stdio::null()).output();
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = output.map_err(|error| format!("{name}: {error}: `apt-get install {name}`"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let number = text.lines().filter_map(|line| line.trim().parse::<f64>().ok()).next_back();
-    number.ok_or_else(|| format!("{command:?} printed no figure: {}", output.status).into())
+    number.ok_or_else(|| format!("{name} ended without a figure: {}", output.status).into())
 }
 
 /// The profiler's arguments before the program's, and the profile that it leaves.
@@ -46,8 +48,7 @@ fn sample(profiler: &str, threads: usize) -> Outcome<Sample> {
     for ending in ["", ".gz", ".zst"] {
         let _ = std::fs::remove_file(format!("{}{ending}", left.display()));
     }
-    let watched = watched.map_err(|error| format!("{error}; `apt-get install {profiler}`?"))?;
-    Ok(Sample::from(watched - alone))
+    Ok(Sample::from(watched? - alone))
 }
 
 /// heaptrack 1.4, every allocation.
