@@ -60,3 +60,8 @@ pub fn victim(_name: &str) -> Outcome<()> {
 pub fn after_a_death(_bytes: usize) -> Outcome<Sample> {
     Err(WHY.into())
 }
+
+/// Milliseconds from the proof of such a death until the living own the memory.
+pub fn owned_again(_bytes: usize) -> Outcome<Sample> {
+    Err(WHY.into())
+}

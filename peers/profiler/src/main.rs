@@ -5,13 +5,14 @@
 mod ours;
 mod outside;
 mod rivals;
+mod tree;
 
 use method::{Arguments, Calibration, Case, Outcome, Target, Unit};
 use ours::Recording;
 use peers_profiler::LIVE;
 
 fn main() -> Outcome<()> {
-    if ours::be_a_worker_if_asked() {
+    if tree::hold_if_asked()? || ours::be_a_worker_if_asked() {
         return Ok(());
     }
     let arguments = Arguments::read()?;
@@ -21,7 +22,8 @@ fn main() -> Outcome<()> {
         counters(&arguments, threads);
     }
     live_blocks(&arguments);
-    ours::reading(&arguments);
+    reading(&arguments);
+    tree::run(&arguments);
     Ok(())
 }
 
@@ -75,4 +77,28 @@ fn live_blocks(arguments: &Arguments) {
             .at_most(7)
             .run(arguments);
     }
+}
+
+/// What a reader costs those whose profile it reads, and itself.
+fn reading(arguments: &Arguments) {
+    let inside = "what a step takes longer while another thread reads the whole profile again and again; \
+                  no pause means that nothing but cache lines is shared";
+    Case::new(
+        "profiler",
+        "being read while at work",
+        inside,
+        Unit::NANOSECONDS,
+        Calibration::Compute,
+    )
+    .side(ours::while_read())
+    .target(Target::Absolute(5.0))
+    .at_most(7)
+    .run(arguments);
+    let inside =
+        "from nothing until the profiles of eight processes at work have been found and read";
+    Case::new("profiler", "eight processes read", inside, Unit::MILLISECONDS, Calibration::Compute)
+        .side(ours::eight_read())
+        .target(Target::Absolute(50.0))
+        .at_most(7)
+        .run(arguments);
 }

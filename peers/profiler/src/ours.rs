@@ -1,6 +1,6 @@
 //! Our side: not here yet.
 
-use method::{Arguments, Promise, Side};
+use method::{Promise, Side};
 
 /// What ours keeps.
 pub const PROMISE: Promise =
@@ -10,7 +10,7 @@ pub const PROMISE: Promise =
 pub const NAME: &str = "profiling";
 
 /// How ours records.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Recording {
     /// Nothing.
     Off,
@@ -25,8 +25,8 @@ pub enum Recording {
 const WHY: &str = "no heap profiler in profiling yet";
 
 /// What recording adds to a step, nanoseconds.
-pub fn added<'a>(_recording: Recording, _threads: usize, _live: usize) -> Side<'a> {
-    Side::missing(NAME, PROMISE, WHY)
+pub fn added<'a>(recording: Recording, _threads: usize, _live: usize) -> Side<'a> {
+    Side::missing(NAME, PROMISE, format!("{WHY}: {recording:?}"))
 }
 
 /// Whether this program was asked to be one of eight processes with a profile.
@@ -34,5 +34,12 @@ pub fn be_a_worker_if_asked() -> bool {
     false
 }
 
-/// The cases of reading.
-pub fn reading(_arguments: &Arguments) {}
+/// What being read adds to a step, nanoseconds.
+pub fn while_read<'a>() -> Side<'a> {
+    Side::missing(NAME, PROMISE, WHY)
+}
+
+/// Milliseconds until the profiles of eight processes have been read.
+pub fn eight_read<'a>() -> Side<'a> {
+    Side::missing(NAME, PROMISE, WHY)
+}
