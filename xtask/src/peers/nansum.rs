@@ -155,7 +155,7 @@ impl Row {
 }
 
 /// Runs both sides alternately; `None` when one of them cannot run, which is then said.
-pub fn measure(workspace: &Workspace, options: Options) -> Result<Option<Run>> {
+pub fn measure(workspace: &Workspace, options: &Options) -> Result<Option<Run>> {
     let echo = options.echo();
     let Some(numpy) = python::numpy(workspace, echo)? else {
         eprintln!("peers: the rival needs Python 3 with numpy; nothing was measured");
@@ -169,7 +169,7 @@ pub fn measure(workspace: &Workspace, options: Options) -> Result<Option<Run>> {
     let numpy = workspace.relative(&numpy).to_path_buf();
     let mut measured = SCOPES.map(Measured::new);
     let mut versions = Value::Null;
-    for round in 0..options.rounds {
+    for round in 0..options.nansum_rounds() {
         for measured in &mut measured {
             let scope = measured.scope;
             let ours = ours(workspace, scope).echo(echo);
@@ -193,7 +193,7 @@ pub fn measure(workspace: &Workspace, options: Options) -> Result<Option<Run>> {
         "build": build.line(),
         "ours": SCOPES.map(|scope| format!("target/{PROGRAM} {}", our_arguments(scope))),
         "rival": SCOPES.map(|scope| theirs(workspace, &numpy, scope).line()),
-        "rounds": options.rounds,
+        "rounds": options.nansum_rounds(),
     });
     let rows = CASES.iter().map(|case| case.row(&measured)).collect();
     Ok(Some(Run { machine, setting, rows }))
