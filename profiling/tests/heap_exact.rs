@@ -257,3 +257,24 @@ fn more_threads_than_slots_are_counted_all_the_same() {
     assert_eq!(reference, profile);
     assert!(heap::snapshot().unwrap().quality.shared_threads > 0);
 }
+
+#[test]
+fn a_thread_that_allocates_while_it_dies_is_counted_to_the_byte() {
+    let _alone = alone();
+    struct Last(Vec<u8>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            self.0 = black_box(vec![0; 4242]);
+            work(1);
+        }
+    }
+    thread_local! {
+        static LAST: std::cell::RefCell<Option<Last>> = const { std::cell::RefCell::new(None) };
+    }
+    for _ in 0..20 {
+        let dying = || LAST.with(|last| *last.borrow_mut() = Some(Last(vec![1; 10])));
+        std::thread::spawn(dying).join().unwrap();
+    }
+    let (reference, profile) = both();
+    assert_eq!(reference, profile);
+}

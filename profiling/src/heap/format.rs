@@ -179,8 +179,10 @@ pub(crate) mod site {
     /// `first frame << 32 | tag << 16 | how the walk ended << 12 | frames`.
     pub(crate) const PLACE: usize = 8;
     pub(crate) const TOTAL_SIZE: usize = 16;
-    /// Threads are spread over so many copies of the totals.
-    pub(crate) const STRIPES: usize = 4;
+    /// Copies of the totals. The first belong to the threads of slots 1, 2, ... alone; the other
+    /// threads share the rest.
+    pub(crate) const STRIPES: usize = 12;
+    pub(crate) const OWN_STRIPES: usize = 8;
 }
 
 /// How a walk ended, in a site's `PLACE`.

@@ -77,10 +77,9 @@ impl<A> Profiler<A> {
         std::hint::black_box(());
     }
 
-    /// Allocates, and counts the block. Not inlined: with recording off, nothing of it is paid.
-    #[inline(never)]
-    fn with_count(&self, bytes: usize, mode: u8, allocate: impl FnOnce() -> *mut u8) -> *mut u8 {
-        let block = allocate();
+    /// Counts a block that the inner allocator has just returned, or null.
+    #[inline(always)]
+    fn count(&self, block: *mut u8, bytes: usize, mode: u8) -> *mut u8 {
         if block.is_null() {
             return block;
         }
@@ -142,35 +141,73 @@ fn is_in_filter(address: usize) -> bool {
     byte.load(Relaxed) != 0
 }
 
+/// What the allocator does in all modes but off. Not inlined: with recording off, nothing of it is
+/// paid but the branch.
+impl<A: GlobalAlloc> Profiler<A> {
+    /// # Safety
+    ///
+    /// - As [`GlobalAlloc::alloc`].
+    #[inline(never)]
+    unsafe fn alloc_counted(&self, layout: Layout, mode: u8) -> *mut u8 {
+        // SAFETY: the caller keeps to the contract of `alloc`, which is the inner one's.
+        let block = unsafe { self.inner.alloc(layout) };
+        self.count(block, layout.size(), mode)
+    }
+
+    /// # Safety
+    ///
+    /// - As [`GlobalAlloc::alloc_zeroed`].
+    #[inline(never)]
+    unsafe fn alloc_zeroed_counted(&self, layout: Layout, mode: u8) -> *mut u8 {
+        // SAFETY: the caller keeps to the contract of `alloc_zeroed`, which is the inner one's.
+        let block = unsafe { self.inner.alloc_zeroed(layout) };
+        self.count(block, layout.size(), mode)
+    }
+
+    /// # Safety
+    ///
+    /// - As [`GlobalAlloc::realloc`].
+    #[inline(never)]
+    unsafe fn realloc_counted(
+        &self,
+        block: *mut u8,
+        layout: Layout,
+        new_size: usize,
+        mode: u8,
+    ) -> *mut u8 {
+        let record = self.freed(block, layout.size(), mode);
+        // SAFETY: the caller keeps to the contract of `realloc`, which is the inner one's.
+        let moved = unsafe { self.inner.realloc(block, layout, new_size) };
+        if moved.is_null() {
+            recorder::take_back(block as usize, layout.size() as u64, record);
+        }
+        self.count(moved, new_size, mode)
+    }
+}
+
 // SAFETY: every call is passed on to the inner allocator with the caller's own arguments, and its
 // result returned; what is done besides neither allocates through it nor touches the blocks.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Profiler<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // Relaxed: see `Switch::mode`.
-        let mode = SWITCH.mode.load(Relaxed);
-        if mode == OFF {
+        match SWITCH.mode.load(Relaxed) {
             // SAFETY: the caller keeps to the contract of `alloc`, which is the inner one's.
-            return unsafe { self.inner.alloc(layout) };
+            OFF => unsafe { self.inner.alloc(layout) },
+            // SAFETY: as above.
+            mode => unsafe { self.alloc_counted(layout, mode) },
         }
-        self.with_count(layout.size(), mode, || {
-            // SAFETY: the caller keeps to the contract of `alloc`, which is the inner one's.
-            unsafe { self.inner.alloc(layout) }
-        })
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // Relaxed: see `Switch::mode`.
-        let mode = SWITCH.mode.load(Relaxed);
-        if mode == OFF {
+        match SWITCH.mode.load(Relaxed) {
             // SAFETY: the caller keeps to the contract of `alloc_zeroed`, the inner one's.
-            return unsafe { self.inner.alloc_zeroed(layout) };
+            OFF => unsafe { self.inner.alloc_zeroed(layout) },
+            // SAFETY: as above.
+            mode => unsafe { self.alloc_zeroed_counted(layout, mode) },
         }
-        self.with_count(layout.size(), mode, || {
-            // SAFETY: the caller keeps to the contract of `alloc_zeroed`, the inner one's.
-            unsafe { self.inner.alloc_zeroed(layout) }
-        })
     }
 
     #[inline]
@@ -187,19 +224,11 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Profiler<A> {
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         // Relaxed: see `Switch::mode`.
-        let mode = SWITCH.mode.load(Relaxed);
-        let inner = || {
+        match SWITCH.mode.load(Relaxed) {
             // SAFETY: the caller keeps to the contract of `realloc`, which is the inner one's.
-            unsafe { self.inner.realloc(block, layout, new_size) }
-        };
-        if mode == OFF {
-            return inner();
+            OFF => unsafe { self.inner.realloc(block, layout, new_size) },
+            // SAFETY: as above.
+            mode => unsafe { self.realloc_counted(block, layout, new_size, mode) },
         }
-        let record = self.freed(block, layout.size(), mode);
-        let moved = self.with_count(new_size, mode, inner);
-        if moved.is_null() {
-            recorder::take_back(block as usize, layout.size() as u64, record);
-        }
-        moved
     }
 }

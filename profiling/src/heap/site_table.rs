@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use super::area::Area;
 use super::format::{BLOCK_UNIT, Loss, Place, WalkEnd, header, site};
 use super::region;
+use super::slot::add_own;
 
 /// The site of everything whose stack found no room.
 pub(crate) const NO_SITE: u32 = 0;
@@ -127,12 +128,24 @@ fn reserve(
     }
 }
 
-/// Adds a block to what its site ever allocated.
+/// Adds a block to what its site ever allocated. `thread`: the number of the caller's own slot, 0 if
+/// it has none.
 pub(crate) fn count(area: Area<'_>, number: u32, thread: usize, bytes: u64, weight: f64) {
-    let total = area.layout.total(thread % site::STRIPES, number as usize);
-    // Relaxed: sums that nothing else depends on.
-    area.word(total).fetch_add((bytes as f64 * weight).round() as u64, Relaxed);
-    area.word(total + 8).fetch_add((weight * BLOCK_UNIT).round() as u64, Relaxed);
+    let bytes = (bytes as f64 * weight).round() as u64;
+    let blocks = (weight * BLOCK_UNIT).round() as u64;
+    let word = |stripe: usize| area.layout.total(stripe, number as usize);
+    if (1..=site::OWN_STRIPES).contains(&thread) {
+        // Nobody else writes there: no locked instruction.
+        let at = word(thread - 1);
+        add_own(area.word(at), bytes);
+        add_own(area.word(at + 8), blocks);
+    } else {
+        let shared = site::STRIPES - site::OWN_STRIPES;
+        let at = word(site::OWN_STRIPES + thread % shared);
+        // Relaxed: sums that nothing else depends on.
+        area.word(at).fetch_add(bytes, Relaxed);
+        area.word(at + 8).fetch_add(blocks, Relaxed);
+    }
 }
 
 /// A 64-bit hash, never 0. Two stacks with one hash would be taken for the same: of a million

@@ -21,7 +21,7 @@ use super::stack::Bounds;
 pub(crate) struct Thread {
     /// Its slot; null: none yet, or none to be had.
     pub(crate) slot: Cell<*const Slot>,
-    /// The slot's number.
+    /// The slot's number; 0 without one.
     pub(crate) number: Cell<usize>,
     /// Index of the scope that it is in.
     pub(crate) tag: Cell<usize>,
@@ -76,7 +76,7 @@ extern "C" fn at_exit(_: *mut c_void) {
         }
         slot.release();
         // Relaxed: only a hint.
-        LAST_FREE.store(thread.number.get() as u32, Relaxed);
+        LAST_FREE.store(thread.number.replace(0) as u32, Relaxed);
     });
 }
 
@@ -90,6 +90,7 @@ pub(crate) fn is_recording() -> bool {
 pub(crate) fn forget_slot() {
     THREAD.with(|thread| {
         thread.slot.set(null());
+        thread.number.set(0);
         thread.shares.set(false);
         thread.is_busy.set(false);
     });
