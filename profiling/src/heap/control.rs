@@ -3,6 +3,10 @@
 //! [`SWITCH`] lies in a page that the kernel clears in forked children. Its mode is the only thing
 //! that every allocation looks at, so that a child notices at no cost that it is one: its mode is
 //! [`UNKNOWN`] again. A `fork` of the C library is noticed earlier, by its handler.
+//!
+//! Orderings: `Relaxed` throughout but where a comment says otherwise: single numbers (mode, mean,
+//! process id), and words of a profile that `READY` or its adoption (both Release) publishes. `AcqRel` on
+//! the era: its changes are in one order.
 
 use std::ffi::CStr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};

@@ -14,6 +14,9 @@
 //! Who may do what: `EMPTY → CLAIMED` anybody, by compare-and-swap; `CLAIMED → address` who claimed
 //! it; `address → EMPTY` who owns the block, that is who frees it. So only the first needs a read-modify-write. A process that is killed leaves a place
 //! claimed at worst: its own table is then read-only for ever.
+//!
+//! Orderings: `Release` on a payload's words and on keys, `Acquire` on claims: see [`insert`] and
+//! [`remove`], and `write` for what a reader sees.
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 

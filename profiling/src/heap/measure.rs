@@ -1,4 +1,7 @@
 //! What a piece of code allocates: for tests, and for the curious.
+//!
+//! Orderings: `Acquire` on slots' counters pairs with their owners' Release; the order of the two sums
+//! is what it is for.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 

@@ -23,9 +23,9 @@
 //!
 //! Exact counts of bytes and blocks, per thread, in every [`Mode`] but off. Beside them the stacks
 //! of all live blocks ([`Mode::Exact`]) or of a sample ([`Mode::Sampled`]): unbiased estimates with
-//! their standard error. What [`scope`] the thread was in, what could not be recorded whole
+//! their standard error. What [`scope()`] the thread was in, what could not be recorded whole
 //! ([`Quality`]), and the profile's own memory. In the program itself: [`snapshot`](snapshot()),
-//! [`Snapshot::compare`], [`current`], [`reset_peak`], [`measure`], [`assert_no_allocation`].
+//! [`Snapshot::compare`], [`current`], [`reset_peak`], [`measure()`], [`assert_no_allocation`].
 //!
 //! # Stacks need frame pointers
 //!
@@ -66,7 +66,7 @@
 //! # How large is a value?
 //!
 //! That is for a library: `get-size2` or `mem_dbg` derive the deep size of a type. Without either,
-//! [`measure`] says what building (or cloning) the value allocates and keeps.
+//! [`measure()`] says what building (or cloning) the value allocates and keeps.
 //!
 //! # Finding a profile
 //!

@@ -4,6 +4,9 @@
 //! Read from `/proc/self/maps`, not from the dynamic loader: that one's lock may be held by a
 //! thread that waits for this one. A module is added behind the others and never changed; where
 //! two overlap (code was unloaded, other code loaded there) the later one is right.
+//!
+//! Orderings: `Relaxed` on records and strings: written under the lock, published by the count's
+//! Release, read after its Acquire.
 
 use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};

@@ -2,6 +2,9 @@
 //!
 //! Nothing here allocates or locks: it runs inside the program's allocator, and between `fork` and
 //! whatever comes next.
+//!
+//! Orderings: `Relaxed` on the descriptor's facts: written before the base address, which Release and
+//! Acquire publish, or by the only thread of a new child.
 
 use std::ffi::CStr;
 use std::fmt::Write as _;

@@ -7,6 +7,9 @@
 //!
 //! The index has three levels of cache lines of eight words, `hash | site + 1`; a line is filled
 //! from its start, so an empty word ends the search, in this level and in all.
+//!
+//! Orderings: `Relaxed` on frames and records: written before the index names them (AcqRel), read after
+//! it was read (`Acquire`, paired with that).
 
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 

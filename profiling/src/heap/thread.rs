@@ -3,6 +3,8 @@
 //! Thread-local storage without a destructor, so that it may be used at any time, also by the last
 //! allocation of a dying thread. The slot is given back by a destructor of a POSIX key; what the
 //! thread allocates after that counts in the shared slot.
+//!
+//! Orderings: `Relaxed` on a slot's words: the thread's own; on the hint: nothing depends on it.
 
 use std::cell::Cell;
 use std::ffi::c_void;
