@@ -67,7 +67,7 @@ impl Peers for Member {
         owner != self.me && others.is_some_and(|index| self.group.proofs[index].is_gone())
     }
 
-    #[track_caller]
+    // Not of the caller's place: the ordering is this model's own.
     fn ticket(&self) -> Ticket {
         // Acquire: whoever is counted is seen as gone.
         Ticket(self.group.events.word().load(Ordering::Acquire))

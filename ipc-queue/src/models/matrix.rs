@@ -21,8 +21,6 @@ const STATEMENTS_OF: [&str; 9] = [
     "consume",
 ];
 
-const UNSEEN: &str = "needed between what the dead one did to the element and the next producer; \
-    the model that asks for it, who_gets_a_slot_of_the_dead_…, passes without it";
 const FENCED: &str = "beyond the tool: a model has a full fence in the light barrier before it; \
     where membarrier works there is none, and this Release is what the fence in `listen` pairs with";
 
@@ -88,8 +86,6 @@ fn mutations_of_mpmc() -> Mutations {
         mutations = mutations.statements_of(function);
     }
     for (function, line, mutant, why) in [
-        ("free_of_the_dead", "let _ = self.slot", "Release → Relaxed", UNSEEN),
-        ("wait", "peers.ticket()", "Acquire → Relaxed", "an ordering of the modelled group"),
         ("wake_listeners", "match word.compare_exchange(state, rung", "Release → Relaxed", FENCED),
         ("count", "let count", "unreached", "a count to show, Relaxed already"),
         ("cancel", "fetch_and", "unreached", "for bells with one listener: see the other matrix"),
@@ -110,10 +106,6 @@ fn mutations_of_work() -> Mutations {
         .source("ipc-queue/src/work/join.rs", include_str!("../work/join.rs"));
     for function in ["look_after", "has_ended", "put_back"] {
         mutations = mutations.statements_of(function);
-    }
-    for (function, line) in [("reserve_fully", "ticket()"), ("join", "ticket()")] {
-        let why = "an ordering of the modelled group";
-        mutations = mutations.reason(function, line, "Acquire → Relaxed", why);
     }
     for &(name, model) in work::MODELS {
         mutations = mutations.model(name, model);

@@ -208,14 +208,14 @@ fn consumers_pass_over_a_dead_producer_once() -> Result<Report, Error> {
 
 fn who_gets_a_slot_of_the_dead_from_others_sees_what_the_dead_did_to_it() -> Result<Report, Error> {
     check_few_awake(1, |world| {
-        let (main, [victim, other]) = members(world, ["victim", "other"]);
+        let (_, [victim, other, next]) = members(world, ["victim", "other", "next"]);
         let ground = Ground::new(1);
         let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&other));
+        let mut nexts = ground.handles(&next.ignorant());
         world.victim("victim", move || theirs.send(1, Deadline::Now));
         // Gives the slot back, whether it was sent or its producer is dead.
-        let other = world.spawn("other", move || others.recv(Deadline::Now).ok());
-        let _ = ground.handles(&main.ignorant()).send(3, Deadline::Now);
-        other.join().unwrap();
+        world.spawn("other", move || others.recv(Deadline::Now).ok());
+        world.spawn("next", move || nexts.send(3, Deadline::Now).ok());
     })
 }
 

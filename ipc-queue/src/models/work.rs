@@ -130,20 +130,21 @@ fn two_workers_never_lease_one_item() -> Result<Report, Error> {
 
 fn an_item_is_seen_whole_by_whoever_finds_it_by_an_old_hint() -> Result<Report, Error> {
     check_awake(0, |world| {
-        let (main, [submitter]) = members(world, ["submitter"]);
+        let (_, [submitter, worker]) = members(world, ["submitter", "worker"]);
         let ground = Ground::new(1);
-        let (mut mine, mut theirs) = (ground.handles(&main), ground.handles(&submitter));
-        let submitter = world.spawn("submitter", move || {
+        let (mut mine, mut theirs) = (ground.handles(&worker), ground.handles(&submitter));
+        world.spawn("submitter", move || {
             theirs.submit(1);
             let work = work(&theirs.ground, &theirs.peers);
             let _ = theirs.submit.submit(work, 2, Deadline::Now);
         });
-        ground.shared.put_back(0);
-        if let Ok(item) = mine.lease(Deadline::Now) {
-            assert_eq!(item, 1);
-            mine.ack();
-        }
-        submitter.join().unwrap();
+        world.spawn("worker", move || {
+            mine.ground.shared.put_back(0);
+            if let Ok(item) = mine.lease(Deadline::Now) {
+                assert_eq!(item, 1);
+                mine.ack();
+            }
+        });
     })
 }
 

@@ -126,16 +126,16 @@ impl<T, P: Peers> Work<'_, T, P> {
     }
 
     pub(crate) fn record(&self, index: usize) -> Record {
-        // Acquire: whoever acts on a state sees what led to it; pairs with the Release of exchanges.
+        // Acquire: whoever acts on a state sees what led to it; pairs with the Release in `change`.
         Record(self.slots[index].word.load(Ordering::Acquire))
     }
 
-    /// One change of a record. AcqRel: an item is written before it is queued, and read before its
-    /// record is free; whoever changes the record next sees that.
+    /// One change of a record, from what `record` gave.
     pub(crate) fn change(&self, index: usize, from: Record, to: Record) -> bool {
         let word = &self.slots[index].word;
-        // AcqRel: see above; pairs with itself. Relaxed on failure: looked at again.
-        word.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+        // Release: an item is written before it is queued, and read before its record is free;
+        // pairs with the Acquire in `record`. Relaxed on failure: looked at again.
+        word.compare_exchange(from.0, to.0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
     /// Looks at all records after a death: what the dead had reserved is free, what they had leased

@@ -1,0 +1,77 @@
+//! A oneshot, killed at every instruction: the element arrives whole, or its receiver is told.
+
+use crash_check::step::Scenario;
+use ipc_queue::{RecvError, oneshot};
+
+use crate::ground::{
+    Item, MAKER, SURVIVOR, Said, VICTIM, has_returned, item, member, number, returned, run, segment,
+};
+
+#[test]
+fn kill_oneshot_send() {
+    let sending = Scenario::new("ipc_queue::oneshot::Sender::send")
+        .state("fresh")
+        .init(|r| Said::Ok(oneshot::create::<Item>(&segment(r)?, 0)?))
+        .operation_with(
+            |r| {
+                let member = member(r, VICTIM);
+                let sender = oneshot::attach_sender_among(&segment(r).unwrap(), 0, member);
+                Some(sender.unwrap())
+            },
+            |r, sender| {
+                if let Some(sender) = sender.take() {
+                    sender.send(item(7)).unwrap();
+                }
+                returned(r);
+            },
+        )
+        .recovery_with(|r| member(r, SURVIVOR), |_, member| member.tell_everybody())
+        .validate(|r| {
+            let member = member(r, SURVIVOR);
+            let mut receiver = oneshot::attach_receiver_among::<Item, _>(&segment(r)?, 0, member)?;
+            match receiver.try_recv() {
+                Ok(found) if number(found)? == 7 => match receiver.try_recv() {
+                    Err(RecvError::Closed | RecvError::Disconnected) => Said::Ok(()),
+                    more => Err(format!("{more:?} after the element").into()),
+                },
+                Err(RecvError::Disconnected) if !has_returned(r) => Ok(()),
+                other => Err(format!("{other:?}, returned: {}", has_returned(r)).into()),
+            }
+        });
+    run(sending);
+}
+
+#[test]
+fn kill_oneshot_recv() {
+    let receiving = Scenario::new("ipc_queue::oneshot::Receiver::recv")
+        .state("sent")
+        .init(|r| {
+            oneshot::create::<Item>(&segment(r)?, 0)?;
+            let member = member(r, MAKER);
+            Said::Ok(oneshot::attach_sender_among(&segment(r)?, 0, member)?.send(item(7))?)
+        })
+        .operation_with(
+            |r| {
+                let member = member(r, VICTIM);
+                let segment = segment(r).unwrap();
+                Some(oneshot::attach_receiver_among::<Item, _>(&segment, 0, member).unwrap())
+            },
+            |r, receiver| {
+                let found = receiver.take().map(|receiver| receiver.recv().unwrap());
+                assert_eq!(found, Some(item(7)));
+                returned(r);
+            },
+        )
+        .recovery_with(|r| member(r, SURVIVOR), |_, member| member.tell_everybody())
+        .validate(|r| {
+            let member = member(r, SURVIVOR);
+            let mut receiver = oneshot::attach_receiver_among::<Item, _>(&segment(r)?, 0, member)?;
+            match receiver.try_recv() {
+                Ok(found) if number(found)? == 7 && !has_returned(r) => Said::Ok(()),
+                // With its receiver: at most once.
+                Err(RecvError::Closed) => Ok(()),
+                other => Err(format!("{other:?}, returned: {}", has_returned(r)).into()),
+            }
+        });
+    run(receiving);
+}
