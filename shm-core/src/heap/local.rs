@@ -342,7 +342,7 @@ pub(super) fn size_of_block<P: Peers + Clone>(heap: &Heap<P>, block: BlockId) ->
     let desc = memory.span_of(block).map(|span| Desc(memory.desc(span).load(Ordering::Relaxed)));
     desc.map_or(0, |desc| match TABLE.get(desc.class()) {
         Some(cut) => cut.size as usize,
-        None => (desc.argument() * SPAN - LARGE_AT) as usize,
+        None => (desc.argument() * SPAN).saturating_sub(LARGE_AT) as usize,
     })
 }
 

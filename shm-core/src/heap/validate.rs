@@ -100,7 +100,11 @@ impl<P: Peers + Clone> Heap<P> {
                 return broken(format!("line {line} is not recovered of {dead:#x}"));
             }
         }
-        if unheld == raw { Ok(()) } else { broken(format!("{unheld} blocks are nobody's, not {raw}")) }
+        if unheld == raw {
+            Ok(())
+        } else {
+            broken(format!("{unheld} blocks are nobody's, not {raw}"))
+        }
     }
 }
 
@@ -157,9 +161,12 @@ fn span_holds(memory: &Memory, span: u64) -> Result<(), String> {
     let owner = || line_of(memory, desc.line().min(memory.lines() - 1)) != Line::Free;
     let clean = || (0..HOMES_AT).step_by(8).skip(1);
     match desc.state() {
-        State::Free if clean().any(|at| {
-            memory.at(memory.span_at(span) + at).load(Ordering::Relaxed) != 0
-        }) => wrong("a free span has bits set"),
+        State::Free
+            if clean()
+                .any(|at| memory.at(memory.span_at(span) + at).load(Ordering::Relaxed) != 0) =>
+        {
+            wrong("a free span has bits set")
+        }
         State::Owned | State::Build | State::Freeing if desc.line() >= memory.lines() => {
             wrong("its line does not exist")
         }
