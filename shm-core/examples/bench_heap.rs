@@ -27,19 +27,20 @@ fn main() {
     let (local, other) = (heap.local().unwrap(), heap.local().unwrap());
     println!("{:<42} {:>7} {:>7} {:>7} {:>7}", "ns a pair", "16 B", "64 B", "1 KiB", "16 KiB");
     let sizes = [16, 64, 1024, 16 << 10];
-    let mut rows: Vec<Row<'_>> = Vec::new();
-    rows.push(("alternating: malloc", Box::new(|layout| alternating_of(&System, layout))));
-    rows.push(("alternating: mimalloc", Box::new(|layout| alternating_of(&MiMalloc, layout))));
-    rows.push(("alternating: heap, raw", Box::new(|layout| alternating_raw(&local, layout))));
-    rows.push(("alternating: heap, recoverable", Box::new(|layout| alternating(&local, layout))));
-    rows.push(("batched: malloc", Box::new(|layout| batched_of(&System, layout))));
-    rows.push(("batched: mimalloc", Box::new(|layout| batched_of(&MiMalloc, layout))));
-    rows.push(("batched: heap, raw", Box::new(|layout| batched_raw(&local, layout))));
-    rows.push(("batched: heap, recoverable", Box::new(|layout| batched(&local, layout))));
-    rows.push(("allocate, publish, take, free", Box::new(|layout| published(&local, layout))));
-    rows.push(("allocate, publish, lease, acknowledge", Box::new(|layout| leased(&local, layout))));
     let remote = |layout| remote(&local, &other, layout);
-    rows.push(("batched, freed by another thread's front", Box::new(remote)));
+    let rows: Vec<Row<'_>> = vec![
+        ("alternating: malloc", Box::new(|layout| alternating_of(&System, layout))),
+        ("alternating: mimalloc", Box::new(|layout| alternating_of(&MiMalloc, layout))),
+        ("alternating: heap, raw", Box::new(|layout| alternating_raw(&local, layout))),
+        ("alternating: heap, recoverable", Box::new(|layout| alternating(&local, layout))),
+        ("batched: malloc", Box::new(|layout| batched_of(&System, layout))),
+        ("batched: mimalloc", Box::new(|layout| batched_of(&MiMalloc, layout))),
+        ("batched: heap, raw", Box::new(|layout| batched_raw(&local, layout))),
+        ("batched: heap, recoverable", Box::new(|layout| batched(&local, layout))),
+        ("allocate, publish, take, free", Box::new(|layout| published(&local, layout))),
+        ("allocate, publish, lease, acknowledge", Box::new(|layout| leased(&local, layout))),
+        ("batched, freed by another thread's front", Box::new(remote)),
+    ];
     let mut times = vec![vec![Vec::new(); sizes.len()]; rows.len()];
     for _ in 0..ROUNDS {
         for (row, times) in rows.iter().zip(&mut times) {
