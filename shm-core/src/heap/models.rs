@@ -474,7 +474,8 @@ mod loom {
                 }
                 claimed
             });
-            let claimed = run::claim(&*tiny, 0, 0, 0).is_some();
+            // A second look may find what the other has released.
+            let claimed = (0..2).any(|_| run::claim(&*tiny, 0, 0, 0).is_some());
             if claimed {
                 tiny.write(2);
             }
