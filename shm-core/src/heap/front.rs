@@ -4,6 +4,8 @@
 //! heap's words. The one hint that lies in the heap, a span's first word, is written by the span's
 //! line alone: `used blocks 32 | place in the owner's list 32`. Relaxed suffices for it.
 
+// Orderings: Relaxed for words that only this thread writes (A, hints, descriptors of our spans).
+
 use super::class::{A_AT, CLASSES, ENTRIES, LARGE, LARGE_AT, Place, SPAN, TABLE};
 use super::memory::{Ground, Memory};
 use super::recover;

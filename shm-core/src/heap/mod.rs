@@ -1,5 +1,8 @@
 //! A heap in shared memory: any process allocates, any process frees, and the dead hold nothing.
 
+// Orderings: Relaxed for the header, which its magic number publishes, and for failed exchanges;
+// Release where a line is left: its entries come before.
+
 mod cell;
 mod class;
 mod front;

@@ -4,6 +4,9 @@
 //! follow another are Release throughout: whoever dies between two of them leaves the earlier one,
 //! and the compiler must not exchange them. What else a store is for, its comment says.
 
+// Orderings: a store that follows another is Release, for the prefix that a death leaves (see above);
+// Relaxed is an exchange's failure, after which nothing is read.
+
 use super::class::Place;
 use super::memory::Ground;
 use super::words::{BlockId, CellId, Desc, Home, Kind, Slot, Stamp};

@@ -1,5 +1,7 @@
 //! Checking every invariant of a heap, and counting what is in it.
 
+// Orderings: Relaxed throughout: counts for people, and checks while nobody uses the heap.
+
 use super::Heap;
 use super::class::{A_AT, CLASSES, ENTRIES, F_AT, HOMES_AT, LARGE, Place, SPAN, TABLE, WORDS};
 use super::memory::{Ground, Memory, ROOTS};
