@@ -6,11 +6,15 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use mimalloc::MiMalloc;
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, Timespec, clock_gettime};
+use shm_core::futex::{Futex, Waited};
 use shm_core::heap::{Heap, HeapOptions, Local};
-use shm_core::{Group, Segment};
+use shm_core::{Group, Owner, Peers, Segment, Ticket};
 
 const ROUNDS: usize = 9;
 const PAIRS: usize = 400_000;
@@ -23,19 +27,20 @@ fn main() {
     let (local, other) = (heap.local().unwrap(), heap.local().unwrap());
     println!("{:<42} {:>7} {:>7} {:>7} {:>7}", "ns a pair", "16 B", "64 B", "1 KiB", "16 KiB");
     let sizes = [16, 64, 1024, 16 << 10];
-    let mut rows: Vec<Row<'_>> = Vec::new();
-    rows.push(("alternating: malloc", Box::new(|layout| alternating_of(&System, layout))));
-    rows.push(("alternating: mimalloc", Box::new(|layout| alternating_of(&MiMalloc, layout))));
-    rows.push(("alternating: heap, raw", Box::new(|layout| alternating_raw(&local, layout))));
-    rows.push(("alternating: heap, recoverable", Box::new(|layout| alternating(&local, layout))));
-    rows.push(("batched: malloc", Box::new(|layout| batched_of(&System, layout))));
-    rows.push(("batched: mimalloc", Box::new(|layout| batched_of(&MiMalloc, layout))));
-    rows.push(("batched: heap, raw", Box::new(|layout| batched_raw(&local, layout))));
-    rows.push(("batched: heap, recoverable", Box::new(|layout| batched(&local, layout))));
-    rows.push(("allocate, publish, take, free", Box::new(|layout| published(&local, layout))));
-    rows.push(("allocate, publish, lease, acknowledge", Box::new(|layout| leased(&local, layout))));
     let remote = |layout| remote(&local, &other, layout);
-    rows.push(("batched, freed by another thread's front", Box::new(remote)));
+    let rows: Vec<Row<'_>> = vec![
+        ("alternating: malloc", Box::new(|layout| alternating_of(&System, layout))),
+        ("alternating: mimalloc", Box::new(|layout| alternating_of(&MiMalloc, layout))),
+        ("alternating: heap, raw", Box::new(|layout| alternating_raw(&local, layout))),
+        ("alternating: heap, recoverable", Box::new(|layout| alternating(&local, layout))),
+        ("batched: malloc", Box::new(|layout| batched_of(&System, layout))),
+        ("batched: mimalloc", Box::new(|layout| batched_of(&MiMalloc, layout))),
+        ("batched: heap, raw", Box::new(|layout| batched_raw(&local, layout))),
+        ("batched: heap, recoverable", Box::new(|layout| batched(&local, layout))),
+        ("allocate, publish, take, free", Box::new(|layout| published(&local, layout))),
+        ("allocate, publish, lease, acknowledge", Box::new(|layout| leased(&local, layout))),
+        ("batched, freed by another thread's front", Box::new(remote)),
+    ];
     let mut times = vec![vec![Vec::new(); sizes.len()]; rows.len()];
     for _ in 0..ROUNDS {
         for (row, times) in rows.iter().zip(&mut times) {
@@ -51,6 +56,67 @@ fn main() {
         });
         println!("{name:<42}{}", medians.collect::<String>());
     }
+    recovery();
+}
+
+/// Peers of a process that is gone as soon as it is said to be.
+#[derive(Clone)]
+struct Mortal {
+    me: Owner,
+    gone: Arc<AtomicBool>,
+}
+
+impl Peers for Mortal {
+    fn me(&self) -> Option<Owner> {
+        Some(self.me)
+    }
+
+    fn is_gone(&self, owner: Owner) -> bool {
+        owner != self.me && self.gone.load(Ordering::Acquire)
+    }
+
+    fn ticket(&self) -> Ticket {
+        Ticket(0)
+    }
+
+    fn park(&self, _: &Futex, _: u32, _: Ticket, _: Option<Duration>) -> Waited {
+        Waited::Woken
+    }
+}
+
+/// How long it takes until a heap of 1 GiB whose only user has died is everybody's again.
+fn recovery() {
+    for (what, held) in [("blocks lost to nobody", false), ("16,383 blocks held", true)] {
+        let mut times: Vec<f64> = (0..5).map(|_| recovery_of(held)).collect();
+        times.sort_by(f64::total_cmp);
+        println!("recovery of a dead 1 GiB heap, {what}: {:.3} ms", times[2]);
+    }
+}
+
+fn recovery_of(held: bool) -> f64 {
+    let segment = Segment::anonymous(1 << 30).unwrap();
+    let gone = Arc::new(AtomicBool::new(false));
+    let owner = |index: u32| Owner::from_bits(1 << 6 | index).unwrap();
+    let victim = Mortal { me: owner(1), gone: Arc::clone(&gone) };
+    let id = segment.id();
+    let heap = Heap::create_for(&segment, victim, id, HeapOptions::default()).unwrap();
+    let local = heap.local().unwrap();
+    let layout = Layout::from_size_align(40_000, 8).unwrap();
+    loop {
+        if held {
+            let Ok(block) = local.allocate(layout) else { break };
+            std::mem::forget(block);
+        } else if local.allocate_raw(layout).is_err() {
+            break;
+        }
+    }
+    std::mem::forget(local);
+    let survivor = Mortal { me: owner(2), gone: Arc::clone(&gone) };
+    let survivor = Heap::attach_for(&segment, survivor, id, 0).unwrap();
+    gone.store(true, Ordering::Release);
+    let start = clock_gettime(ClockId::ThreadCPUTime);
+    assert_eq!(survivor.recover(), 1);
+    nanoseconds_since(start) / 1e6
 }
 
 type Row<'a> = (&'static str, Box<dyn Fn(Layout) -> f64 + 'a>);
@@ -60,9 +126,12 @@ type Row<'a> = (&'static str, Box<dyn Fn(Layout) -> f64 + 'a>);
 fn timed(pairs: usize, work: impl FnOnce()) -> f64 {
     let start = clock_gettime(ClockId::ThreadCPUTime);
     work();
+    nanoseconds_since(start) / pairs as f64
+}
+
+fn nanoseconds_since(start: Timespec) -> f64 {
     let end = clock_gettime(ClockId::ThreadCPUTime);
-    let nanoseconds = (end.tv_sec - start.tv_sec) * 1_000_000_000 + end.tv_nsec - start.tv_nsec;
-    nanoseconds as f64 / pairs as f64
+    ((end.tv_sec - start.tv_sec) * 1_000_000_000 + end.tv_nsec - start.tv_nsec) as f64
 }
 
 fn alternating_of(allocator: &dyn GlobalAlloc, layout: Layout) -> f64 {

@@ -272,7 +272,9 @@ pub enum Error {
         most: usize,
     },
     /// No block begins at the offset.
-    #[error("no block begins at offset {offset}: free what the heap gave you, in the heap that did")]
+    #[error(
+        "no block begins at offset {offset}: free what the heap gave you, in the heap that did"
+    )]
     NotABlock {
         /// Bytes from the heap's start.
         offset: u64,

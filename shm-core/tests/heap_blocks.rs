@@ -27,7 +27,8 @@ fn blocks_of_all_sizes_are_aligned_and_apart() {
     let heap = heap(16 << 20);
     let local = heap.local().unwrap();
     let mut blocks = Vec::new();
-    for size in [0, 1, 15, 16, 17, 64, 100, 1000, 1025, 4096, 20_000, 32_000, 32_001, 70_000, 500_000]
+    for size in
+        [0, 1, 15, 16, 17, 64, 100, 1000, 1025, 4096, 20_000, 32_000, 32_001, 70_000, 500_000]
     {
         for align in [1, 8, 16, 64, 128, 4096] {
             let layout = Layout::from_size_align(size, align).unwrap();
@@ -196,6 +197,79 @@ fn a_block_moves_through_many_cells_and_many_hands() {
     assert_eq!(heap.stats().blocks, 0);
 }
 
+/// Bytes of memory that the segment's file takes.
+fn memory_of(segment: &Segment) -> i64 {
+    rustix::fs::fstat(segment).unwrap().st_blocks * 512
+}
+
+#[test]
+fn freed_memory_goes_back_to_the_system() {
+    let segment = Segment::anonymous(16 << 20).unwrap();
+    let group = Group::anonymous().unwrap();
+    let heap = Heap::create(&segment, &group, HeapOptions::default()).unwrap();
+    let (local, other) = (heap.local().unwrap(), heap.local().unwrap());
+    for freer in [&local, &other] {
+        let mut large = local.allocate(layout(4 << 20)).unwrap();
+        large.bytes_mut().fill(1);
+        assert!(memory_of(&segment) > 4 << 20);
+        free(freer, large.into_raw()).unwrap();
+        assert!(memory_of(&segment) < 1 << 20, "{}", memory_of(&segment));
+    }
+    let mut blocks: Vec<_> = (0..200).map(|_| local.allocate(layout(20_000)).unwrap()).collect();
+    blocks.iter_mut().for_each(|block| block.bytes_mut().fill(1));
+    drop(blocks);
+    assert!(memory_of(&segment) > 3 << 20);
+    assert!(local.trim() > 3 << 20);
+    assert!(memory_of(&segment) < 2 << 20, "{}", memory_of(&segment));
+    heap.validate_settled(0).unwrap();
+}
+
+#[test]
+fn a_heap_in_a_named_segment_keeps_its_memory() {
+    let name = format!("heap-test-{}", std::process::id());
+    let segment = Segment::create(&name, 4 << 20).unwrap();
+    let group = Group::anonymous().unwrap();
+    let heap = Heap::create(&segment, &group, HeapOptions::default()).unwrap();
+    let local = heap.local().unwrap();
+    for _ in 0..3 {
+        let mut large = local.allocate(layout(3 << 20)).unwrap();
+        large.bytes_mut().fill(0xff);
+        drop(large);
+        heap.validate_settled(0).unwrap();
+        let blocks: Vec<_> = (0..1000).map(|_| local.allocate(layout(1000)).unwrap()).collect();
+        drop(blocks);
+        assert_eq!(local.trim(), 0);
+    }
+    heap.validate_settled(0).unwrap();
+}
+
+#[test]
+fn a_forked_child_can_neither_use_nor_release_what_it_inherits() {
+    let heap = heap(1 << 20);
+    let local = heap.local().unwrap();
+    let cell = heap.root("cell").unwrap();
+    local.allocate(layout(8)).unwrap().publish(cell).unwrap();
+    let block = local.allocate(layout(8)).unwrap();
+    // SAFETY: the child touches no lock that a thread of the parent could hold, and ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = matches!(local.allocate_raw(layout(8)), Err(Error::Inherited))
+            && matches!(cell.take(&local), Err(Error::Inherited))
+            && heap.recover() == 0;
+        drop(block);
+        drop(local);
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(!refused)) };
+    }
+    let mut status = 0;
+    // SAFETY: our own child, and a live variable for its status.
+    unsafe { libc::waitpid(child, &raw mut status, 0) };
+    assert_eq!(status, 0);
+    assert_eq!((heap.stats().blocks, heap.stats().threads), (2, 1));
+    heap.validate_settled(0).unwrap();
+    drop(block);
+}
+
 #[test]
 fn names_run_out_and_not_before() {
     let heap = heap(1 << 20);
@@ -256,8 +330,7 @@ fn the_place_where_a_block_is_about_to_be_noted_is_not_given_up() {
     let local = heap.local().unwrap();
     // The line's own places are taken, and one span is free: it becomes one of places.
     let held: Vec<_> = (0..62).map(|_| local.allocate(layout(16)).unwrap()).collect();
-    let all: Vec<u64> =
-        std::iter::from_fn(|| local.allocate_raw(layout(40_000)).ok()).collect();
+    let all: Vec<u64> = std::iter::from_fn(|| local.allocate_raw(layout(40_000)).ok()).collect();
     let (last, rest) = all.split_last().unwrap();
     free(&local, *last).unwrap();
     for _ in 0..3 {

@@ -30,7 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => (thread.clone(), size, align)
             .prop_map(|(thread, size, align)| Step::Allocate { thread, size, align }),
-        5 => (thread.clone(), which.clone()).prop_map(|(thread, which)| Step::Free { thread, which }),
+        5 => (thread.clone(), which).prop_map(|(thread, which)| Step::Free { thread, which }),
         2 => (thread.clone(), which, cell.clone())
             .prop_map(|(thread, which, cell)| Step::Publish { thread, which, cell }),
         1 => (thread.clone(), cell.clone()).prop_map(|(thread, cell)| Step::Take { thread, cell }),
@@ -122,7 +122,8 @@ impl World {
         let layout = Layout::from_size_align(size, align).unwrap();
         let Ok(offset) = self.local(thread).allocate_raw(layout) else { return };
         assert!((self.heap.pointer(offset).unwrap().addr().get()).is_multiple_of(align));
-        let before = self.blocks.range(..=offset).next_back().map(|(at, (size, _))| at + *size as u64);
+        let before =
+            self.blocks.range(..=offset).next_back().map(|(at, (size, _))| at + *size as u64);
         assert!(before.is_none_or(|end| end <= offset || size == 0), "it overlaps the one before");
         let after = self.blocks.range(offset..).next().map(|(at, _)| *at);
         assert!(after.is_none_or(|at| offset + size as u64 <= at), "it overlaps the next");

@@ -18,8 +18,15 @@ const CELLS: usize = 16;
 /// The board of what each victim is doing lies in the segment, behind the heap.
 const HEAP: usize = SIZE - 4096;
 const DOING: [&str; 9] = [
-    "starting", "allocating", "freeing", "publishing", "taking", "leasing", "acknowledging",
-    "freeing another's", "large",
+    "starting",
+    "allocating",
+    "freeing",
+    "publishing",
+    "taking",
+    "leasing",
+    "acknowledging",
+    "freeing another's",
+    "large",
 ];
 
 /// A small generator (xorshift): the same storm from the same seed, as far as the kernel allows.
@@ -167,8 +174,9 @@ fn a_storm_loses_nothing() {
     let heap = Heap::create(&segment, &group, options).unwrap();
     let mut random = Random(0x5eed);
     let mut kills = [0usize; DOING.len()];
-    let mut victims: Vec<Child> =
-        (0..VICTIMS).map(|place| victim(&segment, &group, place, random.0 + place as u64)).collect();
+    let mut victims: Vec<Child> = (0..VICTIMS)
+        .map(|place| victim(&segment, &group, place, random.0 + place as u64))
+        .collect();
     let end = Instant::now() + Duration::from_secs(12);
     let most = std::env::var("KILL_STORM").map_or(KILLS, |kills| kills.parse().unwrap());
     let mut round = 0;

@@ -60,7 +60,6 @@ impl<'l, T: ShmSafe, P: Peers + Clone> Box<'l, T, P> {
     }
 
     /// The block, for whoever handles blocks.
-    #[must_use]
     pub fn into_block(self) -> Block<'l, P> {
         self.0.into_block()
     }

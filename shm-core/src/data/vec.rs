@@ -63,7 +63,6 @@ impl<'l, T: ShmSafe, P: Peers + Clone> Vec<'l, T, P> {
     }
 
     /// The block, for whoever handles blocks.
-    #[must_use]
     pub fn into_block(self) -> Block<'l, P> {
         self.0.into_block()
     }

@@ -166,8 +166,7 @@ impl<'l, P: Peers + Clone> Lease<'l, P> {
         let memory = local.heap().memory();
         let freed = local.front(|front| {
             let line = front.line;
-            let freed =
-                steps::acknowledge(memory, line, leased, |block| front.free(memory, block));
+            let freed = steps::acknowledge(memory, line, leased, |block| front.free(memory, block));
             front.return_entry(leased.entry);
             freed
         });

@@ -164,7 +164,7 @@ mod tests {
             let class = of_size(size).unwrap();
             assert!(TABLE[class].size as usize >= size, "{size}");
             assert!(class == 0 || size > 1024 || (TABLE[class - 1].size as usize) < size, "{size}");
-            assert!(TABLE[class].size as usize <= (size + size / 3 + 255).max(16), "{size}");
+            assert!(TABLE[class].size as usize <= (size + size / 2 + 256), "{size}");
         }
         assert_eq!(of_size(LARGEST + 1), None);
     }

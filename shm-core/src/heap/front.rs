@@ -4,12 +4,15 @@
 //! heap's words. The one hint that lies in the heap, a span's first word, is written by the span's
 //! line alone: `used blocks 32 | place in the owner's list 32`. Relaxed suffices for it.
 
-use super::class::{A_AT, CLASSES, ENTRIES, F_AT, LARGE, LARGE_AT, Place, SPAN, TABLE};
+// Orderings: Relaxed for words that only this thread writes (A, hints, descriptors of our spans).
+
+use super::class::{A_AT, CLASSES, ENTRIES, LARGE, LARGE_AT, Place, SPAN, TABLE};
 use super::memory::{Ground, Memory};
 use super::recover;
 use super::run;
+use super::span::{abandon, count_used, drain_span, free_elsewhere, full, is_empty, looks_empty};
 use super::steps::{self, Held, NotFreed};
-use super::words::{BlockId, CellId, Desc, Slot, State};
+use super::words::{BlockId, CellId, Desc, State};
 use crate::primitive::Ordering;
 use crate::{Error, Peers};
 
@@ -120,7 +123,7 @@ impl Front {
         let stamp = steps::allocate((entry, word), words, block, current.epoch);
         let hint = memory.at(current.span_at);
         // Relaxed: see the module.
-        hint.store(hint.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        hint.store(hint.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         Held { entry, block, stamp, home: CellId::at(place.home) }
     }
 
@@ -189,7 +192,7 @@ impl Front {
         // Release: what the entry or cell said before comes before.
         a.store(allocated & !place.bit, Ordering::Release);
         let hint = memory.at(span_at);
-        let used = hint.load(Ordering::Relaxed) - 1;
+        let used = hint.load(Ordering::Relaxed).wrapping_sub(1);
         hint.store(used, Ordering::Relaxed);
         if used as u32 == 0 {
             self.empty(memory, span, desc);
@@ -466,7 +469,7 @@ impl Front {
         let stamp = steps::allocate((entry, word), words, block, desc.epoch());
         let hint = memory.at(span_at);
         // Relaxed: see the module.
-        hint.store(hint.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        hint.store(hint.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         Ok(Held { entry, block, stamp, home: CellId::at(place.home) })
     }
 
@@ -565,95 +568,4 @@ impl Current {
         (self.a, self.valid, self.word) = (a, valid, word);
         true
     }
-}
-
-fn full(memory: &Memory, size: u64) -> Error {
-    let is_free = |&span: &u64| {
-        // Relaxed: a count for people.
-        Desc(memory.desc(span).load(Ordering::Relaxed)).state() == State::Free
-    };
-    let free = (0..memory.spans()).filter(is_free).count() as u64 * SPAN;
-    Error::HeapFull { size, free, heap: memory.geometry.len }
-}
-
-/// A span of ours that is in use becomes an orphan.
-fn abandon(memory: &Memory, span: u64) {
-    memory.note_orphan();
-    // Relaxed: it is ours.
-    let orphan = Desc(memory.desc(span).load(Ordering::Relaxed)).become_of(State::Orphan, 0);
-    // Release: pairs with the Acquire of the claim: its bitmaps as we left them.
-    memory.desc(span).store(orphan.0, Ordering::Release);
-}
-
-/// Whether none of these entries of ours holds anything.
-fn is_empty(memory: &Memory, entries: std::ops::Range<u64>) -> bool {
-    // Relaxed: our own.
-    entries.step_by(8).all(|at| memory.at(at).load(Ordering::Relaxed) == Slot::EMPTY.0)
-}
-
-fn words_of(class: usize) -> u64 {
-    TABLE.get(class).map_or(1, |cut| cut.words.into())
-}
-
-/// Takes in what others have freed in a span of ours; how many blocks.
-fn drain_span(memory: &Memory, span_at: u64, class: usize) -> u32 {
-    let words = (0..words_of(class)).map(|word| word * 8);
-    let drained = words
-        .map(|at| steps::drain(memory.at(span_at + A_AT + at), memory.at(span_at + F_AT + at)))
-        .sum();
-    if drained > 0 {
-        let hint = memory.at(span_at);
-        // Relaxed: see the module.
-        hint.store(hint.load(Ordering::Relaxed) - u64::from(drained), Ordering::Relaxed);
-    }
-    drained
-}
-
-/// Drains a span that was just adopted, and counts what is in it.
-fn count_used(memory: &Memory, span_at: u64, class: usize) -> u32 {
-    let mut used = 0;
-    for at in (0..words_of(class)).map(|word| word * 8) {
-        let a = memory.at(span_at + A_AT + at);
-        steps::drain(a, memory.at(span_at + F_AT + at));
-        // Relaxed: it is ours.
-        used += a.load(Ordering::Relaxed).count_ones();
-    }
-    // Relaxed: see the module.
-    memory.at(span_at).store(used.into(), Ordering::Relaxed);
-    used
-}
-
-/// Whether nothing is in a span, as far as one look tells.
-fn looks_empty(memory: &Memory, span: u64, desc: Desc) -> bool {
-    let span_at = memory.span_at(span);
-    (0..words_of(desc.class())).map(|word| word * 8).all(|at| {
-        // Relaxed: the claim decides.
-        let allocated = memory.at(span_at + A_AT + at).load(Ordering::Relaxed);
-        let freed = memory.at(span_at + F_AT + at).load(Ordering::Relaxed);
-        allocated & !freed == 0
-    })
-}
-
-/// Frees a block of another line's span. The memory of a large one goes back at once: its owner may
-/// not look for long.
-#[cold]
-#[inline(never)]
-fn free_elsewhere_large(memory: &Memory, block: BlockId, desc: Desc) {
-    let freed = steps::place_of(memory, block)
-        // Relaxed: see `free_remote`.
-        .is_none_or(|place| memory.at(place.f).load(Ordering::Relaxed) & place.bit != 0);
-    if let (Some(span), false) = (memory.span_of(block), freed) {
-        memory.discard(span, desc.argument());
-    }
-}
-
-#[inline(always)]
-pub(crate) fn free_elsewhere(memory: &Memory, block: BlockId) -> Result<(), NotFreed> {
-    let span = memory.span_of(block).ok_or(NotFreed::NoBlock)?;
-    // Relaxed: the block is the caller's, and so its span stays what it is.
-    let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
-    if desc.class() == LARGE && desc.has_blocks() {
-        free_elsewhere_large(memory, block, desc);
-    }
-    steps::free_remote(memory, block)
 }

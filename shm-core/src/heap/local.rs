@@ -79,19 +79,20 @@ impl<P: Peers + Clone> Local<P> {
             return Err(Error::Inherited);
         }
         let memory = self.heap.memory();
-        if let Some(class) = common_class_of(layout)
-            && let Some(held) = self.front(|front| front.allocate_held(memory, class))
-        {
-            return Ok(Block { local: self, held });
-        }
-        self.allocate_slowly(layout)
+        let held = common_class_of(layout)
+            .and_then(|class| self.front(|front| front.allocate_held(memory, class)));
+        let held = match held {
+            Some(held) => held,
+            None => self.allocate_slowly(layout)?,
+        };
+        Ok(Block { local: self, held })
     }
 
     #[cold]
     #[inline(never)]
-    fn allocate_slowly(&self, layout: Layout) -> Result<Block<'_, P>, Error> {
+    fn allocate_slowly(&self, layout: Layout) -> Result<Held, Error> {
         let (memory, peers) = (self.heap.memory(), self.heap.peers());
-        let held = self.front(|front| {
+        self.front(|front| {
             let class = class_of(layout)?;
             let entry = front.take_entry(memory, peers)?;
             let held = match class {
@@ -102,8 +103,7 @@ impl<P: Peers + Clone> Local<P> {
                 front.return_entry(entry);
             }
             held
-        })?;
-        Ok(Block { local: self, held })
+        })
     }
 
     /// A new block that is nobody's: its offset from the heap's start. If the process is killed
@@ -342,7 +342,7 @@ pub(super) fn size_of_block<P: Peers + Clone>(heap: &Heap<P>, block: BlockId) ->
     let desc = memory.span_of(block).map(|span| Desc(memory.desc(span).load(Ordering::Relaxed)));
     desc.map_or(0, |desc| match TABLE.get(desc.class()) {
         Some(cut) => cut.size as usize,
-        None => (desc.argument() * SPAN - LARGE_AT) as usize,
+        None => (desc.argument() * SPAN).saturating_sub(LARGE_AT) as usize,
     })
 }
 

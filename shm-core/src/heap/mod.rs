@@ -1,5 +1,8 @@
 //! A heap in shared memory: any process allocates, any process frees, and the dead hold nothing.
 
+// Orderings: Relaxed for the header, which its magic number publishes, and for failed exchanges;
+// Release where a line is left: its entries come before.
+
 mod cell;
 mod class;
 mod front;
@@ -10,6 +13,7 @@ mod models;
 
 mod recover;
 mod run;
+mod span;
 mod steps;
 mod validate;
 mod words;
@@ -368,7 +372,7 @@ impl<P: Peers + Clone> Heap<P> {
     ///   nobody uses it any more.
     pub unsafe fn free_raw(&self, offset: u64) -> Result<(), Error> {
         self.inner.peers.me().ok_or(Error::Inherited)?;
-        let freed = front::free_elsewhere(self.memory(), block_at(offset)?);
+        let freed = span::free_elsewhere(self.memory(), block_at(offset)?);
         freed.map_err(|why| not_freed(why, offset))
     }
 

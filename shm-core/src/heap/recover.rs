@@ -1,5 +1,9 @@
 //! Clearing up after a dead line: its claim, and the passes of the design page.
 
+// Orderings: as in `steps`, a store that follows another is Release. Relaxed: what the dead one wrote
+// came with the proof, what an earlier recoverer wrote with the claim; a failed exchange reads
+// nothing.
+
 use super::class::ENTRIES;
 use super::memory::Ground;
 use super::run;

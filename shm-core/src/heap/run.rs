@@ -1,5 +1,8 @@
 //! Spans leave FREE and come back to it: single ones, and runs of several.
 
+// Orderings: Release for a store that follows another, as in `steps`; Relaxed for a failed exchange,
+// after which nothing is read.
+
 use super::class::LARGE;
 use super::memory::{Ground, Memory};
 use super::words::{Desc, State};

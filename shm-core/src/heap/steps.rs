@@ -4,6 +4,9 @@
 //! follow another are Release throughout: whoever dies between two of them leaves the earlier one,
 //! and the compiler must not exchange them. What else a store is for, its comment says.
 
+// Orderings: a store that follows another is Release, for the prefix that a death leaves (see above);
+// Relaxed is an exchange's failure, after which nothing is read.
+
 use super::class::Place;
 use super::memory::Ground;
 use super::words::{BlockId, CellId, Desc, Home, Kind, Slot, Stamp};
@@ -118,12 +121,7 @@ pub(crate) fn place_of(ground: &impl Ground, block: BlockId) -> Option<Place> {
 
 /// Moves the block of a full cell into an entry of ours.
 #[inline(always)]
-pub(crate) fn take(
-    ground: &impl Ground,
-    line: usize,
-    cell: CellId,
-    entry: CellId,
-) -> Option<Held> {
+pub(crate) fn take(ground: &impl Ground, line: usize, cell: CellId, entry: CellId) -> Option<Held> {
     // 1. Relaxed: published by the exchange.
     ground.intent(line).store(cell.0.into(), Ordering::Relaxed);
     // 2.
@@ -228,8 +226,8 @@ pub(crate) fn adopt(ground: &impl Ground, block: BlockId, home: CellId, entry: C
 
 /// Takes what others have freed into A; how many blocks. By the span's line alone.
 pub(crate) fn drain(a: &AtomicU64, f: &AtomicU64) -> u32 {
-    // 1. Acquire: pairs with the Release in `free_remote`: the freers are done with these.
-    let freed = f.load(Ordering::Acquire);
+    // 1. Relaxed: step 3 is an Acquire.
+    let freed = f.load(Ordering::Relaxed);
     if freed == 0 {
         return 0;
     }
@@ -237,7 +235,8 @@ pub(crate) fn drain(a: &AtomicU64, f: &AtomicU64) -> u32 {
     let allocated = a.load(Ordering::Relaxed);
     // 2.
     a.store(allocated & !freed, Ordering::Release);
-    // 3. Release: whoever sees F clear sees A clear. Acquire: no later store comes before it.
+    // 3. Release: whoever sees F clear sees A clear. Acquire: pairs with the Release in
+    // `free_remote`: the freers are done with the blocks before these are allocated again.
     f.fetch_and(!freed, Ordering::AcqRel);
     (allocated & freed).count_ones()
 }
@@ -249,7 +248,7 @@ pub(crate) fn free_remote(ground: &impl Ground, block: BlockId) -> Result<(), No
     if ground.at(place.a).load(Ordering::Relaxed) & place.bit == 0 {
         return Err(NotFreed::Free);
     }
-    // Release: pairs with the Acquire in `drain`.
+    // Release: pairs with the Acquire in `drain`'s step 3.
     let before = ground.at(place.f).fetch_or(place.bit, Ordering::Release);
     if before & place.bit == 0 { Ok(()) } else { Err(NotFreed::Free) }
 }

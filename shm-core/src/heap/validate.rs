@@ -1,5 +1,7 @@
 //! Checking every invariant of a heap, and counting what is in it.
 
+// Orderings: Relaxed throughout: counts for people, and checks while nobody uses the heap.
+
 use super::Heap;
 use super::class::{A_AT, CLASSES, ENTRIES, F_AT, HOMES_AT, LARGE, Place, SPAN, TABLE, WORDS};
 use super::memory::{Ground, Memory, ROOTS};
@@ -100,7 +102,11 @@ impl<P: Peers + Clone> Heap<P> {
                 return broken(format!("line {line} is not recovered of {dead:#x}"));
             }
         }
-        if unheld == raw { Ok(()) } else { broken(format!("{unheld} blocks are nobody's, not {raw}")) }
+        if unheld == raw {
+            Ok(())
+        } else {
+            broken(format!("{unheld} blocks are nobody's, not {raw}"))
+        }
     }
 }
 
@@ -157,9 +163,12 @@ fn span_holds(memory: &Memory, span: u64) -> Result<(), String> {
     let owner = || line_of(memory, desc.line().min(memory.lines() - 1)) != Line::Free;
     let clean = || (0..HOMES_AT).step_by(8).skip(1);
     match desc.state() {
-        State::Free if clean().any(|at| {
-            memory.at(memory.span_at(span) + at).load(Ordering::Relaxed) != 0
-        }) => wrong("a free span has bits set"),
+        State::Free
+            if clean()
+                .any(|at| memory.at(memory.span_at(span) + at).load(Ordering::Relaxed) != 0) =>
+        {
+            wrong("a free span has bits set")
+        }
         State::Owned | State::Build | State::Freeing if desc.line() >= memory.lines() => {
             wrong("its line does not exist")
         }

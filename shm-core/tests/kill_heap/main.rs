@@ -38,24 +38,24 @@ fn kill_allocate_and_free() {
         },
         allocate(16),
     );
-    row(name, "full, others have freed")
-        .run(
-            nothing,
-            |r| {
-                let (local, other) = (local(r), local(r));
-                let all: Vec<u64> =
-                    std::iter::from_fn(|| local.allocate_raw(bytes(HALF)).ok()).collect();
-                // SAFETY: just allocated.
-                all.into_iter().for_each(|one| unsafe { other.free_raw(one) }.unwrap());
-                local
-            },
-            allocate(HALF),
-        );
+    row(name, "full, others have freed").run(
+        nothing,
+        |r| {
+            let (local, other) = (local(r), local(r));
+            let all: Vec<u64> =
+                std::iter::from_fn(|| local.allocate_raw(bytes(HALF)).ok()).collect();
+            // SAFETY: just allocated.
+            all.into_iter().for_each(|one| unsafe { other.free_raw(one) }.unwrap());
+            local
+        },
+        allocate(HALF),
+    );
     row(name, "full of large ones that others have freed").run(
         nothing,
         |r| {
             let (local, other) = (local(r), local(r));
-            let runs: Vec<u64> = std::iter::from_fn(|| local.allocate_raw(bytes(RUN)).ok()).collect();
+            let runs: Vec<u64> =
+                std::iter::from_fn(|| local.allocate_raw(bytes(RUN)).ok()).collect();
             // SAFETY: just allocated.
             runs.into_iter().for_each(|run| unsafe { other.free_raw(run) }.unwrap());
             local
