@@ -170,6 +170,7 @@ pub fn again_after_a_kill(deaths: usize) -> Outcome<Sample> {
             }
             std::thread::sleep(Duration::from_micros(100));
         }
+        // Acquire: as above.
         let pid = board.word(3).load(Acquire) as libc::pid_t;
         let killed = now();
         // SAFETY: a worker of ours, alive: it runs a task that does not end.
