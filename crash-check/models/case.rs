@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crash_check::explore::{Explorer, Model, Report, Verdict, WalkReport, Walker};
+use crash_check::explore::{Explorer, Flaw, Model, Report, Verdict, WalkReport, Walker};
 
 /// When a case is run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -71,7 +71,8 @@ impl Case {
 
     /// The rule that this twin drops, and that it must be caught for.
     pub fn without(mut self, broken: impl fmt::Debug) -> Self {
-        self.broken = format!("{broken:?}");
+        // One rule, several, or a text.
+        self.broken = format!("{broken:?}").replace(['[', ']', '"'], "");
         self.expect = Expect::Fails;
         self
     }
@@ -130,25 +131,29 @@ impl Case {
         }
     }
 
-    /// The row of the table for `report`.
+    /// The row of the book's table for `report`.
     pub fn row(&self, report: &Report) -> String {
         let verdict = match &report.verdict {
             Verdict::Holds if self.broken.is_empty() => "holds".to_owned(),
             Verdict::Holds => "not caught".to_owned(),
             Verdict::Cut => "cut, no failure".to_owned(),
             Verdict::Fails(found) => {
-                format!("{} steps: {}", found.trace.len(), found.flaw)
+                let what = match &found.flaw {
+                    Flaw::Invariant(what) | Flaw::BadEnd(what) | Flaw::Step(what) => what.clone(),
+                    other => other.to_string(),
+                };
+                format!("{} steps: {what}", found.trace.len())
             }
         };
-        let broken = if self.broken.is_empty() { "" } else { " without " };
-        format!(
-            "| {} | {}{broken}{} | {} | {verdict} | {:.2} s |",
-            self.protocol,
-            self.configuration,
-            self.broken,
-            grouped(report.states),
-            report.elapsed.as_secs_f32(),
-        )
+        format!("{} {} | {verdict} |", self.row_begins(), grouped(report.states))
+    }
+
+    /// What its row begins with: all that is known before it was run.
+    pub fn row_begins(&self) -> String {
+        match self.broken.as_str() {
+            "" => format!("| {} | {} |", self.protocol, self.configuration),
+            broken => format!("| {} | {broken} | {} |", self.protocol, self.configuration),
+        }
     }
 }
 

@@ -107,6 +107,26 @@ fn the_svg_is_well_formed_and_escapes_what_it_shows() {
     assert!(!svg.contains("href") && !svg.contains("script"));
 }
 
+/// The numbers after `x="` of the lines that contain `what`.
+fn places(svg: &str, what: &str) -> Vec<usize> {
+    let lines = svg.lines().filter(|line| line.contains(what));
+    let after = lines.filter_map(|line| line.split(" x=\"").nth(1)?.split('"').next());
+    after.map(|number| number.parse().unwrap()).collect()
+}
+
+#[test]
+fn in_the_svg_no_label_runs_into_the_next_column() {
+    const LONG: u64 = 12_345_678_901_234_567_890;
+    let mut history = History::new();
+    history.call(0, Push(LONG), Pushed).invoke(0, Pop).call(1, Pop, Popped(LONG));
+    history.returned(0, Popped(LONG));
+    let svg = violation(Queue::unbounded(), Condition::Strict, &history).to_svg();
+    let label = format!("= Popped({LONG})");
+    let (first, second) = (places(&svg, &label)[1], places(&svg, &label)[0]);
+    assert!(first + 8 * label.len() < second, "{svg}");
+    assert!(places(&svg, "no order explains this")[0] > second, "{svg}");
+}
+
 /// A specification without the law of items: what is dropped is dropped by search.
 #[derive(Debug, Clone)]
 struct Plain;

@@ -136,6 +136,7 @@ fn a_failure_is_replayed_by_the_command_that_it_prints() {
         return;
     }
     assert!(failure.replay.contains(NAME) && failure.replay.contains("cargo test"), "{failure}");
+    assert_eq!(failure.replay.contains(" --release "), !cfg!(debug_assertions), "{failure}");
     let point = failure.replay.split('\'').nth(1).unwrap();
     let output = inner(NAME).env("CRASH_CHECK_REPLAY", point).output().unwrap();
     let printed = String::from_utf8_lossy(&output.stderr);

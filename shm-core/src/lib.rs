@@ -20,6 +20,7 @@ pub mod handle;
 mod header;
 mod id;
 pub mod layout;
+pub mod lock;
 mod mapping;
 #[cfg(all(test, loom))]
 mod models;
@@ -30,6 +31,7 @@ pub mod primitive;
 mod record_lock;
 mod records;
 mod segment;
+mod shared;
 mod turn;
 
 pub use array::Array;
@@ -42,5 +44,6 @@ pub use name::sweep;
 pub use part::{Part, Remains};
 pub use records::{Column, ColumnSpec, ColumnType, Iter, Number, Schema};
 pub use segment::Segment;
+pub use shared::{Concurrent, Shared};
 #[cfg(feature = "derive")]
 pub use shm_core_macros::ShmSafe;

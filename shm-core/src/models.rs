@@ -3,6 +3,7 @@
 //!
 //! Run by `RUSTFLAGS="--cfg loom" cargo test -p shm-core --release --lib loom`.
 
+mod locks;
 mod matrix;
 
 use std::rc::Rc;
@@ -16,7 +17,7 @@ use crate::turn::{COUNT_AT, Turns};
 /// Makes a test of each model, and the list that the mutation matrix runs.
 macro_rules! models {
     ($($name:ident),* $(,)?) => {
-        const MODELS: &[(&str, fn() -> Result<Report, Error>)] = &[$((stringify!($name), $name)),*];
+        pub(super) const MODELS: &[(&str, fn() -> Result<Report, Error>)] = &[$((stringify!($name), $name)),*];
 
         mod loom {
             $(
@@ -30,6 +31,8 @@ macro_rules! models {
         }
     };
 }
+
+use models;
 
 models![
     a_publisher_and_a_sleeper_never_miss_each_other,

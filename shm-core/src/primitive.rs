@@ -29,6 +29,10 @@ mod imp {
     /// nanoseconds, so that the whole is about what parking and being woken costs.
     pub const SPIN_LIMIT: u32 = 1024;
 
+    /// How many processes can be in a group: a holder each in a word of 64, with room to spare, and
+    /// few enough for one `futex_waitv`.
+    pub const MOST_MEMBERS: usize = 48;
+
     /// Plain data that several threads or processes reach, one at a time by some protocol.
     ///
     /// Like [`std::cell::UnsafeCell`] (and of the same layout), but reached through closures, so
@@ -55,6 +59,18 @@ mod imp {
         #[inline(always)]
         pub fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
             f(self.0.get())
+        }
+    }
+
+    /// A full barrier right after a read-modify-write of this thread, which is one already on x86.
+    #[inline(always)]
+    pub fn fence_after_rmw() {
+        if cfg!(any(target_arch = "x86", target_arch = "x86_64")) {
+            // SeqCst: keeps the compiler's order; the processor's is the read-modify-write's.
+            compiler_fence(Ordering::SeqCst);
+        } else {
+            // SeqCst: a full barrier, against the one of the other side.
+            fence(Ordering::SeqCst);
         }
     }
 
@@ -154,6 +170,9 @@ mod imp {
     use crash_check::death::futex::{self, Wake};
     use rustix::io::Errno;
 
+    /// A model visits every word that holds something for each member.
+    pub const MOST_MEMBERS: usize = 3;
+
     /// A model looks no further by looking again: it explores what a second look would see.
     pub const SPIN_LIMIT: u32 = 0;
 
@@ -194,6 +213,13 @@ mod imp {
     #[track_caller]
     pub fn compiler_fence(order: Ordering) {
         fence(order);
+    }
+
+    /// The model's memory needs the whole fence.
+    #[track_caller]
+    pub fn fence_after_rmw() {
+        // SeqCst: the same, which loom knows.
+        fence(Ordering::SeqCst);
     }
 
     /// The kernel's queue of sleepers: the modelled kernel finds it by the word.

@@ -216,6 +216,65 @@ fn a_member_that_lost_its_keeper_is_not_gone_and_gets_another() {
     assert_eq!(told.recv_timeout(PATIENCE), Ok(owner));
 }
 
+/// Joins and leaves until it is killed.
+#[test]
+fn a_member_that_comes_and_goes() {
+    if !plays("a_member_that_comes_and_goes") {
+        return;
+    }
+    let place = std::io::stdin();
+    let mut first = true;
+    loop {
+        let group = Group::attach(&place).unwrap();
+        if std::mem::take(&mut first) {
+            println!("joined {}", group.me().unwrap().to_bits());
+            std::io::Write::flush(&mut std::io::stdout()).unwrap();
+        }
+    }
+}
+
+/// Three processes come and go all the time, and are killed at random: in joining, in leaving, in
+/// recovering each other. Afterwards every place is free but ours, and can be taken.
+#[test]
+fn comings_and_goings_under_kills_lose_no_place() {
+    let group = Group::anonymous().unwrap();
+    let start = || {
+        let mut child = member("a_member_that_comes_and_goes", &group);
+        wait_until_joined(&mut child);
+        child
+    };
+    let mut children: Vec<Child> = (0..3).map(|_| start()).collect();
+    // A fixed sequence of pauses: which instruction the kill meets is the scheduler's choice.
+    let mut seed = 0x9e37_79b9_u32;
+    for round in 0..60 {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        for _ in 0..seed >> 19 {
+            std::hint::spin_loop();
+        }
+        let victim = round % children.len();
+        let dead = std::mem::replace(&mut children[victim], start());
+        kill(dead);
+    }
+    for child in children {
+        kill(child);
+    }
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while group.members().len() > 1 {
+        assert!(std::time::Instant::now() < deadline, "left behind: {:?}", group.members());
+        let ticket = group.ticket();
+        group.park(&Futex::new(0), 0, ticket, Some(Duration::from_millis(1)));
+    }
+    let mut all: Vec<Child> =
+        (1..MAX_MEMBERS).map(|_| member("a_member_that_stays", &group)).collect();
+    for child in &mut all {
+        wait_until_joined(child);
+    }
+    assert_eq!(group.members().len(), MAX_MEMBERS);
+    for child in all {
+        kill(child);
+    }
+}
+
 #[test]
 fn a_full_group_says_so() {
     let group = Group::anonymous().unwrap();

@@ -16,9 +16,9 @@ use super::session::check_len;
 use super::survivors::{self, Broken, Part, describe_end};
 use super::walk::{Progress, Walk};
 
-/// An image as its difference from the first one, and whether its victim slept where that
-/// matters. Exact: two images with one key are one.
-type Key = (Vec<Change>, Phase);
+/// An image as its difference from the first one, and, where that matters, whether its victim
+/// slept, and how many system calls the victims had made. Exact: two images with one key are one.
+type Key = (Vec<Change>, Phase, Vec<u64>);
 
 /// An image whose recovery is still to be killed at every instruction.
 #[derive(Debug)]
@@ -40,6 +40,9 @@ pub(super) struct Engine<'a> {
     pub(super) initial: Vec<u8>,
     /// One kill point of the operation for each distinct image.
     pub(super) points: Vec<Place>,
+    /// Whether walks to a known system call run freely until there, and whether one ever slept.
+    pub(super) skips: bool,
+    pub(super) sleeps: bool,
     seen: HashSet<Key>,
     /// What `points` stand for: a recovery may have left the same image before.
     repeated: HashSet<Key>,
@@ -60,6 +63,8 @@ impl<'a> Engine<'a> {
             tally: Tally::default(),
             initial: Vec::new(),
             points: Vec::new(),
+            skips: scenario.each_call,
+            sleeps: false,
             seen: HashSet::new(),
             repeated: HashSet::new(),
             left: VecDeque::new(),
@@ -111,7 +116,10 @@ impl<'a> Engine<'a> {
 
     pub(super) fn start_operation(&self) -> Result<Walk<'a>, StepError> {
         let Scenario { liveness, watchdog, .. } = self.scenario;
-        Walk::start(self.operation()?, self.region, None, &[], liveness.as_ref(), *watchdog)
+        let (region, none) = (self.region, &[]);
+        let walk =
+            Walk::start(self.operation()?, region, None, none, liveness.as_ref(), *watchdog)?;
+        Ok(if self.scenario.each_call { walk.counting_calls() } else { walk })
     }
 
     fn walk_operation(&mut self) -> Result<Option<Finding>, StepError> {
@@ -124,6 +132,7 @@ impl<'a> Engine<'a> {
             let mut progress = walk.advance()?;
             self.tally.instructions = walk.place().instruction;
             if progress == Progress::Asleep {
+                self.sleeps = true;
                 if let Some(finding) = self.visit(&walk, &[], &[])? {
                     return Ok(Some(finding));
                 }
@@ -166,7 +175,8 @@ impl<'a> Engine<'a> {
         dead: &[u32],
     ) -> Result<Option<Finding>, StepError> {
         let new = self.is_new(walk, path);
-        if path.is_empty() && (new || walk.changed()) && self.repeated.insert(self.key(walk)) {
+        if path.is_empty() && (new || walk.changed()) && self.repeated.insert(self.key(walk, path))
+        {
             self.points.push(walk.place());
         }
         if !new {
@@ -200,16 +210,18 @@ impl<'a> Engine<'a> {
         if !walk.changed() {
             return false;
         }
-        let new = self.seen.insert(self.key(walk));
+        let new = self.seen.insert(self.key(walk, path));
         self.tally.images += u64::from(new);
         new
     }
 
     /// Survivors on a copy cannot tell whether the victim slept; live peers can.
-    fn key(&self, walk: &Walk<'_>) -> Key {
+    fn key(&self, walk: &Walk<'_>, path: &[Place]) -> Key {
         let company = !self.scenario.peers.is_empty();
         let phase = if company { walk.place().phase } else { Phase::Running };
-        (changes(&self.initial, walk.image()), phase)
+        let calls = [path, &[walk.place()]].concat();
+        let calls = calls.iter().filter_map(|place| Some(place.after_call?.calls)).collect();
+        (changes(&self.initial, walk.image()), phase, calls)
     }
 
     fn judge_copy(&mut self, image: &[u8], dead: &[u32]) -> Result<Option<Broken>, StepError> {

@@ -76,6 +76,30 @@ pub struct Place {
     pub address: u64,
     /// Whether the victim slept, or had just been woken.
     pub phase: Phase,
+    /// The same point counted from the last system call, where each of them is a case of its own:
+    /// [`Scenario::each_system_call`](super::Scenario::each_system_call).
+    pub after_call: Option<AfterCall>,
+}
+
+/// How many system calls had returned, and how many instructions were executed since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AfterCall {
+    /// System calls that had returned.
+    pub calls: u64,
+    /// Instructions since the last of them.
+    pub instructions: u64,
+}
+
+impl Place {
+    /// Does somebody who walks to `self` stop here, at `other`? The number of instructions can
+    /// differ from walk to walk where the kernel's answers do; the number of calls seldom does.
+    pub(super) fn is_reached_at(&self, other: &Place) -> bool {
+        self.phase == other.phase
+            && match (self.after_call, other.after_call) {
+                (Some(wanted), Some(found)) => found >= wanted,
+                _ => self.instruction == other.instruction,
+            }
+    }
 }
 
 impl Wire for Place {
@@ -83,10 +107,18 @@ impl Wire for Place {
         self.instruction.put(out);
         self.address.put(out);
         self.phase.put(out);
+        let after = self.after_call.map(|after| (after.calls, after.instructions));
+        u64::from(after.is_some()).put(out);
+        let (calls, instructions) = after.unwrap_or_default();
+        calls.put(out);
+        instructions.put(out);
     }
     fn take(from: &mut &[u8]) -> Option<Place> {
         let (instruction, address) = (u64::take(from)?, u64::take(from)?);
-        Some(Place { instruction, address, phase: Phase::take(from)? })
+        let phase = Phase::take(from)?;
+        let counts = u64::take(from)? == 1;
+        let after = AfterCall { calls: u64::take(from)?, instructions: u64::take(from)? };
+        Some(Place { instruction, address, phase, after_call: counts.then_some(after) })
     }
 }
 

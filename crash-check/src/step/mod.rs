@@ -30,7 +30,7 @@ mod walk;
 mod wire;
 
 pub use error::StepError;
-pub use finding::{Change, FailureKind, Phase, Place};
+pub use finding::{AfterCall, Change, FailureKind, Phase, Place};
 pub use interleave::Interleaving;
 pub use liveness::{
     FUTEX_OWNER_DIED, FUTEX_TID_MASK, FUTEX_WAITERS, LifeWords, Liveness, RobustList, Victim,

@@ -13,7 +13,8 @@ use super::trace::back_off;
 use super::walk::{Progress, Walk};
 
 /// Before the first instruction.
-const NOWHERE: Place = Place { instruction: 0, address: 0, phase: Phase::Running };
+const NOWHERE: Place =
+    Place { instruction: 0, address: 0, phase: Phase::Running, after_call: None };
 
 /// Live bystanders of one run, and whether the waker has rung.
 #[derive(Debug, Default)]
@@ -102,7 +103,17 @@ impl<'a> Engine<'a> {
         } else {
             self.judge_in_company(&mut scene)?
         };
-        Ok(broken.map(|broken| finding(&scene.victim, path, broken, true)))
+        let found = broken.map(|broken| finding(&scene.victim, path, broken, true));
+        drop(scene);
+        if found.is_some() && self.skips {
+            // Once more, step by step, to show the instructions that led there. What the broken
+            // case has left behind may stand in the way of that.
+            self.skips = false;
+            if let Ok(Some(shown)) = self.judge_real(path) {
+                return Ok(Some(shown));
+            }
+        }
+        Ok(found)
     }
 
     /// Runs and kills the operation, then the recoveries, at the places of `path`.
@@ -139,7 +150,8 @@ impl<'a> Engine<'a> {
     fn start_recovery(&self, dead: &[u32]) -> Result<Walk<'a>, StepError> {
         let Scenario { recovery, liveness, watchdog, .. } = self.scenario;
         let recovery = recovery.as_ref().ok_or_else(|| self.scenario.incomplete("recovery"))?;
-        Walk::start(recovery, self.region, None, dead, liveness.as_ref(), *watchdog)
+        let walk = Walk::start(recovery, self.region, None, dead, liveness.as_ref(), *watchdog)?;
+        Ok(if self.scenario.each_call { walk.counting_calls() } else { walk })
     }
 
     /// Where the recovery after `path` can be killed with a difference: behind each change of the
@@ -176,11 +188,16 @@ impl<'a> Engine<'a> {
         place: Place,
         company: &mut Company,
     ) -> Result<(), StepError> {
-        while walk.place().instruction != place.instruction || walk.place().phase != place.phase {
+        // Whoever may sleep is watched all the way.
+        let skips = self.skips && !self.sleeps && self.scenario.peers.is_empty();
+        if skips && !walk.skip_to(&place, self.scenario.watchdog)? {
+            return Ok(());
+        }
+        while !place.is_reached_at(&walk.place()) {
             let mut progress = walk.advance()?;
             if progress == Progress::Asleep {
                 self.start_peers(&mut company.peers)?;
-                if place.phase == Phase::Asleep && walk.place().instruction == place.instruction {
+                if place.is_reached_at(&walk.place()) {
                     return Ok(());
                 }
                 match self.ring(walk, company)? {

@@ -4,10 +4,10 @@
 //! - `17`: killed after 17 instructions of the operation, survivors on a copy;
 //! - `17/5`: the same, and their recovery killed after 5 instructions;
 //! - `17!`, `17/5!`: the same by real `SIGKILL`s; `17~!` while it slept there, `17^!` once it was
-//!   woken;
+//!   woken; `s3+2!` two instructions after its third system call;
 //! - `i...`: a schedule of two processes, see [`interleave`](super::interleave).
 
-use super::finding::{Phase, Place};
+use super::finding::{AfterCall, Phase, Place};
 
 /// The environment variable that asks for one point only.
 pub(super) const VARIABLE: &str = "CRASH_CHECK_REPLAY";
@@ -55,5 +55,9 @@ fn one(place: Place) -> String {
         Phase::Asleep => "~",
         Phase::Woken => "^",
     };
-    format!("{}{mark}", place.instruction)
+    match place.after_call {
+        Some(AfterCall { calls, instructions: 0 }) => format!("s{calls}{mark}"),
+        Some(AfterCall { calls, instructions }) => format!("s{calls}+{instructions}{mark}"),
+        None => format!("{}{mark}", place.instruction),
+    }
 }

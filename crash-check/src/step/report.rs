@@ -253,7 +253,11 @@ impl fmt::Display for Failure {
                 Phase::Asleep => ", asleep in a system call",
                 Phase::Woken => ", woken by the waker",
             };
-            writeln!(f, "  killed after {} instructions of {who}{phase}", place.instruction)?;
+            write!(f, "  killed after {} instructions of {who}{phase}", place.instruction)?;
+            match place.after_call {
+                Some(after) => writeln!(f, ", after its {} system calls", after.calls)?,
+                None => writeln!(f)?,
+            }
         }
         writeln!(f, "  how: {}", self.how)?;
         if let Some(source) = &self.source {
@@ -281,7 +285,9 @@ fn replay_command(scenario: &str, point: &str) -> String {
     let value = format!("{scenario}@{point}").replace('\'', "'\\''");
     let program = std::env::args().next().unwrap_or_default();
     let package = std::env::var("CARGO_PKG_NAME").map(|name| format!(" -p {name}"));
-    let package = package.unwrap_or_default();
+    // Counts of instructions are those of this build.
+    let release = if program.contains("/release/deps/") { " --release" } else { "" };
+    let package = format!("{release}{}", package.unwrap_or_default());
     let command = match std::thread::current().name() {
         Some(test) if test != "main" => {
             format!("cargo test{package} {test} -- --exact --nocapture")

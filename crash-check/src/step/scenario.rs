@@ -97,6 +97,7 @@ pub struct Scenario {
     pub(super) depth: u32,
     pub(super) real_kills: usize,
     pub(super) copies: bool,
+    pub(super) each_call: bool,
 }
 
 impl Scenario {
@@ -122,6 +123,7 @@ impl Scenario {
             depth: 2,
             real_kills: 4,
             copies: true,
+            each_call: false,
         }
     }
 
@@ -298,6 +300,19 @@ impl Scenario {
     pub fn only_real_kills(mut self) -> Scenario {
         self.copies = false;
         self
+    }
+
+    /// Every return from a system call is a case of its own, whether or not the memory changed, and
+    /// every kill is real ([`only_real_kills`](Scenario::only_real_kills)). For operations whose
+    /// traces lie in the kernel: names, locks on files, mappings, other files. Between two calls
+    /// a process changes nothing but memory, so this is exhaustive for its path, too.
+    ///
+    /// What a case leaves outside of the region is not put back before the next one: let
+    /// `validate` end where `operation_with` can begin again.
+    #[must_use]
+    pub fn each_system_call(mut self) -> Scenario {
+        self.each_call = true;
+        self.only_real_kills()
     }
 
     /// Kills the operation at every instruction.

@@ -23,6 +23,9 @@ pub(super) type Registers = libc::user_regs_struct;
 /// Addresses of the last instructions that a failure shows.
 const TRAIL_LEN: usize = 1024;
 
+/// How a stop at a system call looks: `PTRACE_O_TRACESYSGOOD`.
+const SYSCALL_STOP: i32 = libc::SIGTRAP | 0x80;
+
 /// How long a process must be seen asleep in a system call before it counts as blocked.
 const BLOCKED_AFTER: Duration = Duration::from_millis(3);
 
@@ -108,7 +111,7 @@ impl Tracee {
             }
             other => return Err(self.failed_early(other)),
         }
-        set_exit_kill(self.pid()).map_err(|_| StepError::NotPermitted)?;
+        set_options(self.pid()).map_err(|_| StepError::NotPermitted)?;
         let mut signal = 0;
         loop {
             resume(self.pid(), libc::PTRACE_CONT, signal).during("ptrace(PTRACE_CONT)")?;
@@ -227,6 +230,31 @@ impl Tracee {
         self.after(status, next)
     }
 
+    /// Runs freely until so many system calls have returned; `Some` when something else came first.
+    pub(super) fn run_calls(
+        &mut self,
+        calls: u64,
+        limit: Duration,
+    ) -> Result<Option<Stop>, StepError> {
+        // Each call stops its process twice: at its entry, and at its exit.
+        let mut stops = calls * 2;
+        while stops > 0 {
+            let signal = std::mem::take(&mut self.signal);
+            resume(self.pid(), libc::PTRACE_SYSCALL, signal).during("ptrace(PTRACE_SYSCALL)")?;
+            match self.wait_stop("operation", limit)? {
+                Status::Stopped(SYSCALL_STOP) => stops -= 1,
+                // The marker of the end.
+                Status::Stopped(libc::SIGTRAP) => return Ok(Some(Stop::Finished)),
+                status => match self.after(status, Insn::Plain)? {
+                    Stop::Stepped => {}
+                    end => return Ok(Some(end)),
+                },
+            }
+        }
+        self.read_registers()?;
+        Ok(None)
+    }
+
     /// Waits for a step that was [`Stop::Blocked`]; `None` when it still sleeps after `limit`.
     pub(super) fn wake_within(&mut self, limit: Duration) -> Result<Option<Stop>, StepError> {
         let start = Instant::now();
@@ -331,9 +359,10 @@ fn ptrace_me() -> io::Result<()> {
     answer(unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) })
 }
 
-fn set_exit_kill(pid: Pid) -> io::Result<()> {
+fn set_options(pid: Pid) -> io::Result<()> {
+    let options = libc::PTRACE_O_EXITKILL | libc::PTRACE_O_TRACESYSGOOD;
     // SAFETY: `pid` is our stopped tracee; the request takes flags and no memory.
-    answer(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, libc::PTRACE_O_EXITKILL) })
+    answer(unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options) })
 }
 
 fn resume(pid: Pid, request: libc::c_uint, signal: i32) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::child::Ended;
 use super::error::{During, StepError};
-use super::finding::{Change, Phase, Place, changes};
+use super::finding::{AfterCall, Change, Phase, Place, changes};
 use super::liveness::{Liveness, Mappings, Victim, victim};
 use super::region::{Arena, Region, View};
 use super::scenario::Job;
@@ -69,7 +69,7 @@ impl<'a> Walk<'a> {
             liveness,
             mappings: Mappings::default(),
             victim: Victim::default(),
-            place: Place { instruction: 0, address: 0, phase: Phase::Running },
+            place: Place { instruction: 0, address: 0, phase: Phase::Running, after_call: None },
             image: Vec::new(),
             previous: Vec::new(),
             scratch: Vec::new(),
@@ -83,6 +83,39 @@ impl<'a> Walk<'a> {
         walk.previous.clone_from(&walk.image);
         walk.changed = true;
         Ok(walk)
+    }
+
+    /// The same walk, for which each return from a system call is a change.
+    pub(super) fn counting_calls(mut self) -> Walk<'a> {
+        self.place.after_call = Some(AfterCall { calls: 0, instructions: 0 });
+        self
+    }
+
+    /// Goes on to the last system call before `place` without looking at what lies between, for a
+    /// walk that has not begun; `false` when it ended on the way.
+    pub(super) fn skip_to(&mut self, place: &Place, limit: Duration) -> Result<bool, StepError> {
+        let Some(after) = place.after_call.filter(|after| after.calls > 0) else { return Ok(true) };
+        if self.tracee.run_calls(after.calls, limit)?.is_some() {
+            return Ok(false);
+        }
+        self.place.instruction = place.instruction - after.instructions;
+        self.place.address = self.tracee.registers().rip;
+        self.place.after_call = Some(AfterCall { instructions: 0, ..after });
+        self.find_mappings()?;
+        self.look();
+        Ok(true)
+    }
+
+    /// Counts the instruction that was just executed.
+    fn count(&mut self, address: u64) {
+        self.place.instruction += 1;
+        self.place.address = address;
+        if let Some(after) = &mut self.place.after_call {
+            after.instructions += 1;
+            if self.tracee.executed_syscall().is_some() {
+                *after = AfterCall { calls: after.calls + 1, instructions: 0 };
+            }
+        }
     }
 
     fn find_mappings(&mut self) -> Result<(), StepError> {
@@ -108,8 +141,7 @@ impl<'a> Walk<'a> {
         let address = self.tracee.registers().rip;
         match self.tracee.step()? {
             Stop::Stepped => {
-                self.place.instruction += 1;
-                self.place.address = address;
+                self.count(address);
                 Ok(Progress::Moved)
             }
             other => self.take(other, address),
@@ -119,14 +151,14 @@ impl<'a> Walk<'a> {
     fn take(&mut self, stop: Stop, address: u64) -> Result<Progress, StepError> {
         match stop {
             Stop::Stepped => {
-                self.place.instruction += 1;
-                self.place.address = address;
+                self.count(address);
                 // The structure may have mapped the file once more.
                 let maps = [libc::SYS_mmap, libc::SYS_mremap].map(i64::unsigned_abs);
                 if self.tracee.executed_syscall().is_some_and(|call| maps.contains(&call)) {
                     self.find_mappings()?;
                 }
                 self.look();
+                self.changed |= self.place.after_call.is_some_and(|after| after.instructions == 0);
                 Ok(Progress::Moved)
             }
             Stop::Blocked => {

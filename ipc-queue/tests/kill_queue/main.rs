@@ -6,7 +6,9 @@
 
 mod bells;
 mod ground;
+mod pipe_roles;
 mod pipes;
 mod receive;
 mod roles;
 mod send;
+mod sleepers;

@@ -2,13 +2,18 @@
 //! stream, and a successor goes on where the dead one's last step ended.
 
 use std::io::{BufRead, Read, Write};
+use std::time::Duration;
 
 use crash_check::step::{Region, Scenario};
+use ipc_queue::bell::Doorbell;
 use ipc_queue::pipe::{self, Reader, Writer};
 use ipc_queue::{Monitor, RecvError, Side};
 
+use shm_core::Segment;
+
 use crate::ground::{Said, disconnect, monitor, run, segment};
 
+const LONG: Duration = Duration::from_secs(60);
 /// Bytes of the ring.
 const BYTES: usize = 64;
 /// Bytes that an operation moves.
@@ -133,7 +138,7 @@ fn kill_write() {
         });
     }
     writing("ipc_queue::pipe::Writer::write", ("wrapping", 110, 100), |writer, bytes| {
-        writer.write_all(bytes).map(|()| bytes.len()).unwrap()
+        writer.write(bytes).unwrap()
     });
     writing("ipc_queue::pipe::Writer::write_chunk", ("wrapping", 110, 100), |writer, bytes| {
         let fill = |room: &mut [u8]| {
@@ -142,6 +147,27 @@ fn kill_write() {
             count
         };
         writer.write_chunk(None, fill).unwrap()
+    });
+    writing("ipc_queue::pipe::Writer::write_all", ("wrapping", 110, 100), |writer, bytes| {
+        writer.write_all(bytes).map(|()| bytes.len()).unwrap()
+    });
+    writing("ipc_queue::pipe::Writer::write_timeout", ("wrapping", 110, 100), |writer, bytes| {
+        writer.write_timeout(bytes, LONG).unwrap()
+    });
+    writing("ipc_queue::pipe::Writer::write_all_timeout", ("some", 10, 0), |writer, bytes| {
+        writer.write_all_timeout(bytes, LONG).map(|()| bytes.len()).unwrap()
+    });
+    writing("ipc_queue::pipe::Writer::try_write_chunk", ("some", 10, 0), |writer, bytes| {
+        let fill = |room: &mut [u8]| {
+            room[..MOVES].copy_from_slice(bytes);
+            MOVES
+        };
+        writer.try_write_chunk(fill).unwrap()
+    });
+    writing("ipc_queue::pipe::Writer::also_ring", ("some", 10, 0), |writer, bytes| {
+        let bell = Segment::anonymous(64).unwrap();
+        writer.also_ring(Doorbell::at(&bell, 0).unwrap());
+        writer.write(bytes).unwrap()
     });
     writing("ipc_queue::pipe::Writer::close", ("some", 10, 0), |writer, _| {
         writer.close();
@@ -157,6 +183,26 @@ fn kill_read() {
         });
         reading("ipc_queue::pipe::Reader::read", from, MOVES, |reader| {
             reader.read_exact(&mut [0; MOVES]).unwrap();
+        });
+        reading("ipc_queue::pipe::Reader::read_timeout", from, MOVES, |reader| {
+            assert_eq!(reader.read_timeout(&mut [0; MOVES], LONG), Ok(MOVES));
+        });
+        reading("ipc_queue::pipe::Reader::read_exact_timeout", from, MOVES, |reader| {
+            assert_eq!(reader.read_exact_timeout(&mut [0; MOVES], LONG), Ok(()));
+        });
+        reading("ipc_queue::pipe::Reader::read_chunk", from, 7, |reader| {
+            assert_eq!(reader.read_chunk(None, |bytes| (7, bytes.len() >= 7)), Ok(true));
+        });
+        reading("ipc_queue::pipe::Reader::try_read_chunk", from, 7, |reader| {
+            assert_eq!(reader.try_read_chunk(|bytes| (7, bytes.len() >= 7)), Ok(true));
+        });
+        reading("ipc_queue::pipe::Reader::fill_buf", from, 0, |reader| {
+            assert!(!reader.fill_buf().unwrap().is_empty());
+        });
+        reading("ipc_queue::pipe::Reader::also_ring", from, MOVES, |reader| {
+            let bell = Segment::anonymous(64).unwrap();
+            reader.also_ring(Doorbell::at(&bell, 0).unwrap());
+            assert_eq!(reader.try_read(&mut [0; MOVES]), Ok(MOVES));
         });
         reading("ipc_queue::pipe::Reader::consume", from, 3, |reader| {
             assert!(reader.fill_buf().unwrap().len() >= 3);

@@ -154,6 +154,17 @@ fn kill_endings() {
     }));
 }
 
+#[test]
+fn kill_consumer_drop() {
+    for from in [FROM, LISTENING] {
+        run(row("ipc_queue::spsc::Consumer::drop", from, Side::Consumer, |s| {
+            drop(spsc::attach_consumer::<Item>(s, 0)?);
+            Ok(())
+        })
+        .continuation(nothing_blocks));
+    }
+}
+
 /// A ring that may have been closed: it either says so, or goes on.
 fn nothing_blocks(region: &Region) -> Said {
     let segment = segment(region)?;

@@ -188,6 +188,18 @@ fn two_threads(arguments: &Arguments, heap: &Ours) -> Outcome<()> {
 }
 
 fn deaths(arguments: &Arguments) {
+    let inside = "from the proof of a death until what a process held in 1 GiB has a new owner";
+    Case::new(
+        "heap",
+        "a dead heap of 1 GiB owned again",
+        inside,
+        Unit::MILLISECONDS,
+        Calibration::Compute,
+    )
+    .side(Side::new(ours::NAME, ours::PROMISE, || ours::owned_again(1 << 30)))
+    .target(Target::Absolute(0.3))
+    .at_most(5)
+    .run(arguments);
     for mib in arguments.pick(&[64, 256, 1024][..], &[64, 256, 1024, 4096][..]) {
         let inside = "from the proof of the death of a process that held this much in blocks of 1 KiB, \
                       none published, until all of them are free again";

@@ -175,3 +175,8 @@ pub fn after_a_death(bytes: usize) -> Outcome<Sample> {
     heap.validate()?;
     Ok(Sample::from(time.as_secs_f64() * 1e3))
 }
+
+/// Milliseconds from the proof of such a death until the living own the memory.
+pub fn owned_again(_bytes: usize) -> Outcome<Sample> {
+    Err(WHY.into())
+}

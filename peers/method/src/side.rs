@@ -73,6 +73,12 @@ impl<'a> Side<'a> {
         Side { is_limit: true, ..Side::new(name, Promise::LIMIT, run) }
     }
 
+    /// The same side under another name.
+    #[must_use]
+    pub fn named(self, name: impl Into<String>) -> Side<'a> {
+        Side { name: name.into(), ..self }
+    }
+
     /// A side that cannot run here; its row says why.
     pub fn missing(name: impl Into<String>, promise: Promise, why: impl Into<String>) -> Side<'a> {
         let why = why.into();

@@ -5,6 +5,7 @@
 mod channels;
 mod ends;
 mod idle;
+mod mpmc;
 mod ours;
 mod python;
 mod recovery;
@@ -38,6 +39,7 @@ fn main() -> Outcome<()> {
     one_by_one::<[u64; 32]>(&arguments, "256 B", 20_000 * k, None);
     one_by_one::<[u64; 128]>(&arguments, "1 KiB", 8_000 * k, None);
     in_batches(&arguments);
+    several(&arguments);
     slices_of_a_kibibyte(&arguments);
     depths(&arguments);
     pieces(&arguments, &python);
@@ -138,6 +140,45 @@ fn in_batches(arguments: &Arguments) {
     .run(arguments);
 }
 
+/// The queue for several producers and consumers, here with one of each: more need more processors.
+fn several(arguments: &Arguments) {
+    let (trips, count) = (arguments.pick(3_000, 5_000), arguments.pick(100_000, 200_000));
+    let (between, waiting) = (Between::Threads, Waiting::AsUsual);
+    let case = |name, inside| {
+        Case::new("queue", name, inside, Unit::NANOSECONDS, Calibration::CompareAndSwap)
+    };
+    case("mpmc: round trip, awake", "8 bytes to the other thread and back, without sleeping")
+        .side(mpmc::round_trip(trips))
+        .side(round_trip_side::<ShaqMpmc>(between, waiting, trips))
+        .side(round_trip_side::<Crossbeam>(between, waiting, trips))
+        .target(Target::Calibrations(2.8))
+        .run(arguments);
+    case("mpmc: 8 B, one by one", "a message sent and received, one producer and one consumer")
+        .side(mpmc::one_by_one(CAPACITY, count))
+        .side(throughput_side::<u64, Crossbeam>(between, CAPACITY, count))
+        .side(throughput_side::<u64, ShaqMpmc>(between, CAPACITY, count / 4))
+        .side(throughput_side::<u64, Kanal>(between, CAPACITY, count / 4))
+        .side(throughput_side::<u64, Flume>(between, CAPACITY, count / 4))
+        .target(Target::Times("crossbeam", 0.7))
+        .run(arguments);
+    case("mpmc: 8 B, batches of 64", "a message, 64 of them a call on both sides")
+        .side(mpmc::batched(count))
+        .side(
+            throughput_side::<u64, Crossbeam>(between, CAPACITY, count)
+                .named("crossbeam ArrayQueue 0.3.12, one by one"),
+        )
+        .target(Target::Absolute(12.0))
+        .run(arguments);
+    case("mpmc: 8 B, leased", "a message sent, leased, and acknowledged, one by one")
+        .side(mpmc::leased(count))
+        .side(
+            throughput_side::<u64, Crossbeam>(between, CAPACITY, count)
+                .named("crossbeam ArrayQueue 0.3.12, no leases"),
+        )
+        .target(Target::Times("crossbeam", 1.0))
+        .run(arguments);
+}
+
 fn slices_of_a_kibibyte(arguments: &Arguments) {
     let count = arguments.pick(8_000, 16_000);
     let gigabytes =
@@ -189,7 +230,7 @@ fn pieces(arguments: &Arguments, python: &Python) {
         let request = format!("throughput pipe {size} {count}");
         let mut case = Case::new("queue", name, inside, Unit::GIGABYTES, Calibration::Memcpy)
             .side(stream::<Ours>(size, total))
-            .side(Side::limit("memcpy of 16 MiB", || Calibration::Memcpy.run()))
+            .side(Side::limit("memcpy of a piece", move || work::memcpy(size)))
             .side(stream::<KernelPipe>(size, total / 4))
             .side(stream::<Socket>(size, total / 4))
             .side(stream::<IpcChannel>(size, total / 4))

@@ -222,6 +222,19 @@ pub fn stream<'a, S: Stream + 'a>(size: usize, total: u64) -> Side<'a> {
     })
 }
 
+/// Gigabytes a second of one copy of a piece in one thread, from and to memory that is warm.
+pub fn memcpy(size: usize) -> Outcome<Sample> {
+    const BYTES: usize = 32 << 20;
+    let (from, mut to) = (vec![7_u8; size], vec![0_u8; size]);
+    let count = (BYTES / size).max(4);
+    let start = Instant::now();
+    for _ in 0..count {
+        to.copy_from_slice(std::hint::black_box(&from));
+        std::hint::black_box(&mut to);
+    }
+    Ok(Sample::from((size * count) as f64 / start.elapsed().as_nanos() as f64))
+}
+
 fn stamp(piece: &mut [u8], number: u64) {
     let last = piece.len() - 8;
     piece[..8].copy_from_slice(&number.to_ne_bytes());

@@ -14,7 +14,7 @@ const ROBUST: Promise = Promise::keeps("the next one gets EOWNERDEAD");
 const STUCK: Promise = Promise::may_lose("a killed holder keeps it for ever");
 
 /// Nanoseconds for a lock and its unlock.
-fn time(count: u32, mut pair: impl FnMut() -> Outcome<()>) -> Outcome<Sample> {
+pub fn time(count: u32, mut pair: impl FnMut() -> Outcome<()>) -> Outcome<Sample> {
     let start = Instant::now();
     for _ in 0..count {
         pair()?;
@@ -75,7 +75,36 @@ fn bare(word: &AtomicU32) -> Outcome<()> {
     taken.map(|_| ()).map_err(|_| "somebody else is here".into())
 }
 
-/// The case.
+/// A lock for readers, taken for reading.
+fn read(arguments: &Arguments) -> Outcome<()> {
+    let count = arguments.pick(200_000, 500_000);
+    let (std, parking_lot) = (std::sync::RwLock::new(0_u64), parking_lot::RwLock::new(0_u64));
+    let inside = "lock for reading and unlock, nobody else there";
+    Case::new(
+        "shm",
+        "read lock without contention",
+        inside,
+        Unit::NANOSECONDS,
+        Calibration::Compute,
+    )
+    .side(crate::our_locks::read(count, OURS)?)
+    .side(Side::new("std RwLock", Promise::ONE_PROCESS, || {
+        time(count, || {
+            black_box(*std.read().map_err(|_| "poisoned")?);
+            Ok(())
+        })
+    }))
+    .side(Side::new("parking_lot RwLock", Promise::ONE_PROCESS, || {
+        time(count, || {
+            black_box(*parking_lot.read());
+            Ok(())
+        })
+    }))
+    .run(arguments);
+    Ok(())
+}
+
+/// The cases.
 pub fn run(arguments: &Arguments, rivals: &Rivals) -> Outcome<()> {
     let count = arguments.pick(200_000, 500_000);
     let (mut robust, mut shared) = (Pthread::new(true)?, Pthread::new(false)?);
@@ -103,5 +132,5 @@ pub fn run(arguments: &Arguments, rivals: &Rivals) -> Outcome<()> {
         .side(Side::limit("compare-and-swap and a store", || time(count, || bare(&word))))
         .target(Target::Absolute(12.0))
         .run(arguments);
-    Ok(())
+    read(arguments)
 }

@@ -16,7 +16,7 @@ const ATTEMPTS: usize = 1_000;
 ///
 /// # Safety
 ///
-/// As for [`robust::arm`]; the control file stays mapped until the thread has ended.
+/// - As for [`robust::arm`]; the control file stays mapped until the thread has ended.
 pub(crate) unsafe fn join(control: &Control, list: *mut List) -> Result<Owner, Error> {
     for _ in 0..ATTEMPTS {
         // A1.
@@ -48,6 +48,10 @@ fn life(control: &Control, index: usize) -> Life {
 }
 
 /// A2 to A5 at one index; `None` if somebody else has it.
+///
+/// # Safety
+///
+/// - As for [`robust::arm`]; the control file stays mapped until the thread has ended.
 unsafe fn take(control: &Control, list: *mut List, index: usize) -> Result<Option<Owner>, Error> {
     // A2: the lock comes before the word. An armed word with a free lock would be a dead one.
     if !control.lock_byte(index)? {
@@ -87,6 +91,11 @@ fn announce(control: &Control, index: usize) {
     roster.wake_all();
 }
 
+/// A5: the exchange that attaches.
+///
+/// # Safety
+///
+/// - As for [`robust::arm`]; the control file stays mapped until the thread has ended.
 unsafe fn arm(control: &Control, list: *mut List, index: usize, from: u32) -> Result<bool, Error> {
     let word = control.words().lines[index].life.word();
     // SAFETY: passed on to the caller, who keeps the control file mapped.
@@ -117,6 +126,10 @@ fn inode(meta: &std::fs::Metadata) -> u64 {
 }
 
 /// V1 to V6: from the index kept in reserve, recovers whoever is dead. `false`: nobody is.
+///
+/// # Safety
+///
+/// - As for [`robust::arm`]; the control file stays mapped until the thread has ended.
 unsafe fn clear_from_reserve(control: &Control, list: *mut List) -> Result<bool, Error> {
     if !(0..MAX_MEMBERS).any(|index| life(control, index).is_stamped()) {
         return Ok(false);
@@ -138,6 +151,11 @@ unsafe fn clear_from_reserve(control: &Control, list: *mut List) -> Result<bool,
     armed.map(|_| true)
 }
 
+/// V2 to V5.
+///
+/// # Safety
+///
+/// - As for [`robust::arm`]; the control file stays mapped until the thread has ended.
 unsafe fn arm_reserve(control: &Control, list: *mut List) -> Result<bool, Error> {
     let line = &control.words().lines[RESERVE];
     // V2. Acquire: as in `life`.

@@ -244,6 +244,7 @@ impl Group {
             && Life::of(line.life.word().load(Ordering::Acquire)) == Life::Armed
     }
 
+    // Orderings: what is shown here is Relaxed; it is for people.
     /// Who is in the group now: members that are alive, or not yet proven dead.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
@@ -251,7 +252,7 @@ impl Group {
         let lines = control.words().lines.iter().enumerate().take(recover::mark(control));
         lines
             .filter_map(|(index, line)| {
-                // Acquire: as in `looks_alive`. The rest is Relaxed: for people.
+                // Acquire: as in `looks_alive`.
                 let life = Life::of(line.life.word().load(Ordering::Acquire));
                 (life != Life::Free).then(|| Member {
                     owner: Owner::new(index, line.generation.load(Ordering::Relaxed)),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::num::NonZeroU32;
 
 /// How many processes can be in one group.
-pub const MAX_MEMBERS: usize = 48;
+pub const MAX_MEMBERS: usize = crate::primitive::MOST_MEMBERS;
 
 /// Indices in use: one for each member, and one that is kept back for a newcomer who finds all of
 /// them taken, some by the dead.

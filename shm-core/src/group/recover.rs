@@ -55,6 +55,7 @@ fn look_at(control: &Control, me: Owner, index: usize) -> (u32, bool) {
             Life::Claimed(_) => {}
         }
         if !recover(control, me, index, seen) {
+            // Relaxed: compared again by the sleep that follows.
             return (word.load(Ordering::Relaxed), true);
         }
     }
@@ -75,13 +76,15 @@ fn recover(control: &Control, me: Owner, index: usize, seen: u32) -> bool {
     let line = &control.words().lines[index];
     let word = line.life.word();
     let mine = claim(me);
-    // R4. AcqRel: what the dead did, and earlier claimants, comes before; see `is_at_it`.
+    // R4. AcqRel: what the dead did, and earlier claimants, comes before; see `is_at_it`. Relaxed on
+    // failure: looked at again.
     if word.compare_exchange(seen, mine, Ordering::AcqRel, Ordering::Relaxed).is_err() {
         return true;
     }
     // R5: a newcomer may have taken the index between the proof and the claim.
     if !control.is_proven_gone(index) {
-        // Release: nothing was done under the claim. Fails if the owner took its word back.
+        // Release: nothing was done under the claim. Relaxed on failure: the owner took its word
+        // back.
         let _ = word.compare_exchange(mine, DIED, Ordering::Release, Ordering::Relaxed);
         return false;
     }
@@ -90,7 +93,7 @@ fn recover(control: &Control, me: Owner, index: usize, seen: u32) -> bool {
         return true;
     }
     // R7: nothing to sweep. What the dead held names their stay, and is found by whoever needs it.
-    // Relaxed here: we alone may write it now.
+    // Relaxed, both: we alone may write them now; published by the raise below.
     let generation = line.generation.load(Ordering::Relaxed);
     line.died.store(generation.wrapping_add(1), Ordering::Relaxed);
     // R8. Release: whoever sees the new stay sees what the dead one wrote: our proof brought it.
@@ -99,7 +102,8 @@ fn recover(control: &Control, me: Owner, index: usize, seen: u32) -> bool {
     control.words().deaths.fetch_add(1, Ordering::Relaxed);
     // R9.
     control.ring_all();
-    // R10. Release: all of the above comes before the index is free.
+    // R10. Release: all of the above comes before the index is free. Relaxed on failure: the owner
+    // took it back, which the second proof excludes.
     let _ = word.compare_exchange(mine, FREE, Ordering::Release, Ordering::Relaxed);
     true
 }

@@ -10,7 +10,7 @@ use std::ptr::{from_ref, null_mut};
 
 use rustix::io::Errno;
 
-use crate::primitive::{AtomicU32, Ordering};
+use crate::primitive::{AtomicU32, Ordering, compiler_fence};
 
 /// `FUTEX_WAITERS`: the kernel wakes one waiter when it stamps a word with this bit.
 pub(crate) const WAITERS: u32 = 0x8000_0000;
@@ -81,14 +81,17 @@ pub(crate) unsafe fn arm(list: *mut List, word: &AtomicU32, from: u32) -> Result
     // AcqRel: attaching sees all that earlier holders of the index did, and our registration
     // above comes before it. Relaxed on failure: the word is read again.
     let won = word.compare_exchange(from, armed, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-    // The kernel reads the list by the thread's own program order; the compiler must keep it.
-    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    // SeqCst, for the compiler alone, three times: the kernel reads the list in this thread's
+    // program order.
+    compiler_fence(Ordering::SeqCst);
     if won {
         list.node.next = (&raw mut list.head).cast();
         list.head.next = node;
     }
-    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    // SeqCst: as above.
+    compiler_fence(Ordering::SeqCst);
     list.pending = null_mut();
-    std::sync::atomic::compiler_fence(std::sync::atomic::Ordering::SeqCst);
+    // SeqCst: as above.
+    compiler_fence(Ordering::SeqCst);
     Ok(won)
 }

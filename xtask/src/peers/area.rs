@@ -51,8 +51,12 @@ pub fn measure(
 /// What both commands say of the package.
 const MANIFEST: &str = "--release --locked --manifest-path peers/Cargo.toml";
 
+/// Profilers walk stacks by frame pointers; everything is built with them, on both sides.
+const FRAMES: &str = "-C force-frame-pointers=yes";
+
 fn build(workspace: &Workspace, area: &str) -> Command {
-    Command::cargo(&workspace.root, &format!("build {MANIFEST} -p peers-{area} --bins"))
+    let line = format!("build {MANIFEST} -p peers-{area} --bins");
+    Command::cargo(&workspace.root, &line).environment("RUSTFLAGS", FRAMES)
 }
 
 fn program(workspace: &Workspace, area: &str, rivals: &Rivals, options: &Options) -> Command {
@@ -63,7 +67,9 @@ fn program(workspace: &Workspace, area: &str, rivals: &Rivals, options: &Options
     if let Some(rounds) = options.rounds {
         let _ = write!(line, " --rounds {rounds}");
     }
-    let mut program = Command::cargo(&workspace.root, &line);
+    let program = Command::cargo(&workspace.root, &line);
+    // Backtraces that some environments ask for would be measured where a task panics.
+    let mut program = program.environment("RUSTFLAGS", FRAMES).environment("RUST_BACKTRACE", "0");
     let shown = |path: &std::path::Path| workspace.relative(path).display().to_string();
     if let Some(python) = &rivals.python {
         program = program.environment("PYTHONPATH", shown(python));

@@ -83,6 +83,8 @@ fn check(workspace: &Workspace) -> Result<(Vec<Finding>, usize)> {
     findings.extend(arrows::check(&workspace.packages, &workspace.root));
     findings.extend(crates::check(workspace));
     findings.extend(pages::check(workspace)?);
+    let gaps = crate::kill::coverage::check(workspace)?.gaps;
+    findings.extend(gaps.iter().map(|gap| Finding::new(&gap.path, gap.line, &*gap.what)));
     findings.sort();
     findings.dedup();
     Ok((findings, read))

@@ -1,5 +1,11 @@
 //! `kill`: the checks that kill a process at every instruction, and the rows they print.
 
+pub mod coverage;
+mod exempt;
+mod module;
+mod still;
+mod surface;
+
 use serde_json::Value;
 
 use crate::command::{Command, Echo};
@@ -29,6 +35,7 @@ pub fn command(workspace: &Workspace, options: &[&str]) -> Result<bool> {
     let depth = if options.contains(&"--long") { Depth::Long } else { Depth::Short };
     let echo = if json { Echo::Error } else { Echo::Output };
     let mut tally = Tally::default();
+    let coverage = coverage::check(workspace)?;
     let rows = run(workspace, depth, echo, &mut tally)?;
     if json {
         rows.iter().for_each(|row| println!("{row}"));
@@ -38,7 +45,21 @@ pub fn command(workspace: &Workspace, options: &[&str]) -> Result<bool> {
         print!("{}", table(&rows));
         tally.print();
     }
-    Ok(tally.is_green())
+    Ok(is_covered(&coverage, &rows) && tally.is_green())
+}
+
+/// Says what lacks a row: in the sources, or among those that were printed.
+fn is_covered(coverage: &coverage::Coverage, rows: &[Value]) -> bool {
+    eprint!("{coverage}");
+    let printed: Vec<&str> = rows.iter().filter_map(|row| row["operation"].as_str()).collect();
+    if printed.is_empty() {
+        eprintln!("failed: no kill check printed a row; is ptrace permitted here?");
+        return false;
+    }
+    let missing = coverage::missing(coverage, &printed);
+    missing.iter().for_each(|row| eprintln!("failed: `{row}` stands in a test, printed by none"));
+    coverage.gaps.iter().for_each(|gap| eprintln!("failed: {}", gap.text()));
+    missing.is_empty() && coverage.gaps.is_empty()
 }
 
 /// Runs the checks of every package that has some, optimised as they are used; gives the rows.

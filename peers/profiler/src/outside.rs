@@ -1,0 +1,62 @@
+//! Profilers that watch a whole program: heaptrack and valgrind's dhat.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use method::{Outcome, Promise, Sample, Side};
+
+const HEAPTRACK: Promise =
+    Promise::keeps("what was flushed survives; forked children are not seen");
+const VALGRIND: Promise = Promise::may_lose("writes its profile at the end only");
+
+/// The program that does the work, beside this one.
+fn bare(threads: usize) -> Outcome<Command> {
+    let program = std::env::current_exe()?.with_file_name("peers-bare");
+    let mut command = Command::new(program);
+    command.arg(threads.to_string());
+    Ok(command)
+}
+
+/// Nanoseconds a step, as the program printed them last.
+fn ask(command: &mut Command) -> Outcome<f64> {
+    let output = command.stderr(Stdio::null()).output();
+    let name = command.get_program().to_string_lossy().into_owned();
+    let output = output.map_err(|error| format!("{name}: {error}: `apt-get install {name}`"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let number = text.lines().filter_map(|line| line.trim().parse::<f64>().ok()).next_back();
+    number.ok_or_else(|| format!("{name} ended without a figure: {}", output.status).into())
+}
+
+/// The profiler's arguments before the program's, and the profile that it leaves.
+fn under(profiler: &str, threads: usize) -> Outcome<(Command, PathBuf)> {
+    let left = std::env::temp_dir().join(format!("peers-{profiler}-{}", std::process::id()));
+    let program = bare(threads)?;
+    let mut command = Command::new(profiler);
+    match profiler {
+        "heaptrack" => command.arg("-o").arg(&left),
+        _ => command.arg("--tool=dhat").arg(format!("--dhat-out-file={}", left.display())),
+    };
+    command.arg(program.get_program()).args(program.get_args());
+    Ok((command, left))
+}
+
+fn sample(profiler: &str, threads: usize) -> Outcome<Sample> {
+    let alone = ask(&mut bare(threads)?)?;
+    let (mut command, left) = under(profiler, threads)?;
+    let watched = ask(&mut command);
+    // Whatever ending heaptrack gave it.
+    for ending in ["", ".gz", ".zst"] {
+        let _ = std::fs::remove_file(format!("{}{ending}", left.display()));
+    }
+    Ok(Sample::from(watched? - alone))
+}
+
+/// heaptrack 1.4, every allocation.
+pub fn heaptrack<'a>(threads: usize) -> Side<'a> {
+    Side::new("heaptrack", HEAPTRACK, move || sample("heaptrack", threads))
+}
+
+/// valgrind's dhat, every allocation; the program runs on a simulated processor.
+pub fn valgrind<'a>(threads: usize) -> Side<'a> {
+    Side::new("valgrind dhat", VALGRIND, move || sample("valgrind", threads))
+}

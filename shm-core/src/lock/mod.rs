@@ -1,0 +1,46 @@
+//! Locks between processes: as std's, and none of them stays held by the dead.
+//!
+//! Each is plain memory, to be placed in a [`Shared`](crate::Shared) object or in a structure of
+//! one's own, and each operation takes the caller's [`Group`](crate::Group): that is who holds the
+//! lock. The holder is the *process*; a guard may move to another of its threads.
+//!
+//! | lock | a holder is killed | a waiter is killed |
+//! |---|---|---|
+//! | [`Mutex`] | the next one gets it, with the data as they are, as [`LockError::Poisoned`] | nothing |
+//! | [`RwLock`] | writer: as above; reader: its share is gone | nothing |
+//! | [`Permits`] | its permits are free again | nothing |
+//! | [`Semaphore`] | (nobody holds it: a post is a signal, and stays) | takes nothing |
+//! | [`Condvar`], [`Event`] | – | the others wake, perhaps once too often |
+//! | [`Barrier`] | – | its arrival does not count any more |
+//! | [`Once`] | the next one runs the initialiser | nothing |
+//!
+//! # Progress
+//! None of these is lock-free. A process that is *stopped* (not killed) while it holds a lock keeps
+//! it; one that is stopped between the release and the wake that follows delays the sleepers, at
+//! most by a second if others do not wake them first. [`Mutex`] and the writers of [`RwLock`]
+//! hand the lock over to those who have slept, as soon as one of them woke in vain: so a sleeper is
+//! passed by newcomers once, and then by nobody but earlier sleepers.
+
+mod barrier;
+mod condvar;
+mod deadline;
+mod error;
+mod event;
+mod mutex;
+mod once;
+mod permits;
+mod raw;
+mod rwlock;
+mod semaphore;
+mod shares;
+mod signal;
+
+pub use barrier::{Barrier, Broken};
+pub use condvar::Condvar;
+pub use error::{Cause, LockError, Poisoned};
+pub use event::Event;
+pub use mutex::{LockResult, Mutex, MutexGuard};
+pub use once::{Once, OnceState};
+pub use permits::{Permit, Permits};
+pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{Semaphore, TooManyPosts};
