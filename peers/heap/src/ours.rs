@@ -178,10 +178,5 @@ pub fn after_a_death(bytes: usize) -> Outcome<Sample> {
 
 /// Milliseconds from the proof of such a death until the living own the memory.
 pub fn owned_again(_bytes: usize) -> Outcome<Sample> {
-    Err(WHY.into())
-}
-
-/// Milliseconds from the proof of such a death until the living own the memory.
-pub fn owned_again(_bytes: usize) -> Outcome<Sample> {
     Err("`recover` gives ownership and blocks back in one step: see the time of that".into())
 }
