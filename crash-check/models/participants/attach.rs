@@ -1,7 +1,7 @@
 //! Steps A1–A5 and D0–D3, and what an attached process does between.
 
 use super::{Actor, At, Broken, I, Life, Participants, ROSTER, State};
-use super::{absent, keeper, other_thread, ring};
+use super::{absent, keeper, other_thread, ring, ring_the_one};
 use crash_check::explore::Successors;
 
 impl Participants {
@@ -153,6 +153,11 @@ impl Participants {
             });
         } else {
             out.step(p, "D0 ring one", |n| {
+                if self.config.one_bell {
+                    ring_the_one(n);
+                    n.actors[p].ringing = I as u8;
+                    return;
+                }
                 if n.lines[next as usize].life != Life::Free {
                     ring(n, next);
                 }

@@ -40,6 +40,15 @@ fn correct() -> Vec<Case> {
         case("2a 2n i3 d2 k1 D", Config::new(2, 2, 3).deaths(2, 1).detaching(), &[])
             .cut_at(2_000_000),
         holds("3a i3 d2", Config::new(3, 0, 3).deaths(2, 0), Effort::Long),
+        holds("one bell 2a i2 d1 k1", Config::new(2, 0, 2).deaths(1, 1).one_bell(), Effort::Short),
+        holds("one bell 2a i2 d2", Config::new(2, 0, 2).deaths(2, 0).one_bell(), Effort::Short),
+        holds(
+            "one bell 2a 1n i2 d1 k1 D",
+            Config::new(2, 1, 2).deaths(1, 1).detaching().one_bell(),
+            Effort::Long,
+        ),
+        holds("one bell 3a i3 d1", Config::new(3, 0, 3).deaths(1, 0).one_bell(), Effort::Long),
+        holds("one bell stale proof D0", stale_proof().detach(&[0]).one_bell(), Effort::Small),
     ]
 }
 

@@ -21,6 +21,9 @@
 //! on. The step counter stands for the thread that holds the armed word: when the keeper dies, its
 //! wait ends with it, and another thread of the process is woken by private means and goes on.
 //!
+//! With *one bell* for all, a ring is one step, and a stamp without proof rings nobody: it is only
+//! looked at again. That is the form that `shm_core::Group` has.
+//!
 //! Beyond the table: the *reserve*, for a newcomer that finds every index dead (module `reserve`).
 
 mod attach;
@@ -355,6 +358,13 @@ fn wake_one(s: &State, i: usize, out: &mut Successors<'_, State>) {
 fn ring(n: &mut State, i: u8) {
     n.lines[i as usize].rung = true;
     n.queues.wake_all(bell(i));
+}
+
+/// Rings the one bell that stands for all: see [`Config::one_bell`].
+fn ring_the_one(n: &mut State) {
+    for i in 0..I as u8 {
+        ring(n, i);
+    }
 }
 
 fn absent(process: Process) -> Actor {

@@ -2,7 +2,7 @@
 
 use super::attach::bump;
 use super::park::pass;
-use super::{At, Broken, I, Life, Participants, State, ring};
+use super::{At, Broken, I, Life, Participants, State, ring, ring_the_one};
 use crash_check::explore::Successors;
 
 impl Participants {
@@ -42,7 +42,7 @@ impl Participants {
         let x = s.actors[p].target;
         out.step(p, "R2 ring the owner, look again later", |n| {
             n.actors[p].look_again = true;
-            if !self.drops(Broken::OwnerNotRung) {
+            if !self.drops(Broken::OwnerNotRung) && !self.config.one_bell {
                 ring(n, x);
             }
             pass(n, p, Life::Died);
@@ -176,6 +176,11 @@ impl Participants {
         };
         let skips_itself = self.drops(Broken::NotRingingItself) && next == a.index;
         out.step(p, "R9 ring one", |n| {
+            if self.config.one_bell {
+                ring_the_one(n);
+                n.actors[p].ringing = I as u8;
+                return;
+            }
             if rung && !skips_itself {
                 ring(n, next);
             }

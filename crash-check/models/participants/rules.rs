@@ -122,6 +122,8 @@ pub struct Config {
     pub indices: usize,
     /// One more index is kept in reserve.
     pub reserve: bool,
+    /// All are rung by one word, and nobody for a stamp without proof.
+    pub one_bell: bool,
     /// Required: no newcomer waits for ever because every index is dead.
     pub all_get_in: bool,
     /// Kills still to come.
@@ -149,6 +151,7 @@ impl Config {
             attaches: 1,
             indices,
             reserve: false,
+            one_bell: false,
             all_get_in: false,
             deaths: 0,
             keeper_deaths: 0,
@@ -182,6 +185,12 @@ impl Config {
     pub fn reserve(mut self) -> Self {
         self.reserve = true;
         self.all_get_in()
+    }
+
+    /// See `one_bell`.
+    pub fn one_bell(mut self) -> Self {
+        self.one_bell = true;
+        self
     }
 
     /// See `stale_proof`.

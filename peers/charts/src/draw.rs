@@ -7,7 +7,9 @@ use plotters::prelude::*;
 
 use crate::series::{Chart, Series};
 
-const SIZE: (u32, u32) = (860, 520);
+const SIZE: (u32, u32) = (960, 520);
+/// Where the legend begins.
+const LEGEND: u32 = 690;
 
 /// Colours that stay apart for most eyes; ours first.
 const COLOURS: [RGBColor; 9] = [
@@ -28,11 +30,11 @@ pub fn draw(chart: &Chart, path: &Path) -> Result<(), Box<dyn Error>> {
     let Some([(left, right), (low, high)]) = chart.ranges() else { return Ok(()) };
     let root = SVGBackend::new(path, SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut context = ChartBuilder::on(&root)
+    let (area, legend) = root.split_horizontally(LEGEND);
+    let mut context = ChartBuilder::on(&area)
         .margin(14)
         .x_label_area_size(44)
         .y_label_area_size(72)
-        .right_y_label_area_size(10)
         .build_cartesian_2d(
             (left / 1.2..right * 1.2).log_scale(),
             (low / 1.6..high * 1.6).log_scale(),
@@ -47,27 +49,24 @@ pub fn draw(chart: &Chart, path: &Path) -> Result<(), Box<dyn Error>> {
         .bold_line_style(BLACK.mix(0.14))
         .draw()?;
     for (index, series) in chart.series.iter().enumerate() {
-        let colour = if series.is_limit { LIMIT } else { COLOURS[index % COLOURS.len()] };
-        let width = if index == 0 { 3 } else { 2 };
-        let style = colour.stroke_width(width);
+        let style = style(index, series);
         let points = series.points.iter().copied();
-        let annotation = if series.is_limit {
-            context.draw_series(DashedLineSeries::new(points, 6, 4, style))?
+        if series.is_limit {
+            context.draw_series(DashedLineSeries::new(points, 6, 4, style))?;
         } else {
-            context.draw_series(LineSeries::new(points, style).point_size(3))?
-        };
-        annotation
-            .label(label(series))
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+            context.draw_series(LineSeries::new(points, style).point_size(3))?;
+        }
+        let y = 40 + 22 * index as i32;
+        legend.draw(&PathElement::new([(0, y), (22, y)], style))?;
+        legend.draw(&Text::new(label(series), (30, y - 7), ("sans-serif", 13)))?;
     }
-    context
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.2))
-        .draw()?;
     root.present()?;
     Ok(())
+}
+
+fn style(index: usize, series: &Series) -> ShapeStyle {
+    let colour = if series.is_limit { LIMIT } else { COLOURS[index % COLOURS.len()] };
+    colour.stroke_width(if index == 0 { 3 } else { 2 })
 }
 
 fn label(series: &Series) -> String {

@@ -16,9 +16,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let text = std::fs::read_to_string(run).map_err(|error| format!("{run}: {error}"))?;
     let run: Value = serde_json::from_str(&text)?;
     let rows = run["rows"].as_array().map(Vec::as_slice).unwrap_or_default();
-    for chart in series::charts(rows) {
+    for chart in series::charts(rows).iter().filter(|chart| chart.ranges().is_some()) {
         let path = Path::new(folder).join(format!("{}.svg", chart.name));
-        draw::draw(&chart, &path)?;
+        draw::draw(chart, &path)?;
         println!("drew {}", path.display());
     }
     Ok(())

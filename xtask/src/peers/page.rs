@@ -188,8 +188,9 @@ fn line(row: &Value) -> String {
 
 /// The charts that this run has points for.
 fn pictures(area: &str, run: &Value) -> String {
-    let mut charts: Vec<&str> =
-        rows(run).iter().filter_map(|row| row["axis"]["chart"].as_str()).collect();
+    // A row without any figure is no point of its chart.
+    let drawn = rows(run).iter().filter(|row| row["ours"].is_number() || row["value"].is_number());
+    let mut charts: Vec<&str> = drawn.filter_map(|row| row["axis"]["chart"].as_str()).collect();
     charts.dedup();
     let mut seen = Vec::new();
     let mut text = String::new();
