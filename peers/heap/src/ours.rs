@@ -1,6 +1,19 @@
-//! Our side: not here yet.
+//! Our side: the heap of `shm-core`, one front a thread.
+
+use std::alloc::Layout;
+use std::fs::OpenOptions;
+use std::hint::black_box;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::ptr::NonNull;
+use std::time::Instant;
 
 use method::{Outcome, Promise, Sample};
+use shm_core::heap::{Heap, HeapOptions, Local};
+use shm_core::{Group, Segment};
+
+use crate::work::{self, Allocator, BATCH, layout};
 
 /// What ours keeps.
 pub const PROMISE: Promise =
@@ -9,59 +22,161 @@ pub const PROMISE: Promise =
 /// Our name in rows.
 pub const NAME: &str = "shm-core Heap";
 
-const WHY: &str = "no heap in shm-core yet";
-
 /// The heap, in memory of this process and of whoever joins it.
 #[derive(Debug)]
-pub struct Ours;
+pub struct Ours(Heap);
+
+/// One thread's front, and the layout of its blocks.
+struct Front<'a>(&'a Local, Layout);
+
+impl Allocator for Front<'_> {
+    type Block = u64;
+
+    #[inline]
+    fn allocate(&self) -> Outcome<u64> {
+        Ok(self.0.allocate_raw(self.1)?)
+    }
+
+    #[inline]
+    fn address(&self, block: u64) -> NonNull<u8> {
+        self.0.heap().pointer(block).unwrap_or(NonNull::dangling())
+    }
+
+    #[inline]
+    fn release(&self, block: u64) -> Outcome<()> {
+        // SAFETY: allocated from this heap by `allocate`, and given back once.
+        Ok(unsafe { self.0.free_raw(block) }?)
+    }
+}
 
 impl Ours {
     /// A new one.
-    pub fn new(_size: usize) -> Outcome<Ours> {
-        Ok(Ours)
+    pub fn new(size: usize) -> Outcome<Ours> {
+        let (segment, group) = (Segment::anonymous(size)?, Group::anonymous()?);
+        Ok(Ours(Heap::create(&segment, &group, HeapOptions::default())?))
     }
 
-    /// See [`crate::work::alternating`].
-    pub fn alternating(&self, _size: usize, _count: usize) -> Outcome<Sample> {
-        Err(WHY.into())
+    /// See [`work::alternating`].
+    pub fn alternating(&self, size: usize, count: usize) -> Outcome<Sample> {
+        let local = self.0.local()?;
+        work::alternating(&Front(&local, layout(size)?), count)
     }
 
-    /// See [`crate::work::batched`].
-    pub fn batched(&self, _size: usize, _count: usize) -> Outcome<Sample> {
-        Err(WHY.into())
+    /// See [`work::batched`].
+    pub fn batched(&self, size: usize, count: usize) -> Outcome<Sample> {
+        let local = self.0.local()?;
+        work::batched(&Front(&local, layout(size)?), count)
     }
 
     /// As [`alternating`](Ours::alternating), with blocks that come back when the process dies.
-    pub fn recoverable(&self, _size: usize, _count: usize) -> Outcome<Sample> {
-        Err(WHY.into())
+    pub fn recoverable(&self, size: usize, count: usize) -> Outcome<Sample> {
+        let (local, layout) = (self.0.local()?, layout(size)?);
+        let start = Instant::now();
+        for number in 0..count {
+            let block = black_box(local.allocate(layout)?);
+            // SAFETY: the block is ours, has at least a word, and is aligned to it.
+            unsafe { block.as_ptr().cast::<usize>().write_volatile(number) };
+        }
+        Ok(Sample::from(start.elapsed().as_nanos() as f64 / count as f64))
     }
 
     /// Nanoseconds for a block reserved, written, published, taken and freed.
-    pub fn published(&self, _size: usize, _count: usize) -> Outcome<Sample> {
-        Err(WHY.into())
+    pub fn published(&self, size: usize, count: usize) -> Outcome<Sample> {
+        let (local, layout) = (self.0.local()?, layout(size)?);
+        let cell = self.0.root("published")?;
+        let start = Instant::now();
+        for number in 0..count {
+            let block = local.allocate(layout)?;
+            // SAFETY: the block is ours, has at least a word, and is aligned to it.
+            unsafe { block.as_ptr().cast::<usize>().write_volatile(number) };
+            block.publish(cell).map_err(|_| "the cell is taken")?;
+            let block = cell.take(&local)?.ok_or("the cell is empty")?;
+            // SAFETY: as above, and written above.
+            if unsafe { block.as_ptr().cast::<usize>().read_volatile() } != number {
+                return Err("another block came out".into());
+            }
+        }
+        Ok(Sample::from(start.elapsed().as_nanos() as f64 / count as f64))
     }
 
-    /// Nanoseconds for a release by another thread's front.
-    pub fn remote(&self, _size: usize, _count: usize) -> Outcome<Sample> {
-        Err(WHY.into())
+    /// Nanoseconds for a release by another thread's front, of blocks allocated outside of the time.
+    pub fn remote(&self, size: usize, count: usize) -> Outcome<Sample> {
+        let (local, other) = (self.0.local()?, self.0.local()?);
+        let (owner, other) = (Front(&local, layout(size)?), Front(&other, layout(size)?));
+        let mut time = 0;
+        for _ in 0..count / BATCH {
+            let blocks = (0..BATCH).map(|_| owner.allocate()).collect::<Outcome<Vec<u64>>>()?;
+            let start = Instant::now();
+            for block in blocks {
+                other.release(block)?;
+            }
+            time += start.elapsed().as_nanos();
+        }
+        Ok(Sample::from(time as f64 / (count / BATCH * BATCH) as f64))
     }
 }
 
 /// The argument at which this program fills a heap and waits to be killed.
 pub const VICTIM: &str = "fill-a-heap";
 
-/// Fills the heap of that name.
-pub fn victim(_name: &str) -> Outcome<()> {
-    Err(WHY.into())
+/// Blocks of a victim.
+const BLOCK: usize = 1 << 10;
+
+/// Fills the heap whose files and size `told` names.
+pub fn victim(told: &str) -> Outcome<()> {
+    let mut words = told.split_whitespace();
+    let mut next = || words.next().ok_or("a word is missing");
+    let open = |path: &str| OpenOptions::new().read(true).write(true).open(path).map(OwnedFd::from);
+    let segment = Segment::attach(open(next()?)?)?;
+    let group = Group::attach(open(next()?)?)?;
+    let bytes: usize = next()?.parse()?;
+    let heap = Heap::attach(&segment, &group, 0)?;
+    let local = heap.local()?;
+    let layout = layout(BLOCK)?;
+    let blocks = (0..bytes / BLOCK).map(|_| local.allocate(layout));
+    let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
+    println!("{}", blocks.len());
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
 }
 
 /// Milliseconds from the proof of the death of a process that held `bytes` in blocks until all of
 /// them are free again.
-pub fn after_a_death(_bytes: usize) -> Outcome<Sample> {
-    Err(WHY.into())
+pub fn after_a_death(bytes: usize) -> Outcome<Sample> {
+    let (segment, group) =
+        (Segment::anonymous(bytes + bytes / 8 + (64 << 20))?, Group::anonymous()?);
+    let heap = Heap::create(&segment, &group, HeapOptions::default())?;
+    let path = |fd: std::os::fd::BorrowedFd<'_>| {
+        format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd())
+    };
+    let told = format!("{} {} {bytes}", path(segment.as_fd()), path(group.as_fd()));
+    let mut victim = Command::new("/proc/self/exe")
+        .args([VICTIM, &told])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut line = String::new();
+    BufReader::new(victim.stdout.take().ok_or("no output")?).read_line(&mut line)?;
+    let held: u64 = line.trim().parse().map_err(|_| "the victim could not fill the heap")?;
+    if heap.stats().blocks < held {
+        return Err("fewer blocks than the victim holds".into());
+    }
+    victim.kill()?;
+    victim.wait()?;
+    // Waited for: its death is proven from here on.
+    let start = Instant::now();
+    while heap.stats().blocks > 0 {
+        heap.recover();
+        if start.elapsed().as_secs() > 20 {
+            return Err("blocks of the dead did not come back".into());
+        }
+    }
+    let time = start.elapsed();
+    heap.validate()?;
+    Ok(Sample::from(time.as_secs_f64() * 1e3))
 }
 
 /// Milliseconds from the proof of such a death until the living own the memory.
 pub fn owned_again(_bytes: usize) -> Outcome<Sample> {
-    Err(WHY.into())
+    Err("`recover` gives ownership and blocks back in one step: see the time of that".into())
 }

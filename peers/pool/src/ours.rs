@@ -1,6 +1,7 @@
 //! Samples of ours. A pool stays between the rounds, as everybody's does.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
@@ -31,11 +32,10 @@ pub struct Ours {
 
 impl Ours {
     fn pool(&mut self, workers: usize) -> Outcome<&Pool> {
-        let pools = &mut self.pools;
-        if !pools.contains_key(&workers) {
-            pools.insert(workers, Pool::builder().workers(workers).build()?);
-        }
-        pools.get(&workers).ok_or_else(|| "no pool".into())
+        Ok(match self.pools.entry(workers) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Pool::builder().workers(workers).build()?),
+        })
     }
 
     /// Ends the pools: what follows is to find nobody at work.

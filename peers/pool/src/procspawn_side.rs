@@ -1,5 +1,6 @@
 //! procspawn, the other general pool of processes in Rust.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -32,11 +33,10 @@ impl std::fmt::Debug for Rival {
 
 impl Rival {
     fn pool(&mut self, workers: usize) -> Outcome<&Pool> {
-        let pools = &mut self.pools;
-        if !pools.contains_key(&workers) {
-            pools.insert(workers, Pool::new(workers)?);
-        }
-        pools.get(&workers).ok_or_else(|| "no pool".into())
+        Ok(match self.pools.entry(workers) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(Pool::new(workers)?),
+        })
     }
 
     /// Ends the pools.
@@ -92,7 +92,7 @@ impl Rival {
         let start = Instant::now();
         for number in 0..u64::from(count) {
             let number: u64 = number;
-            if pool.spawn(number, |number| panics(number)).join().is_ok() {
+            if pool.spawn(number, panics).join().is_ok() {
                 return Err("it did not panic".into());
             }
         }

@@ -1,29 +1,111 @@
-//! Our side of the queues for several producers and consumers: not here yet.
+//! Our side of the queues for several producers and consumers.
 
-use method::{Promise, Side};
+use ipc_queue::mpmc::{self, Consumer, Producer};
+use ipc_queue::spsc::Element;
+use method::{Between, Outcome, Promise, Sample, Side, together};
 
-/// What ours is to keep.
+use crate::ends::{Kind, Message, Receiver, Sender, Waiting};
+use crate::work;
+
+/// What ours keeps.
 const PROMISE: Promise =
     Promise::keeps("what was sent is received once; what a dead producer had claimed is freed");
 
 /// Our name in rows.
-pub const NAME: &str = "ipc-queue mpmc";
+const NAME: &str = "ipc-queue mpmc";
 
-const WHY: &str = "no queue for several producers and consumers in ipc-queue yet";
+/// `ipc_queue::mpmc`.
+#[derive(Debug)]
+pub struct Mpmc;
+
+impl<T: Message + Element> Kind<T> for Mpmc {
+    const NAME: &'static str = NAME;
+    const PROMISE: Promise = PROMISE;
+    type SenderSeed = Producer<T>;
+    type ReceiverSeed = Consumer<T>;
+    type Sender = Producer<T>;
+    type Receiver = Consumer<T>;
+
+    fn pair(capacity: usize) -> Outcome<(Producer<T>, Consumer<T>)> {
+        Ok(mpmc::channel(capacity)?)
+    }
+
+    fn sender(seed: Producer<T>) -> Outcome<Producer<T>> {
+        Ok(seed)
+    }
+
+    fn receiver(mut seed: Consumer<T>, waiting: Waiting) -> Outcome<Consumer<T>> {
+        if waiting == Waiting::Asleep {
+            seed.set_spin_limit(0);
+        }
+        Ok(seed)
+    }
+}
+
+impl<T: Element> Sender<T> for Producer<T> {
+    #[inline]
+    fn send(&mut self, message: T) -> Outcome<()> {
+        Producer::send(self, message).map_err(|_| "our consumer left".into())
+    }
+}
+
+impl<T: Element> Receiver<T> for Consumer<T> {
+    #[inline]
+    fn receive(&mut self) -> Outcome<T> {
+        Ok(self.recv()?)
+    }
+}
 
 /// A round trip through two of them, both sides awake.
-pub fn round_trip<'a>(_count: u64) -> Side<'a> {
-    Side::missing(NAME, PROMISE, WHY)
+pub fn round_trip<'a>(count: u64) -> Side<'a> {
+    work::round_trip_side::<Mpmc>(Between::Threads, Waiting::AsUsual, count)
 }
 
 /// Messages of 8 bytes, one by one, from one producer to one consumer.
-pub fn one_by_one<'a>(_capacity: usize, _count: u64) -> Side<'a> {
-    Side::missing(NAME, PROMISE, WHY)
+pub fn one_by_one<'a>(capacity: usize, count: u64) -> Side<'a> {
+    work::throughput_side::<u64, Mpmc>(Between::Threads, capacity, count)
 }
 
 /// The same, 64 a call.
-pub fn batched<'a>(_count: u64) -> Side<'a> {
-    Side::missing(NAME, PROMISE, WHY)
+pub fn batched<'a>(count: u64) -> Side<'a> {
+    Side::new(NAME, PROMISE, move || batches::<64>(count))
+}
+
+fn batches<const N: usize>(count: u64) -> Outcome<Sample> {
+    let (mut producer, mut consumer) = mpmc::channel::<u64>(1024)?;
+    let batches = count / N as u64;
+    together(
+        Between::Threads,
+        batches * N as u64,
+        move |gate| {
+            let mut batch = [0; N];
+            for _ in 0..work::LAPS {
+                producer.send_slice(&batch).map_err(|_| "our consumer left")?;
+            }
+            gate.pass()?;
+            for number in 0..batches {
+                batch[0] = number;
+                producer.send_slice(&batch).map_err(|_| "our consumer left")?;
+            }
+            Ok(())
+        },
+        move |gate| {
+            let mut batch = [0; N];
+            let mut left = work::LAPS * N as u64;
+            while left > 0 {
+                let most = left.min(N as u64) as usize;
+                left -= consumer.recv_slice(&mut batch[..most])? as u64;
+            }
+            gate.pass()?;
+            let (mut left, mut sum) = (batches * N as u64, 0);
+            while left > 0 {
+                let got = consumer.recv_slice(&mut batch)?;
+                left -= got as u64;
+                sum += batch[..got].iter().sum::<u64>();
+            }
+            work::check_sum(sum, batches)
+        },
+    )
 }
 
 /// Messages leased and acknowledged one by one.

@@ -247,7 +247,7 @@ fn is_stamped(piece: &[u8], number: u64) -> bool {
 }
 
 /// Batches that warm a ring up: more than it has room for.
-const LAPS: u64 = 2048;
+pub const LAPS: u64 = 2048;
 
 /// Nanoseconds a message of ours, in slices of `N`: one copy a side.
 pub fn our_slices<T: Message + spsc::Element, const N: usize>(count: u64) -> Outcome<Sample> {
@@ -391,7 +391,7 @@ fn sum_of<T: Message>(batch: &[T]) -> u64 {
 }
 
 /// Batch `n` begins with message `n`, and the rest of it is zeros.
-fn check_sum(sum: u64, batches: u64) -> Outcome<()> {
+pub fn check_sum(sum: u64, batches: u64) -> Outcome<()> {
     if sum == batches * (batches - 1) / 2 { Ok(()) } else { Err("the sum is wrong".into()) }
 }
 
