@@ -21,7 +21,7 @@
 //!
 //! // In another process:
 //! let block = heap.root("primes")?.take(&local)?.ok_or("nothing there")?;
-//! let mut primes = FixedVec::<u64>::from_block(block)?;
+//! let mut primes = FixedVec::<u64>::from_block(block).map_err(|not| not.error)?;
 //! primes[0] = 11;
 //! assert_eq!(primes.iter().sum::<u64>(), 26);
 //! # Ok::<(), std::boxed::Box<dyn std::error::Error>>(())
