@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use proptest::prelude::*;
-use shm_core::data::{Box, String, Vec};
+use shm_core::data::{Box, FixedString, FixedVec};
 use shm_core::heap::{Heap, HeapOptions};
 use shm_core::{Error, Group, Segment};
 
@@ -23,7 +23,7 @@ fn a_value_is_handed_over_with_its_type() {
     let block = cell.take(&taker).unwrap().unwrap();
     let wrong = Box::<u64>::from_block(block).unwrap_err();
     assert!(matches!(wrong.error, Error::WrongType { .. }));
-    let wrong = Vec::<[u32; 2]>::from_block(wrong.block).unwrap_err();
+    let wrong = FixedVec::<[u32; 2]>::from_block(wrong.block).unwrap_err();
     let value = Box::<[u32; 2]>::from_block(wrong.block).unwrap();
     assert_eq!(*value, [7, 2]);
     drop(value);
@@ -34,17 +34,17 @@ fn a_value_is_handed_over_with_its_type() {
 fn a_string_is_text_or_refused() {
     let heap = heap();
     let local = heap.local().unwrap();
-    let mut text = String::copy_of(&local, "straße").unwrap();
+    let mut text = FixedString::copy_of(&local, "straße").unwrap();
     assert_eq!((&*text, text.len()), ("straße", 7));
     let room = text.capacity() - text.len();
     assert_eq!(text.push_str(&"x".repeat(room + 1)), Err(room));
     text.push_str(" 5").unwrap();
     let cell = heap.root("cell").unwrap();
     text.publish(cell).unwrap();
-    assert_eq!(&*String::from_block(cell.take(&local).unwrap().unwrap()).unwrap(), "straße 5");
-    let mut bytes = Vec::with_capacity(&local, 4).unwrap();
+    assert_eq!(&*FixedString::from_block(cell.take(&local).unwrap().unwrap()).unwrap(), "straße 5");
+    let mut bytes = FixedVec::with_capacity(&local, 4).unwrap();
     bytes.extend_from_slice(&[0xffu8, 0xfe]).unwrap();
-    assert!(String::from_block(bytes.into_block()).is_err());
+    assert!(FixedString::from_block(bytes.into_block()).is_err());
     assert_eq!(heap.stats().blocks, 0);
 }
 
@@ -52,11 +52,11 @@ fn a_string_is_text_or_refused() {
 fn a_length_that_does_not_fit_is_refused() {
     let heap = heap();
     let local = heap.local().unwrap();
-    let mut block = Vec::<u64>::with_capacity(&local, 4).unwrap().into_block();
+    let mut block = FixedVec::<u64>::with_capacity(&local, 4).unwrap().into_block();
     block.bytes_mut()[8..16].copy_from_slice(&u64::MAX.to_ne_bytes());
-    let refused = Vec::<u64>::from_block(block).unwrap_err();
+    let refused = FixedVec::<u64>::from_block(block).unwrap_err();
     assert!(matches!(refused.error, Error::OutOfBounds { .. }));
-    assert!(Vec::<u64>::with_capacity(&local, usize::MAX).is_err());
+    assert!(FixedVec::<u64>::with_capacity(&local, usize::MAX).is_err());
 }
 
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ enum Step {
     Push(u64),
     Pop,
     Truncate(usize),
-    Extend(std::vec::Vec<u64>),
+    Extend(Vec<u64>),
     Sort,
 }
 
@@ -88,8 +88,8 @@ proptest! {
     ) {
         let heap = heap();
         let local = heap.local().unwrap();
-        let mut ours = Vec::with_capacity(&local, capacity).unwrap();
-        let mut theirs = std::vec::Vec::new();
+        let mut ours = FixedVec::with_capacity(&local, capacity).unwrap();
+        let mut theirs = Vec::new();
         let capacity = ours.capacity();
         for step in steps {
             match step {

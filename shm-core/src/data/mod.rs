@@ -6,14 +6,14 @@
 //! shared memory fit in: see [`ShmSafe`](crate::ShmSafe).
 //!
 //! ```
-//! use shm_core::data::{Box, String, Vec};
+//! use shm_core::data::FixedVec;
 //! use shm_core::heap::{Heap, HeapOptions};
 //! use shm_core::{Group, Segment};
 //!
 //! let (segment, group) = (Segment::anonymous(4 << 20)?, Group::anonymous()?);
 //! let heap = Heap::create(&segment, &group, HeapOptions::default())?;
 //! let local = heap.local()?;
-//! let mut primes = Vec::with_capacity(&local, 100)?;
+//! let mut primes = FixedVec::with_capacity(&local, 100)?;
 //! for prime in [2u64, 3, 5, 7] {
 //!     primes.push(prime).map_err(|_| "full")?;
 //! }
@@ -21,7 +21,7 @@
 //!
 //! // In another process:
 //! let block = heap.root("primes")?.take(&local)?.ok_or("nothing there")?;
-//! let mut primes = Vec::<u64>::from_block(block)?;
+//! let mut primes = FixedVec::<u64>::from_block(block).map_err(|not| not.error)?;
 //! primes[0] = 11;
 //! assert_eq!(primes.iter().sum::<u64>(), 26);
 //! # Ok::<(), std::boxed::Box<dyn std::error::Error>>(())
@@ -33,6 +33,6 @@ mod typed;
 mod vec;
 
 pub use boxed::Box;
-pub use string::String;
+pub use string::FixedString;
 pub use typed::NotThat;
-pub use vec::Vec;
+pub use vec::FixedVec;

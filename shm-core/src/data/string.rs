@@ -3,22 +3,22 @@
 use std::fmt;
 use std::ops::Deref;
 
-use super::Vec;
+use super::FixedVec;
 use super::typed::NotThat;
 use crate::heap::{Block, Cell, Local};
 use crate::{Error, Group, Peers};
 
 /// Text in a heap, held by one thread, whose capacity in bytes is fixed when it is made: read as a
 /// `str`.
-pub struct String<'l, P: Peers + Clone = Group>(Vec<'l, u8, P>);
+pub struct FixedString<'l, P: Peers + Clone = Group>(FixedVec<'l, u8, P>);
 
-impl<'l, P: Peers + Clone> String<'l, P> {
+impl<'l, P: Peers + Clone> FixedString<'l, P> {
     /// An empty string with room for at least so many bytes.
     ///
     /// # Errors
     /// Those of [`Local::allocate`].
     pub fn with_capacity(local: &'l Local<P>, bytes: usize) -> Result<Self, Error> {
-        Vec::with_capacity(local, bytes).map(String)
+        FixedVec::with_capacity(local, bytes).map(FixedString)
     }
 
     /// A copy of a text.
@@ -26,7 +26,7 @@ impl<'l, P: Peers + Clone> String<'l, P> {
     /// # Errors
     /// Those of [`Local::allocate`].
     pub fn copy_of(local: &'l Local<P>, text: &str) -> Result<Self, Error> {
-        let mut copy = String::with_capacity(local, text.len())?;
+        let mut copy = FixedString::with_capacity(local, text.len())?;
         // It fits: there is room for all of it.
         let _ = copy.push_str(text);
         Ok(copy)
@@ -35,11 +35,11 @@ impl<'l, P: Peers + Clone> String<'l, P> {
     /// The text that another process put into the block: it is checked to be UTF-8.
     ///
     /// # Errors
-    /// Those of [`Vec::from_block`]; [`Error::WrongType`] for bytes that are no text.
+    /// Those of [`FixedVec::from_block`]; [`Error::WrongType`] for bytes that are no text.
     pub fn from_block(block: Block<'l, P>) -> Result<Self, NotThat<'l, P>> {
-        let bytes = Vec::<u8, P>::from_block(block)?;
+        let bytes = FixedVec::<u8, P>::from_block(block)?;
         if std::str::from_utf8(&bytes).is_ok() {
-            return Ok(String(bytes));
+            return Ok(FixedString(bytes));
         }
         let error = Error::WrongType { found: 0, wanted: "UTF-8 text".to_owned() };
         Err(NotThat { block: bytes.into_block(), error })
@@ -64,11 +64,11 @@ impl<'l, P: Peers + Clone> String<'l, P> {
     /// # Errors
     /// Gives the string back if the cell is not empty.
     pub fn publish(self, cell: Cell<'_, P>) -> Result<(), Self> {
-        self.0.publish(cell).map_err(String)
+        self.0.publish(cell).map_err(FixedString)
     }
 }
 
-impl<P: Peers + Clone> Deref for String<'_, P> {
+impl<P: Peers + Clone> Deref for FixedString<'_, P> {
     type Target = str;
 
     fn deref(&self) -> &str {
@@ -77,7 +77,7 @@ impl<P: Peers + Clone> Deref for String<'_, P> {
     }
 }
 
-impl<P: Peers + Clone> fmt::Debug for String<'_, P> {
+impl<P: Peers + Clone> fmt::Debug for FixedString<'_, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
     }

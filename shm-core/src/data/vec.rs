@@ -12,16 +12,16 @@ const KIND: u64 = 0x7665_6300;
 
 /// A vector in a heap, held by one thread, whose capacity is fixed when it is made: read and
 /// written as a slice.
-pub struct Vec<'l, T: ShmSafe, P: Peers + Clone = Group>(Typed<'l, T, P>);
+pub struct FixedVec<'l, T: ShmSafe, P: Peers + Clone = Group>(Typed<'l, T, P>);
 
-impl<'l, T: ShmSafe, P: Peers + Clone> Vec<'l, T, P> {
+impl<'l, T: ShmSafe, P: Peers + Clone> FixedVec<'l, T, P> {
     /// An empty vector with room for at least so many elements.
     ///
     /// # Errors
     /// Those of [`Local::allocate`]; [`Error::BadAlignment`] for types aligned to more than 16;
     /// [`Error::BadSize`] when it could not be addressed.
     pub fn with_capacity(local: &'l Local<P>, capacity: usize) -> Result<Self, Error> {
-        Typed::new(local, KIND, capacity).map(Vec)
+        Typed::new(local, KIND, capacity).map(FixedVec)
     }
 
     /// The vector that another process put into the block.
@@ -30,7 +30,7 @@ impl<'l, T: ShmSafe, P: Peers + Clone> Vec<'l, T, P> {
     /// [`Error::WrongType`]; [`Error::OutOfBounds`] for a length that does not fit. The block is
     /// given back.
     pub fn from_block(block: Block<'l, P>) -> Result<Self, NotThat<'l, P>> {
-        Typed::from_block(block, KIND).map(Vec)
+        Typed::from_block(block, KIND).map(FixedVec)
     }
 
     /// Adds an element at the end.
@@ -59,7 +59,7 @@ impl<'l, T: ShmSafe, P: Peers + Clone> Vec<'l, T, P> {
     /// # Errors
     /// Gives the vector back if the cell is not empty.
     pub fn publish(self, cell: Cell<'_, P>) -> Result<(), Self> {
-        self.0.publish(cell).map_err(Vec)
+        self.0.publish(cell).map_err(FixedVec)
     }
 
     /// The block, for whoever handles blocks.
@@ -68,7 +68,7 @@ impl<'l, T: ShmSafe, P: Peers + Clone> Vec<'l, T, P> {
     }
 }
 
-impl<T: ShmSafe + Copy, P: Peers + Clone> Vec<'_, T, P> {
+impl<T: ShmSafe + Copy, P: Peers + Clone> FixedVec<'_, T, P> {
     /// Removes the last element.
     pub fn pop(&mut self) -> Option<T> {
         let last = self.last().copied()?;
@@ -92,7 +92,7 @@ impl<T: ShmSafe + Copy, P: Peers + Clone> Vec<'_, T, P> {
     }
 }
 
-impl<T: ShmSafe, P: Peers + Clone> Deref for Vec<'_, T, P> {
+impl<T: ShmSafe, P: Peers + Clone> Deref for FixedVec<'_, T, P> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -100,13 +100,13 @@ impl<T: ShmSafe, P: Peers + Clone> Deref for Vec<'_, T, P> {
     }
 }
 
-impl<T: ShmSafe, P: Peers + Clone> DerefMut for Vec<'_, T, P> {
+impl<T: ShmSafe, P: Peers + Clone> DerefMut for FixedVec<'_, T, P> {
     fn deref_mut(&mut self) -> &mut [T] {
         self.0.slice_mut()
     }
 }
 
-impl<T: ShmSafe + fmt::Debug, P: Peers + Clone> fmt::Debug for Vec<'_, T, P> {
+impl<T: ShmSafe + fmt::Debug, P: Peers + Clone> fmt::Debug for FixedVec<'_, T, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&**self, f)
     }
