@@ -208,9 +208,15 @@ fn kill_work_come_and_go() {
     for operation in ["ipc_queue::work::attach_submitter", "ipc_queue::work::attach_worker"] {
         run(on_region(row(operation, from, nothing, |(), _| Ok(()), 0, 0), come));
     }
-    let go: fn(&mut Submitter, u64) -> Said = |handle, _| Ok(drop(handle.try_clone()?));
+    let go: fn(&mut Submitter, u64) -> Said = |handle, _| {
+        drop(handle.try_clone()?);
+        Ok(())
+    };
     run(row("ipc_queue::work::Submitter::try_clone", from, a_submitter, go, 0, 0));
-    let go: Step = |handle, _| Ok(drop(handle.try_clone()?));
+    let go: Step = |handle, _| {
+        drop(handle.try_clone()?);
+        Ok(())
+    };
     run(row("ipc_queue::work::Worker::try_clone", from, a_worker, go, 0, 0));
 }
 
