@@ -1,10 +1,13 @@
 //! A oneshot, killed at every instruction: the element arrives whole, or its receiver is told.
 
+use std::time::Duration;
+
 use crash_check::step::Scenario;
-use ipc_queue::{RecvError, oneshot};
+use ipc_queue::{Error, RecvError, oneshot};
 
 use crate::ground::{
-    Item, MAKER, SURVIVOR, Said, VICTIM, has_returned, item, member, number, returned, run, segment,
+    Item, MAKER, Member, SURVIVOR, Said, VICTIM, has_returned, item, member, number, returned, run,
+    segment,
 };
 
 #[test]
@@ -41,9 +44,10 @@ fn kill_oneshot_send() {
     run(sending);
 }
 
-#[test]
-fn kill_oneshot_recv() {
-    let receiving = Scenario::new("ipc_queue::oneshot::Receiver::recv")
+type Receiver = oneshot::Receiver<Item, Member>;
+
+fn receiving(operation: &str, receive: fn(Receiver) -> Result<Item, RecvError>) -> Scenario {
+    Scenario::new(operation)
         .state("sent")
         .init(|r| {
             oneshot::create::<Item>(&segment(r)?, 0)?;
@@ -56,8 +60,8 @@ fn kill_oneshot_recv() {
                 let segment = segment(r).unwrap();
                 Some(oneshot::attach_receiver_among::<Item, _>(&segment, 0, member).unwrap())
             },
-            |r, receiver| {
-                let found = receiver.take().map(|receiver| receiver.recv().unwrap());
+            move |r, receiver: &mut Option<Receiver>| {
+                let found = receiver.take().map(|receiver| receive(receiver).unwrap());
                 assert_eq!(found, Some(item(7)));
                 returned(r);
             },
@@ -72,6 +76,36 @@ fn kill_oneshot_recv() {
                 Err(RecvError::Closed) => Ok(()),
                 other => Err(format!("{other:?}, returned: {}", has_returned(r)).into()),
             }
+        })
+}
+
+#[test]
+fn kill_oneshot_recv() {
+    run(receiving("ipc_queue::oneshot::Receiver::recv", |receiver| receiver.recv()));
+    run(receiving("ipc_queue::oneshot::Receiver::try_recv", |mut receiver| receiver.try_recv()));
+    run(receiving("ipc_queue::oneshot::Receiver::recv_timeout", |mut receiver| {
+        receiver.recv_timeout(Duration::from_secs(60))
+    }));
+}
+
+#[test]
+fn kill_oneshot_create() {
+    let create = Scenario::new("ipc_queue::oneshot::create")
+        .state("zeroed memory")
+        .operation(|r| {
+            oneshot::create::<Item>(&segment(r).unwrap(), 0).unwrap();
+            returned(r);
+        })
+        .validate(|r| {
+            let member = member(r, SURVIVOR);
+            match oneshot::attach_receiver_among::<Item, _>(&segment(r)?, 0, member) {
+                Ok(mut receiver) => match receiver.try_recv() {
+                    Err(RecvError::Empty) => Said::Ok(()),
+                    other => Err(format!("{other:?}").into()),
+                },
+                Err(Error::NotAQueue(0)) if !has_returned(r) => Ok(()),
+                Err(error) => Err(error.into()),
+            }
         });
-    run(receiving);
+    run(create);
 }

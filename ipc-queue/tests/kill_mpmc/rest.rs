@@ -4,8 +4,8 @@ use crash_check::step::{Region, Scenario};
 use ipc_queue::{Error, RecvError, Side, mpmc};
 
 use crate::ground::{
-    CAPACITY, Item, SURVIVOR, Said, Start, VICTIM, consumer, drain, goes_on, has_returned, item,
-    member, producer, returned, run, segment, start,
+    CAPACITY, Item, MAKER, SURVIVOR, Said, Start, VICTIM, consumer, drain, goes_on, has_returned,
+    item, member, producer, returned, run, segment, start,
 };
 
 const FROM: Start = start("two sent", 3, 2);
@@ -54,12 +54,13 @@ fn kill_mpmc_attach() {
 #[test]
 fn kill_mpmc_leave() {
     for from in [FROM, LISTENING] {
-        run(row("ipc_queue::mpmc::Producer: drop", from, |r| {
+        // Two come, and both leave.
+        run(row("ipc_queue::mpmc::Producer::try_clone", from, |r| {
             let producer = producer(r, VICTIM)?;
             drop(producer.try_clone()?);
             Ok(())
         }));
-        run(row("ipc_queue::mpmc::Consumer: drop", from, |r| {
+        run(row("ipc_queue::mpmc::Consumer::try_clone", from, |r| {
             let consumer = consumer(r, VICTIM)?;
             drop(consumer.try_clone()?);
             Ok(())
@@ -67,30 +68,51 @@ fn kill_mpmc_leave() {
     }
 }
 
+fn closing<S: 'static>(
+    operation: &str,
+    from: Start,
+    prepare: fn(&Region) -> S,
+    close: fn(&S),
+) -> Scenario {
+    Scenario::new(operation)
+        .state(from.state)
+        .init(move |r| {
+            from.build(r)?;
+            // Somebody on each side, so that only the close ends the queue.
+            std::mem::forget((producer(r, MAKER)?, consumer(r, MAKER)?));
+            Said::Ok(())
+        })
+        .operation_with(prepare, move |r, handle| {
+            close(handle);
+            returned(r);
+        })
+        .recovery_with(|r| member(r, SURVIVOR), |_, member| member.tell_everybody())
+        .validate(move |r| match nothing_is_lost(r, from)? {
+            RecvError::Closed => Said::Ok(()),
+            RecvError::Empty if !has_returned(r) => Ok(()),
+            end => Err(format!("ends with {end:?}").into()),
+        })
+        .continuation(|r| match producer(r, SURVIVOR)?.is_closed() {
+            true => Said::Ok(()),
+            false => goes_on(r),
+        })
+}
+
 #[test]
 fn kill_mpmc_close() {
     for from in [FROM, LISTENING] {
-        let closing = Scenario::new("ipc_queue::mpmc::Producer::close")
-            .state(from.state)
-            .init(move |r| from.build(r))
-            .operation_with(
-                |r| producer(r, VICTIM).unwrap(),
-                |r, producer| {
-                    producer.close();
-                    returned(r);
-                },
-            )
-            .recovery_with(|r| member(r, SURVIVOR), |_, member| member.tell_everybody())
-            .validate(move |r| match nothing_is_lost(r, from)? {
-                RecvError::Closed => Said::Ok(()),
-                RecvError::Disconnected if !has_returned(r) => Ok(()),
-                end => Err(format!("ends with {end:?}").into()),
-            })
-            .continuation(|r| match producer(r, SURVIVOR)?.is_closed() {
-                true => Said::Ok(()),
-                false => goes_on(r),
-            });
-        run(closing);
+        run(closing(
+            "ipc_queue::mpmc::Producer::close",
+            from,
+            |r| producer(r, VICTIM).unwrap(),
+            |producer| producer.close(),
+        ));
+        run(closing(
+            "ipc_queue::mpmc::Consumer::close",
+            from,
+            |r| consumer(r, VICTIM).unwrap(),
+            |consumer| consumer.close(),
+        ));
     }
 }
 
