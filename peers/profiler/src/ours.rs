@@ -91,6 +91,7 @@ fn read_meanwhile() -> Outcome<Sample> {
             Outcome::Ok(read)
         });
         let read = method::median(&turns());
+        // Relaxed: the reader is joined next.
         stop.store(true, Relaxed);
         match reader.join().map_err(|_| "the reader panicked")?? {
             0 => Err("the profile was not read".into()),
