@@ -1,5 +1,6 @@
-//! What allocating costs: this crate's heap beside mimalloc and the system's `malloc`, in
-//! alternating rounds of one run. Nanoseconds for an allocation and its free; medians.
+//! What allocating costs: this crate's heap beside the system's `malloc`, in alternating rounds
+//! of one run. Nanoseconds for an allocation and its free; medians. Other allocators: `cargo xtask
+//! peers heap`.
 //!
 //! `cargo run --release -p shm-core --example bench_heap`
 #![allow(clippy::unwrap_used)]
@@ -10,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mimalloc::MiMalloc;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 use shm_core::futex::{Futex, Waited};
 use shm_core::heap::{Heap, HeapOptions, Local};
@@ -30,11 +30,9 @@ fn main() {
     let remote = |layout| remote(&local, &other, layout);
     let rows: Vec<Row<'_>> = vec![
         ("alternating: malloc", Box::new(|layout| alternating_of(&System, layout))),
-        ("alternating: mimalloc", Box::new(|layout| alternating_of(&MiMalloc, layout))),
         ("alternating: heap, raw", Box::new(|layout| alternating_raw(&local, layout))),
         ("alternating: heap, recoverable", Box::new(|layout| alternating(&local, layout))),
         ("batched: malloc", Box::new(|layout| batched_of(&System, layout))),
-        ("batched: mimalloc", Box::new(|layout| batched_of(&MiMalloc, layout))),
         ("batched: heap, raw", Box::new(|layout| batched_raw(&local, layout))),
         ("batched: heap, recoverable", Box::new(|layout| batched(&local, layout))),
         ("allocate, publish, take, free", Box::new(|layout| published(&local, layout))),
