@@ -134,7 +134,8 @@ fn the_live_blocks_of_all_sites_are_the_references_to_the_byte() {
     // What the two snapshots hold themselves is in both counts alike.
     let by_sites = bytes - bytes_before;
     let by_counters = held(&after) - held(&before);
-    assert!(by_sites.abs_diff(by_counters) < 1 << 20, "{by_sites} and {by_counters}");
+    // But for the table's copy, which the second may have grown: it doubles, to 2 MiB here.
+    assert!(by_sites.abs_diff(by_counters) < 4 << 20, "{by_sites} and {by_counters}");
     assert!(by_sites >= usage[0] && blocks - blocks_before >= usage[1]);
     assert_eq!(after.quality.dropped_blocks + after.quality.dropped_stacks, 0);
     drop((kept, more));
