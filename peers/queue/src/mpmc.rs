@@ -110,5 +110,5 @@ fn batches<const N: usize>(count: u64) -> Outcome<Sample> {
 
 /// Messages leased and acknowledged one by one.
 pub fn leased<'a>(_count: u64) -> Side<'a> {
-    Side::missing(NAME, PROMISE, "no leases in ipc-queue yet")
+    Side::missing(NAME, PROMISE, "the work queue's leases are not measured yet")
 }

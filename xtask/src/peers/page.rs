@@ -99,7 +99,7 @@ pub fn write_index(workspace: &Workspace) -> Result<()> {
         }
     }
     let text = format!(
-        "{}\n{targets}\n{}",
+        "{}{targets}\n{}",
         include_str!("words/index.md"),
         include_str!("words/index-limits.md")
     );
