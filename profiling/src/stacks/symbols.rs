@@ -112,25 +112,32 @@ fn build_id(path: &Path) -> Option<Vec<u8>> {
     Some(file.build_id().ok()??.to_vec())
 }
 
-/// What the debug information says of an address, or else the table of symbols.
+/// What the debug information says of an address, and what the table of symbols does.
+///
+/// With line tables alone (the usual release build) the debug information names the functions
+/// that were inlined and leaves the one that holds them to the table of symbols.
 fn named(loader: &Loader, probe: u64) -> Vec<Frame> {
     let mut frames = Vec::new();
     if let Ok(mut found) = loader.find_frames(probe) {
         while let Ok(Some(frame)) = found.next() {
             let name = frame.function.and_then(|name| Some(name.demangle().ok()?.into_owned()));
+            let Some(name) = name.or_else(|| symbol(loader, probe)) else { continue };
             let location = frame.location;
             let file = location.as_ref().and_then(|location| location.file).map(str::to_owned);
             let line = location.and_then(|location| location.line);
-            frames.extend(name.map(|name| Frame { name: without_hash(&name), file, line }));
+            frames.push(Frame { name: without_hash(&name), file, line });
         }
     }
     if frames.is_empty() {
-        let name = loader.find_symbol(probe);
-        let name = name.map(|name| addr2line::demangle_auto(name.into(), None).into_owned());
-        frames.extend(name.map(|name| Frame::named(without_hash(&name))));
+        frames.extend(symbol(loader, probe).map(|name| Frame::named(without_hash(&name))));
     }
     frames.reverse();
     frames
+}
+
+fn symbol(loader: &Loader, probe: u64) -> Option<String> {
+    let name = loader.find_symbol(probe)?;
+    Some(addr2line::demangle_auto(name.into(), None).into_owned())
 }
 
 /// A Rust name without the hash at its end.
