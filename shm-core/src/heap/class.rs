@@ -141,6 +141,12 @@ impl Place {
         }
     }
 
+    /// Of the block whose home word lies at `home`, in the span at `span`.
+    #[inline(always)]
+    pub fn of_home(span: u64, home: u64) -> Place {
+        Place::new(span, (home.wrapping_sub(span + HOMES_AT) / 8) as u32)
+    }
+
     /// Of the block that begins there, in the span at `span` of this class (or [`LARGE`]).
     #[inline(always)]
     pub fn find(span: u64, class: usize, block: BlockId) -> Option<Place> {

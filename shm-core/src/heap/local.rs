@@ -356,7 +356,7 @@ impl<P: Peers + Clone> Drop for Block<'_, P> {
         let (memory, held) = (local.heap.memory(), self.held);
         local.front(|front| {
             // Fails for a block that somebody else has freed: nothing is left to do.
-            let _ = front.free(memory, held.block);
+            let _ = front.free_held(memory, held);
             // Release: the free comes before.
             memory.at(held.entry.offset()).store(Slot::EMPTY.0, Ordering::Release);
             front.return_entry(held.entry);

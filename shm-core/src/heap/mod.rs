@@ -372,7 +372,7 @@ impl<P: Peers + Clone> Heap<P> {
     ///   nobody uses it any more.
     pub unsafe fn free_raw(&self, offset: u64) -> Result<(), Error> {
         self.inner.peers.me().ok_or(Error::Inherited)?;
-        let freed = span::free_elsewhere(self.memory(), block_at(offset)?);
+        let freed = span::free_anywhere(self.memory(), block_at(offset)?);
         freed.map_err(|why| not_freed(why, offset))
     }
 

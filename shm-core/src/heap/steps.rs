@@ -242,8 +242,8 @@ pub(crate) fn drain(a: &AtomicU64, f: &AtomicU64) -> u32 {
 }
 
 /// Frees a block of a span that may be anybody's; the caller's last access to it.
-pub(crate) fn free_remote(ground: &impl Ground, block: BlockId) -> Result<(), NotFreed> {
-    let place = place_of(ground, block).ok_or(NotFreed::NoBlock)?;
+#[inline(always)]
+pub(crate) fn free_remote(ground: &impl Ground, place: Place) -> Result<(), NotFreed> {
     // Relaxed: a block that is ours to free has its bit; what else this shows is a mistake.
     if ground.at(place.a).load(Ordering::Relaxed) & place.bit == 0 {
         return Err(NotFreed::Free);

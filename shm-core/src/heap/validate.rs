@@ -42,7 +42,9 @@ impl<P: Peers + Clone> Heap<P> {
             stats.free_spans += u64::from(desc.state() == State::Free);
             stats.orphans += u64::from(desc.state() == State::Orphan);
             if desc.has_blocks() && desc.class() != ENTRIES {
-                let blocks = bits(memory, span).map(|(a, f)| u64::from((a & !f).count_ones()));
+                let words = TABLE.get(desc.class()).map_or(1, |cut| cut.words);
+                let bits = bits(memory, span).take(words as usize);
+                let blocks = bits.map(|(a, f)| u64::from((a & !f).count_ones()));
                 let blocks: u64 = blocks.sum();
                 let size = TABLE.get(desc.class()).map(|cut| cut.size.into());
                 stats.blocks += blocks;
