@@ -160,6 +160,14 @@ impl Front {
         self.entries.push(entry);
     }
 
+    /// Whether an entry is this line's.
+    #[inline]
+    pub fn has_entry(&self, memory: &Memory, entry: CellId) -> bool {
+        let offset = entry.offset();
+        memory.entries(self.line).contains(&offset)
+            || memory.span_in(offset).is_some_and(|span| self.entry_spans.contains(&span))
+    }
+
     #[cold]
     fn more_entries(&mut self, memory: &Memory, peers: &impl Peers) -> Result<CellId, Error> {
         if let Some(entry) = self.fresh_entry() {

@@ -206,11 +206,13 @@ pub(crate) fn accept(ground: &impl Ground, leased: Leased, entry: CellId) -> Opt
     Some(held)
 }
 
-/// The block is nobody's from now on: no recovery gives it back.
-pub(crate) fn forget(ground: &impl Ground, held: Held) {
-    let nobody = Home::new(CellId::NONE, held.stamp.next());
+/// The block is nobody's from now on: no recovery gives it back. The stamp of that.
+pub(crate) fn forget(ground: &impl Ground, held: Held) -> Stamp {
+    let stamp = held.stamp.next();
+    let nobody = Home::new(CellId::NONE, stamp);
     ground.at(held.home.offset()).store(nobody.0, Ordering::Release);
     ground.at(held.entry.offset()).store(Slot::EMPTY.0, Ordering::Release);
+    stamp
 }
 
 /// Takes a block that is nobody's into an entry of ours.

@@ -112,13 +112,8 @@ impl<P: Peers + Clone> Heap<P> {
     }
 }
 
-/// The cell that a home word names.
-fn cell_of(home: Home) -> CellId {
-    CellId((home.0 >> 32) as u32)
-}
-
 fn is_held(memory: &Memory, block: BlockId, home: Home) -> bool {
-    let Some(cell) = memory.cell(cell_of(home)) else { return false };
+    let Some(cell) = memory.cell(home.cell()) else { return false };
     let slot = Slot(cell.load(Ordering::Relaxed));
     slot.kind() != Kind::Empty && slot.block() == block && slot.stamp() == home.stamp()
 }

@@ -1,6 +1,6 @@
 //! Spans leave a thread: those that nothing is in become free, the others orphans.
 
-// Orderings: as in `front`.
+// Orderings: Relaxed for words that only this thread writes (A, hints, descriptors of our spans).
 
 use super::Front;
 use crate::heap::class::{CLASSES, LARGE};

@@ -1,6 +1,6 @@
 //! Where a thread's blocks come from next: another word, another span of ours, an orphan, a free span.
 
-// Orderings: as in `front`.
+// Orderings: Relaxed for words that only this thread writes (A, hints, descriptors of our spans).
 
 use super::Front;
 use crate::heap::class::{CLASSES, LARGE, TABLE};

@@ -1,6 +1,6 @@
 //! The word of A that blocks of a class come from.
 
-// Orderings: as in `front`.
+// Orderings: Relaxed for words that only this thread writes (A, hints, descriptors of our spans).
 
 use crate::heap::class::{A_AT, HOMES_AT, TABLE};
 use crate::heap::memory::{Ground, Memory};
