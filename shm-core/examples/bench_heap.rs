@@ -25,16 +25,22 @@ fn main() {
     let group = Group::anonymous().unwrap();
     let heap = Heap::create(&segment, &group, HeapOptions::default()).unwrap();
     let (local, other) = (heap.local().unwrap(), heap.local().unwrap());
+    let hard = hardened();
+    let guarded = hard.local().unwrap();
     println!("{:<42} {:>7} {:>7} {:>7} {:>7}", "ns a pair", "16 B", "64 B", "1 KiB", "16 KiB");
     let sizes = [16, 64, 1024, 16 << 10];
     let remote = |layout| remote(&local, &other, layout);
     let rows: Vec<Row<'_>> = vec![
         ("alternating: malloc", Box::new(|layout| alternating_of(&System, layout))),
         ("alternating: heap, raw", Box::new(|layout| alternating_raw(&local, layout))),
+        ("alternating: heap, hardened", Box::new(|layout| alternating_raw(&guarded, layout))),
         ("alternating: heap, recoverable", Box::new(|layout| alternating(&local, layout))),
         ("batched: malloc", Box::new(|layout| batched_of(&System, layout))),
         ("batched: heap, raw", Box::new(|layout| batched_raw(&local, layout))),
+        ("batched: heap, hardened", Box::new(|layout| batched_raw(&guarded, layout))),
         ("batched: heap, recoverable", Box::new(|layout| batched(&local, layout))),
+        ("allocate, publish; without the taker", Box::new(|layout| halves(&local, layout)[0])),
+        ("take, free; without the publisher", Box::new(|layout| halves(&local, layout)[1])),
         ("allocate, publish, take, free", Box::new(|layout| published(&local, layout))),
         ("allocate, publish, lease, acknowledge", Box::new(|layout| leased(&local, layout))),
         ("batched, freed by another thread's front", Box::new(remote)),
@@ -59,6 +65,39 @@ fn main() {
     if wanted.is_empty() || "recovery".contains(&wanted) {
         recovery();
     }
+    if wanted.is_empty() || "growth".contains(&wanted) {
+        growth();
+    }
+}
+
+/// What a pair costs in a heap in which so much is in use already, in blocks of half a span.
+fn growth() {
+    println!("{:<42} {:>9} {:>9} {:>9}", "ns a pair, in use already", "64 B", "64 B, b.", "200 KB");
+    let layout = |size| Layout::from_size_align(size, 8).unwrap();
+    for mib in [1u64, 64, 1 << 10, 10 << 10] {
+        let segment = Segment::anonymous(((mib + mib / 16 + 64) << 20) as usize).unwrap();
+        let group = Group::anonymous().unwrap();
+        let heap = Heap::create(&segment, &group, HeapOptions::default()).unwrap();
+        let local = heap.local().unwrap();
+        // Their pages are never touched: 10 GiB in use are some 700 MiB of memory.
+        for _ in 0..mib << 5 {
+            let _ = black_box(local.allocate_raw(layout(31_000)).unwrap());
+        }
+        let small = alternating_raw(&local, layout(64));
+        let batched = batched_raw(&local, layout(64));
+        let large = timed(1000, || {
+            for _ in 0..1000 {
+                free(&local, black_box(local.allocate_raw(layout(200_000)).unwrap()));
+            }
+        });
+        println!("{:<42} {small:>9.1} {batched:>9.1} {large:>9.1}", format!("{mib} MiB"));
+    }
+}
+
+/// A heap that finds every stale handle.
+fn hardened() -> Heap {
+    let (segment, group) = (Segment::anonymous(256 << 20).unwrap(), Group::anonymous().unwrap());
+    Heap::create(&segment, &group, HeapOptions::default().hardened(true)).unwrap()
 }
 
 /// Peers of a process that is gone as soon as it is said to be.
@@ -243,6 +282,28 @@ fn published(local: &Local, layout: Layout) -> f64 {
             drop(cell.take(local).unwrap().unwrap());
         }
     })
+}
+
+/// The publisher's part and the taker's, over some cells.
+fn halves(local: &Local, layout: Layout) -> [f64; 2] {
+    let names: Vec<String> = (0..50).map(|number| format!("cell {number}")).collect();
+    let cells: Vec<_> = names.iter().map(|name| local.heap().root(name).unwrap()).collect();
+    let (mut publishing, mut taking) = (0.0, 0.0);
+    let rounds = PAIRS / cells.len() / 4;
+    for _ in 0..rounds {
+        publishing += timed(cells.len(), || {
+            for &cell in &cells {
+                let block = local.allocate(layout).unwrap();
+                // SAFETY: the block is ours.
+                unsafe { block.as_ptr().write_volatile(1) };
+                assert!(block.publish(cell).is_ok());
+            }
+        });
+        taking += timed(cells.len(), || {
+            cells.iter().for_each(|cell| drop(cell.take(local).unwrap().unwrap()));
+        });
+    }
+    [publishing / rounds as f64, taking / rounds as f64]
 }
 
 fn leased(local: &Local, layout: Layout) -> f64 {

@@ -4,7 +4,7 @@
 //! Run by `RUSTFLAGS="--cfg loom" cargo test -p shm-core --release --lib loom`.
 
 mod locks;
-mod matrix;
+pub(crate) mod matrix;
 
 use std::rc::Rc;
 
@@ -32,7 +32,7 @@ macro_rules! models {
     };
 }
 
-use models;
+pub(crate) use models;
 
 models![
     a_publisher_and_a_sleeper_never_miss_each_other,

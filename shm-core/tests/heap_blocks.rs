@@ -409,8 +409,8 @@ fn hardened() -> Heap {
 
 #[test]
 fn a_hardened_heap_finds_stale_handles_also_when_the_block_is_anothers() {
-    let heap = hardened();
-    let local = heap.local().unwrap();
+    let (heap, other) = (hardened(), hardened());
+    let (local, other_local) = (heap.local().unwrap(), other.local().unwrap());
     for size in [16, 100, 5000, 200_000] {
         let first = local.allocate_raw(layout(size)).unwrap();
         let place = heap.pointer(first).unwrap();
@@ -435,7 +435,10 @@ fn a_hardened_heap_finds_stale_handles_also_when_the_block_is_anothers() {
         assert!(heap.pointer(second).is_some());
         let plain = heap.offset_of(place).unwrap();
         assert!(matches!(free(&local, plain), Err(Error::NotABlock { .. })));
-        for wrong in [0, second + 16, second + 1, second ^ 1 << 34, second | 1 << 60, u64::MAX] {
+        // Of another heap, where it is the first block as well.
+        let foreign = other_local.allocate_raw(layout(size)).unwrap();
+        assert!(free(&local, foreign).is_err() && heap.pointer(foreign).is_none());
+        for wrong in [0, second + 16, second + 1, second ^ 1 << 34, second ^ 1 << 60, u64::MAX] {
             assert!(free(&local, wrong).is_err(), "{wrong:#x}");
         }
         free(&local, second).unwrap();

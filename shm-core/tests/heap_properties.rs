@@ -193,3 +193,57 @@ proptest! {
         world.end();
     }
 }
+
+/// A small generator (xorshift): the same history each time.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 33) as usize % n
+    }
+}
+
+/// Fragmentation: a full heap of all sizes, of which again and again a third is freed and allocated
+/// anew, stays as full; and is in one piece when all is freed.
+#[test]
+fn holes_are_used_again() {
+    let segment = Segment::anonymous(8 << 20).unwrap();
+    let group = Group::anonymous().unwrap();
+    let heap = Heap::create(&segment, &group, HeapOptions::default().threads(4)).unwrap();
+    let local = heap.local().unwrap();
+    let (mut random, mut blocks, mut bytes) = (Random(0x5eed), Vec::new(), 0);
+    let layout = |size: usize| Layout::from_size_align(size, 8).unwrap();
+    loop {
+        let most = [64, 400, 3000, 30_000][random.below(4)];
+        let size = 1 + random.below(most);
+        let Ok(block) = local.allocate(layout(size)) else { break };
+        blocks.push((size, block));
+        bytes += size;
+    }
+    // Sizes are rounded up by a quarter at most, and a span of each size is not full.
+    assert!(bytes > 5 << 20, "{bytes} bytes fit");
+    for round in 0..100 {
+        let mut freed = Vec::new();
+        for _ in 0..blocks.len() / 3 {
+            let (size, block) = blocks.swap_remove(random.below(blocks.len()));
+            drop(block);
+            freed.push(size);
+        }
+        while !freed.is_empty() {
+            let size = freed.swap_remove(random.below(freed.len()));
+            match local.allocate(layout(size)) {
+                Ok(block) => blocks.push((size, block)),
+                Err(_) => bytes -= size,
+            }
+        }
+        assert!(bytes > 9 << 19, "{bytes} bytes are left of it after {round} rounds");
+    }
+    heap.validate_settled(0).unwrap();
+    drop(blocks);
+    drop(local);
+    let (local, spans) = (heap.local().unwrap(), heap.stats().spans);
+    drop(local.allocate(layout((spans as usize - 1) * 65536)).unwrap());
+}

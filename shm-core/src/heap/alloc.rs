@@ -103,6 +103,10 @@ mod api {
 
     use super::*;
 
+    /// Collections of that crate, of hashbrown and others keep their buffers in the heap. They hold
+    /// raw pointers, so each is this process's own. When the process is killed its buffers are
+    /// freed; to hand one over, take the collection apart and publish its block
+    /// ([`Local::block_of`]).
     // SAFETY: a block stays where it is until it is freed, in whatever place the `Local` is moved
     // to; it is mapped as long as the `Local` lives, and aligned and sized as asked for.
     unsafe impl<P: Peers + Clone> Allocator for Local<P> {

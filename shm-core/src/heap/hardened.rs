@@ -17,7 +17,7 @@ impl Memory {
     /// What is given out for a block that is nobody's.
     #[inline(always)]
     pub fn handle(&self, block: BlockId, stamp: Stamp) -> u64 {
-        if self.hardened { Handle::new(block.offset(), stamp).0 } else { block.offset() }
+        if self.hardened { Handle::new(block.offset(), stamp, self.key).0 } else { block.offset() }
     }
 
     /// The block of a handle that nobody else frees or adopts.
@@ -29,7 +29,7 @@ impl Memory {
     #[inline(never)]
     fn claim_by_stamp(&self, handle: u64) -> Result<BlockId, Error> {
         let none = Error::NotABlock { offset: handle };
-        let Some((offset, stamp)) = Handle(handle).parts() else { return Err(none) };
+        let Some((offset, stamp)) = Handle(handle).parts(self.key) else { return Err(none) };
         let block = block_at(offset)?;
         let Some(place) = steps::place_of(self, block) else { return Err(none) };
         let seen = Home::new(CellId::NONE, stamp).0;
@@ -50,7 +50,7 @@ impl Memory {
 
     #[inline(never)]
     fn plain_by_stamp(&self, handle: u64) -> Option<u64> {
-        let Some((offset, stamp)) = Handle(handle).parts() else { return Some(handle) };
+        let Some((offset, stamp)) = Handle(handle).parts(self.key) else { return Some(handle) };
         let place = self.place_around(offset)?;
         // Relaxed: whoever uses the block may; this finds mistakes.
         let home = self.at(place.home).load(Ordering::Relaxed);

@@ -105,6 +105,8 @@ pub(crate) struct Memory {
     pub geometry: Geometry,
     /// Whether offsets that are given out carry the block's stamp.
     pub hardened: bool,
+    /// What the handles of a hardened heap are mixed with: another heap's is another.
+    pub key: u64,
     /// Keeps the memory mapped.
     pub segment: Segment,
 }
@@ -131,7 +133,11 @@ impl Memory {
         }
         // SAFETY: within the segment's mapping, as was just checked.
         let base = unsafe { segment.data().add(start as usize) };
-        Ok(Memory { base, start, geometry, hardened: false, segment: segment.clone() })
+        let [first, second] = segment.id().0;
+        // Fibonacci hashing: the upper bits depend on all of it.
+        let key =
+            (first ^ second.rotate_left(32) ^ start).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+        Ok(Memory { base, start, geometry, hardened: false, key, segment: segment.clone() })
     }
 
     /// Where an offset lies in this process.

@@ -4,6 +4,9 @@
 //!
 //! Run by `RUSTFLAGS="--cfg loom" cargo test -p shm-core --release --lib loom`.
 
+mod matrix;
+mod spans;
+
 use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
@@ -15,25 +18,54 @@ use super::memory::Ground;
 use super::words::{BlockId, CellId, Desc, Home, Kind, Line, Slot, State};
 use super::{recover, run, steps};
 use crate::futex::{Futex, Waited};
+use crate::models::models;
 use crate::primitive::{AtomicU64, Ordering, UnsafeCell};
 use crate::{Owner, Peers, Ticket};
+
+use spans::{
+    a_recovery_is_claimed_by_one_of_two, a_span_is_claimed_by_one_of_two,
+    an_adopter_finds_what_is_freed_meanwhile, of_two_runs_that_overlap_one_is_claimed,
+    what_another_frees_is_allocated_after_its_last_use,
+};
+
+models![
+    what_another_frees_is_allocated_after_its_last_use,
+    a_taker_sees_what_was_written_before_the_block_was_published,
+    a_dead_publisher_has_published_or_not,
+    a_dead_taker_has_taken_or_not_and_the_owner_goes_on_meanwhile,
+    a_dead_lessee_has_acknowledged_or_not_and_the_owner_goes_on_meanwhile,
+    a_block_that_a_dead_one_freed_is_not_freed_again_while_its_owner_reuses_it,
+    a_recovery_is_taken_over_from_a_dead_recoverer,
+    a_recovery_is_claimed_by_one_of_two,
+    a_span_is_claimed_by_one_of_two,
+    an_adopter_finds_what_is_freed_meanwhile,
+    of_two_runs_that_overlap_one_is_claimed,
+    a_dead_lessee_has_given_back_or_kept,
+    what_was_nobodys_is_adopted_or_still_nobodys,
+];
 
 const LINE_AT: usize = 1;
 const INTENT_AT: usize = 3;
 const ENTRY_AT: usize = 5;
-const DESC_AT: usize = 7;
-const A_AT: usize = 8;
-const F_AT: usize = 9;
-const HOME_AT: usize = 10;
-const CELL: CellId = CellId(11);
-const WORDS: usize = 12;
+const DESC_AT: usize = 8;
+const A_AT: usize = 9;
+const F_AT: usize = 10;
+const HOME_AT: usize = 11;
+const CELL: CellId = CellId(12);
+const TAILS_AT: usize = 13;
+/// A second entry of line 1, where a model has one.
+const SPARE: CellId = CellId(7);
+const WORDS: usize = 15;
 const BLOCK: BlockId = BlockId(100);
 const LINES: usize = 2;
 
-/// One span of one block, and the block.
+/// One span of one block, and the block; or a few spans, for runs of them.
 struct Tiny {
     words: Vec<AtomicU64>,
     payload: UnsafeCell<u32>,
+    spans: u64,
+    /// Of line 1.
+    entries: u64,
 }
 
 impl Ground for Tiny {
@@ -59,15 +91,16 @@ impl Ground for Tiny {
 
     fn entries(&self, line: usize) -> Range<u64> {
         let start = (ENTRY_AT + line) as u64 * 8;
-        start..start + 8
+        start..start + if line == 1 { self.entries * 8 } else { 8 }
     }
 
     fn spans(&self) -> u64 {
-        1
+        self.spans
     }
 
-    fn desc(&self, _: u64) -> &AtomicU64 {
-        &self.words[DESC_AT]
+    fn desc(&self, span: u64) -> &AtomicU64 {
+        let tail = (span as usize).checked_sub(1);
+        &self.words[tail.map_or(DESC_AT, |tail| TAILS_AT + tail)]
     }
 
     fn span_of(&self, block: BlockId) -> Option<u64> {
@@ -99,8 +132,20 @@ fn entry(line: usize) -> CellId {
 impl Tiny {
     /// Line 0 owns the span, line 1 is another process's.
     fn new() -> Rc<Tiny> {
+        Tiny::with(1, 1)
+    }
+
+    fn with_spans(spans: u64) -> Rc<Tiny> {
+        Tiny::with(spans, 1)
+    }
+
+    fn with_entries(entries: u64) -> Rc<Tiny> {
+        Tiny::with(1, entries)
+    }
+
+    fn with(spans: u64, entries: u64) -> Rc<Tiny> {
         let words = (0..WORDS).map(|_| AtomicU64::new(0)).collect();
-        let tiny = Tiny { words, payload: UnsafeCell::new(0) };
+        let tiny = Tiny { words, payload: UnsafeCell::new(0), spans, entries };
         for line in 0..LINES {
             let live = Line::Live(owner(line).to_bits()).word();
             tiny.line(line).store(live, Ordering::Relaxed);
@@ -231,281 +276,268 @@ fn check(victims: usize, f: impl Fn(&World) + Send + Sync + 'static) -> Result<R
     Model::new().victims(victims).preemption_bound(Some(bound)).check(f)
 }
 
-mod loom {
-    use super::*;
+fn a_taker_sees_what_was_written_before_the_block_was_published() -> Result<Report, Error> {
+    check(0, |world| {
+        let tiny = Tiny::new();
+        let theirs = Rc::clone(&tiny);
+        world.spawn("publisher", move || {
+            let held = theirs.allocate();
+            theirs.write(7);
+            assert!(theirs.publish(0, held));
+        });
+        if let Some(held) = tiny.take(1) {
+            assert_eq!(tiny.read(), 7);
+            tiny.write(8);
+            tiny.free_remote(held);
+        }
+    })
+}
 
-    type Done = Result<(), Box<Error>>;
+fn a_dead_publisher_has_published_or_not() -> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::new();
+        let dead = Dead::of(world, &[("publisher", 0)], 1);
+        let theirs = Rc::clone(&tiny);
+        let publisher = world.victim("publisher", move || {
+            let held = theirs.allocate();
+            theirs.write(7);
+            assert!(theirs.publish(0, held));
+        });
+        let mut taken = tiny.take(1);
+        let died = publisher.join().is_err();
+        if died {
+            assert_eq!(dead.recover(&tiny), 1);
+            assert_eq!(Line::of(tiny.load(LINE_AT)), Line::Free);
+        }
+        tiny.settles();
+        taken = taken.or_else(|| tiny.take(1));
+        assert!(died || taken.is_some(), "what was published is there");
+        if let Some(held) = taken {
+            assert_eq!(tiny.read(), 7);
+            tiny.free_remote(held);
+        }
+        if died {
+            tiny.is_allocated_anew();
+        }
+    })
+}
 
-    fn shown(report: Result<Report, Error>) -> Done {
-        println!("{}", report?);
-        Ok(())
-    }
-
-    #[test]
-    fn what_another_frees_is_allocated_after_its_last_use() -> Done {
-        shown(check(0, |world| {
-            let tiny = Tiny::new();
+fn a_dead_taker_has_taken_or_not_and_the_owner_goes_on_meanwhile() -> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::new();
+        let held = tiny.allocate();
+        tiny.write(7);
+        assert!(tiny.publish(0, held));
+        let dead = Dead::of(world, &[("taker", 1)], 0);
+        let theirs = Rc::clone(&tiny);
+        let taker = world.victim("taker", move || {
+            let held = theirs.take(1).unwrap();
+            assert_eq!(theirs.read(), 7);
+            theirs.free_remote(held);
+        });
+        // The owner finds what was freed, and uses the block again before the recovery.
+        let again = (tiny.drain() > 0).then(|| {
             let held = tiny.allocate();
             tiny.write(1);
-            let theirs = Rc::clone(&tiny);
-            world.spawn("freer", move || {
-                theirs.write(2);
-                theirs.free_remote(held);
-            });
-            if tiny.drain() > 0 {
-                tiny.allocate();
-                tiny.write(3);
+            held
+        });
+        if taker.join().is_err() {
+            assert_eq!(dead.recover(&tiny), 1);
+        }
+        tiny.settles();
+        match again {
+            Some(held) => tiny.free_local(held),
+            None => {
+                if let Some(held) = tiny.take(0) {
+                    assert_eq!(tiny.read(), 7);
+                    tiny.free_local(held);
+                }
             }
-        }))
-    }
+        }
+        assert!(!tiny.in_use());
+    })
+}
 
-    #[test]
-    fn a_taker_sees_what_was_written_before_the_block_was_published() -> Done {
-        shown(check(0, |world| {
-            let tiny = Tiny::new();
-            let theirs = Rc::clone(&tiny);
-            world.spawn("publisher", move || {
-                let held = theirs.allocate();
-                theirs.write(7);
-                assert!(theirs.publish(0, held));
-            });
-            if let Some(held) = tiny.take(1) {
-                assert_eq!(tiny.read(), 7);
-                tiny.write(8);
-                tiny.free_remote(held);
-            }
-        }))
-    }
-
-    #[test]
-    fn a_dead_publisher_has_published_or_not() -> Done {
-        shown(check(1, |world| {
-            let tiny = Tiny::new();
-            let dead = Dead::of(world, &[("publisher", 0)], 1);
-            let theirs = Rc::clone(&tiny);
-            let publisher = world.victim("publisher", move || {
-                let held = theirs.allocate();
-                theirs.write(7);
-                assert!(theirs.publish(0, held));
-            });
-            let mut taken = tiny.take(1);
-            let died = publisher.join().is_err();
-            if died {
-                assert_eq!(dead.recover(&tiny), 1);
-                assert_eq!(Line::of(tiny.load(LINE_AT)), Line::Free);
-            }
-            tiny.settles();
-            taken = taken.or_else(|| tiny.take(1));
-            assert!(died || taken.is_some(), "what was published is there");
-            if let Some(held) = taken {
-                assert_eq!(tiny.read(), 7);
-                tiny.free_remote(held);
-            }
-            if died {
-                tiny.is_allocated_anew();
-            }
-        }))
-    }
-
-    #[test]
-    fn a_dead_taker_has_taken_or_not_and_the_owner_goes_on_meanwhile() -> Done {
-        shown(check(1, |world| {
-            let tiny = Tiny::new();
-            let held = tiny.allocate();
-            tiny.write(7);
-            assert!(tiny.publish(0, held));
-            let dead = Dead::of(world, &[("taker", 1)], 0);
-            let theirs = Rc::clone(&tiny);
-            let taker = world.victim("taker", move || {
-                let held = theirs.take(1).unwrap();
-                assert_eq!(theirs.read(), 7);
-                theirs.free_remote(held);
-            });
-            // The owner finds what was freed, and uses the block again before the recovery.
-            let again = (tiny.drain() > 0).then(|| {
-                let held = tiny.allocate();
+fn a_dead_lessee_has_acknowledged_or_not_and_the_owner_goes_on_meanwhile() -> Result<Report, Error>
+{
+    check(1, |world| {
+        let tiny = Tiny::new();
+        let held = tiny.allocate();
+        tiny.write(7);
+        assert!(tiny.publish(0, held));
+        let dead = Dead::of(world, &[("lessee", 1)], 0);
+        let theirs = Rc::clone(&tiny);
+        let lessee = world.victim("lessee", move || {
+            let leased = steps::lease(&*theirs, 1, CELL, entry(1)).unwrap();
+            assert_eq!(theirs.read(), 7);
+            let free = |_| steps::free_remote(&*theirs, theirs.place()).unwrap();
+            steps::acknowledge(&*theirs, 1, leased, free);
+        });
+        let proof = dead;
+        let mut again = None;
+        for _ in 0..2 {
+            if again.is_none() && tiny.drain() > 0 {
+                again = Some(tiny.allocate());
                 tiny.write(1);
+            }
+            proof.recover(&tiny);
+        }
+        if lessee.join().is_err() {
+            proof.recover(&tiny);
+        }
+        tiny.settles();
+        if let Some(held) = again {
+            tiny.free_local(held);
+        } else if let Some(held) = tiny.take(0) {
+            assert_eq!(tiny.read(), 7);
+            tiny.free_local(held);
+        }
+        assert!(!tiny.in_use());
+    })
+}
+
+fn a_block_that_a_dead_one_freed_is_not_freed_again_while_its_owner_reuses_it()
+-> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::new();
+        let held = tiny.allocate();
+        assert!(tiny.publish(0, held));
+        let dead = Dead::of(world, &[("taker", 1)], 0);
+        let theirs = Rc::clone(&tiny);
+        let taker = world.victim("taker", move || {
+            let held = theirs.take(1).unwrap();
+            theirs.free_remote(held);
+        });
+        let died = taker.join().is_err();
+        // The owner's thread and the one that recovers, at once.
+        let theirs = Rc::clone(&tiny);
+        let owner = world.spawn("owner", move || {
+            (theirs.drain() > 0).then(|| {
+                let held = theirs.allocate();
+                theirs.write(1);
                 held
-            });
-            if taker.join().is_err() {
-                assert_eq!(dead.recover(&tiny), 1);
-            }
+            })
+        });
+        dead.recover(&tiny);
+        let again = owner.join().unwrap();
+        assert!(!died || Line::of(tiny.load(LINE_AT + 1)) == Line::Free);
+        if let Some(held) = again {
+            assert!(tiny.in_use(), "a block in use was freed");
             tiny.settles();
-            match again {
-                Some(held) => tiny.free_local(held),
-                None => {
-                    if let Some(held) = tiny.take(0) {
-                        assert_eq!(tiny.read(), 7);
-                        tiny.free_local(held);
-                    }
-                }
-            }
-            assert!(!tiny.in_use());
-        }))
+            tiny.free_local(held);
+        }
+    })
+}
+
+fn a_recovery_is_taken_over_from_a_dead_recoverer() -> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::new();
+        // Line 0 is of a process that died while it was publishing; line 1 clears up after it.
+        let held = tiny.allocate();
+        tiny.write(7);
+        tiny.intent(0).store(CELL.0.into(), Ordering::Relaxed);
+        let stamp = held.stamp.next();
+        let incoming = Slot::new(Kind::Incoming, 0, BLOCK, stamp);
+        tiny.at(CELL.offset()).store(incoming.0, Ordering::Relaxed);
+        tiny.at(held.home.offset()).store(Home::new(CELL, stamp).0, Ordering::Relaxed);
+        let proof = world.proof("recoverer");
+        let theirs = Rc::clone(&tiny);
+        let gone = Gone { of: vec![(owner(0), None)], me: owner(1) };
+        let recoverer = world.victim("recoverer", move || {
+            recover::everybody(&*theirs, &gone, owner(1));
+        });
+        let second =
+            Gone { of: vec![(owner(0), None), (owner(1), Some(proof))], me: Owner::new(2, 1) };
+        // Beside the first, and after its end.
+        recover::everybody(&*tiny, &second, second.me);
+        let _ = recoverer.join();
+        recover::everybody(&*tiny, &second, second.me);
+        assert_eq!(Line::of(tiny.load(LINE_AT)), Line::Free);
+        tiny.settles();
+        assert_eq!(Slot(tiny.load(CELL.0 as usize)).kind(), Kind::Full);
+    })
+}
+
+/// Peers of whom some are gone from the start.
+struct Gone {
+    of: Vec<(Owner, Option<Proof>)>,
+    me: Owner,
+}
+
+impl Peers for Gone {
+    fn me(&self) -> Option<Owner> {
+        Some(self.me)
     }
 
-    #[test]
-    fn a_dead_lessee_has_acknowledged_or_not_and_the_owner_goes_on_meanwhile() -> Done {
-        shown(check(1, |world| {
-            let tiny = Tiny::new();
-            let held = tiny.allocate();
-            tiny.write(7);
-            assert!(tiny.publish(0, held));
-            let dead = Dead::of(world, &[("lessee", 1)], 0);
-            let theirs = Rc::clone(&tiny);
-            let lessee = world.victim("lessee", move || {
-                let leased = steps::lease(&*theirs, 1, CELL, entry(1)).unwrap();
-                assert_eq!(theirs.read(), 7);
-                let free = |_| steps::free_remote(&*theirs, theirs.place()).unwrap();
-                steps::acknowledge(&*theirs, 1, leased, free);
-            });
-            let proof = dead;
-            let mut again = None;
-            for _ in 0..2 {
-                if again.is_none() && tiny.drain() > 0 {
-                    again = Some(tiny.allocate());
-                    tiny.write(1);
-                }
-                proof.recover(&tiny);
-            }
-            if lessee.join().is_err() {
-                proof.recover(&tiny);
-            }
-            tiny.settles();
-            if let Some(held) = again {
-                tiny.free_local(held);
-            } else if let Some(held) = tiny.take(0) {
-                assert_eq!(tiny.read(), 7);
-                tiny.free_local(held);
-            }
-            assert!(!tiny.in_use());
-        }))
+    fn is_gone(&self, owner: Owner) -> bool {
+        let gone = |proof: &Option<Proof>| proof.as_ref().is_none_or(Proof::is_gone);
+        self.of.iter().any(|(known, proof)| *known == owner && gone(proof))
     }
 
-    #[test]
-    fn a_block_that_a_dead_one_freed_is_not_freed_again_while_its_owner_reuses_it() -> Done {
-        shown(check(1, |world| {
-            let tiny = Tiny::new();
-            let held = tiny.allocate();
-            assert!(tiny.publish(0, held));
-            let dead = Dead::of(world, &[("taker", 1)], 0);
-            let theirs = Rc::clone(&tiny);
-            let taker = world.victim("taker", move || {
-                let held = theirs.take(1).unwrap();
+    fn ticket(&self) -> Ticket {
+        Ticket(0)
+    }
+
+    fn park(&self, _: &Futex, _: u32, _: Ticket, _: Option<Duration>) -> Waited {
+        Waited::Woken
+    }
+}
+
+fn a_dead_lessee_has_given_back_or_kept() -> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::with_entries(2);
+        let held = tiny.allocate();
+        tiny.write(7);
+        assert!(tiny.publish(0, held));
+        let dead = Dead::of(world, &[("lessee", 1)], 0);
+        let theirs = Rc::clone(&tiny);
+        let lessee = world.victim("lessee", move || {
+            if let Some(leased) = steps::lease(&*theirs, 1, CELL, entry(1)) {
+                theirs.write(7);
+                steps::give_back(&*theirs, leased);
+            }
+            if let Some(leased) = steps::lease(&*theirs, 1, CELL, entry(1)) {
+                let held = steps::accept(&*theirs, leased, SPARE).unwrap();
+                theirs.write(7);
                 theirs.free_remote(held);
-            });
-            let died = taker.join().is_err();
-            // The owner's thread and the one that recovers, at once.
-            let theirs = Rc::clone(&tiny);
-            let owner = world.spawn("owner", move || {
-                (theirs.drain() > 0).then(|| {
-                    let held = theirs.allocate();
-                    theirs.write(1);
-                    held
-                })
-            });
+            }
+        });
+        let taken = tiny.take(0);
+        if taken.is_some() {
+            assert_eq!(tiny.read(), 7);
+        }
+        if lessee.join().is_err() {
             dead.recover(&tiny);
-            let again = owner.join().unwrap();
-            assert!(!died || Line::of(tiny.load(LINE_AT + 1)) == Line::Free);
-            if let Some(held) = again {
-                assert!(tiny.in_use(), "a block in use was freed");
-                tiny.settles();
-                tiny.free_local(held);
-            }
-        }))
-    }
-
-    #[test]
-    fn a_recovery_is_taken_over_from_a_dead_recoverer() -> Done {
-        shown(check(1, |world| {
-            let tiny = Tiny::new();
-            // Line 0 is of a process that died while it was publishing; line 1 clears up after it.
-            let held = tiny.allocate();
-            tiny.write(7);
-            tiny.intent(0).store(CELL.0.into(), Ordering::Relaxed);
-            let stamp = held.stamp.next();
-            let incoming = Slot::new(Kind::Incoming, 0, BLOCK, stamp);
-            tiny.at(CELL.offset()).store(incoming.0, Ordering::Relaxed);
-            tiny.at(held.home.offset()).store(Home::new(CELL, stamp).0, Ordering::Relaxed);
-            let proof = world.proof("recoverer");
-            let theirs = Rc::clone(&tiny);
-            let gone = Gone { of: vec![(owner(0), None)], me: owner(1) };
-            let recoverer = world.victim("recoverer", move || {
-                recover::everybody(&*theirs, &gone, owner(1));
-            });
-            let second =
-                Gone { of: vec![(owner(0), None), (owner(1), Some(proof))], me: Owner::new(2, 1) };
-            // Beside the first, and after its end.
-            recover::everybody(&*tiny, &second, second.me);
-            let _ = recoverer.join();
-            recover::everybody(&*tiny, &second, second.me);
-            assert_eq!(Line::of(tiny.load(LINE_AT)), Line::Free);
-            tiny.settles();
-            assert_eq!(Slot(tiny.load(CELL.0 as usize)).kind(), Kind::Full);
-        }))
-    }
-
-    #[test]
-    fn a_recovery_is_claimed_by_one_of_two() -> Done {
-        shown(check(0, |world| {
-            let tiny = Tiny::new();
-            let theirs = Rc::clone(&tiny);
-            let other = world.spawn("other", move || {
-                let gone = Gone { of: vec![(owner(0), None)], me: owner(1) };
-                recover::claim(&*theirs, &gone, owner(1), 0)
-            });
-            let gone = Gone { of: vec![(owner(0), None)], me: Owner::new(2, 1) };
-            let claimed = recover::claim(&*tiny, &gone, gone.me, 0);
-            assert!(claimed != other.join().unwrap());
-        }))
-    }
-
-    #[test]
-    fn a_span_is_claimed_by_one_of_two() -> Done {
-        shown(check(1, |world| {
-            let tiny = Tiny::new();
-            tiny.desc(0).store(Desc::free(1).0, Ordering::Relaxed);
-            let theirs = Rc::clone(&tiny);
-            let other = world.victim("other", move || {
-                let claimed = run::claim(&*theirs, 0, 1, 0).is_some();
-                if claimed {
-                    theirs.write(1);
-                    run::release(&*theirs, 0, Desc(theirs.load(DESC_AT)));
-                }
-                claimed
-            });
-            // A second look may find what the other has released.
-            let claimed = (0..2).any(|_| run::claim(&*tiny, 0, 0, 0).is_some());
-            if claimed {
-                tiny.write(2);
-            }
-            let other = other.join();
-            assert!(claimed || !matches!(other, Ok(false)));
-        }))
-    }
-
-    /// Peers of whom some are gone from the start.
-    struct Gone {
-        of: Vec<(Owner, Option<Proof>)>,
-        me: Owner,
-    }
-
-    impl Peers for Gone {
-        fn me(&self) -> Option<Owner> {
-            Some(self.me)
         }
-
-        fn is_gone(&self, owner: Owner) -> bool {
-            let gone = |proof: &Option<Proof>| proof.as_ref().is_none_or(Proof::is_gone);
-            self.of.iter().any(|(known, proof)| *known == owner && gone(proof))
+        if let Some(held) = taken.or_else(|| tiny.take(0)) {
+            assert_eq!(tiny.read(), 7);
+            tiny.free_local(held);
         }
+        tiny.drain();
+        assert!(!tiny.in_use(), "the block is free in the end");
+        assert_eq!(tiny.load(SPARE.0 as usize), 0);
+        tiny.settles();
+    })
+}
 
-        fn ticket(&self) -> Ticket {
-            Ticket(0)
+fn what_was_nobodys_is_adopted_or_still_nobodys() -> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::new();
+        let dead = Dead::of(world, &[("adopter", 0)], 1);
+        let theirs = Rc::clone(&tiny);
+        let adopter = world.victim("adopter", move || {
+            let held = theirs.allocate();
+            steps::forget(&*theirs, held);
+            let home = CellId::at(theirs.place().home);
+            let held = steps::adopt(&*theirs, BLOCK, home, entry(0));
+            theirs.free_local(held);
+        });
+        if adopter.join().is_err() {
+            assert_eq!(dead.recover(&tiny), 1);
+            let home = Home(tiny.load(HOME_AT));
+            assert!(!tiny.in_use() || home.cell() == CellId::NONE, "it is held, or nobody's");
+            assert_eq!(tiny.load(ENTRY_AT), 0);
+            assert_eq!(Desc(tiny.load(DESC_AT)).state(), State::Orphan);
         }
-
-        fn park(&self, _: &Futex, _: u32, _: Ticket, _: Option<Duration>) -> Waited {
-            Waited::Woken
-        }
-    }
+    })
 }

@@ -100,23 +100,27 @@ impl Home {
     }
 }
 
-/// What a hardened heap gives out in place of an offset: `set 1 | unused 7 | stamp 22 | offset 34`.
+/// What a hardened heap gives out in place of an offset: `set 1 | key 7 | stamp 22 | offset 34`. The
+/// key is the heap's: its lower bits are mixed into the stamp, so that another heap's handle is none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Handle(pub u64);
 
 const OFFSET_BITS: u32 = 34;
 const IS_HANDLE: u64 = 1 << 63;
+/// Bits of a heap's key that matter.
+const KEY_BITS: u32 = 63 - OFFSET_BITS;
 
 impl Handle {
-    pub fn new(offset: u64, stamp: Stamp) -> Handle {
-        Handle(IS_HANDLE | u64::from(stamp.0) << OFFSET_BITS | offset)
+    pub fn new(offset: u64, stamp: Stamp, key: u64) -> Handle {
+        let upper = (key ^ u64::from(stamp.0)) & mask(KEY_BITS);
+        Handle(IS_HANDLE | upper << OFFSET_BITS | offset)
     }
 
-    /// The offset and the stamp in it, if it is one.
-    pub fn parts(self) -> Option<(u64, Stamp)> {
-        let stamp = Stamp((self.0 >> OFFSET_BITS & mask(STAMP_BITS)) as u32);
-        let offset = self.0 & mask(OFFSET_BITS);
-        (Handle::new(offset, stamp) == self).then_some((offset, stamp))
+    /// The offset and the stamp in it, if it is one of this heap's.
+    pub fn parts(self, key: u64) -> Option<(u64, Stamp)> {
+        let stamp = (self.0 >> OFFSET_BITS ^ key) & mask(KEY_BITS);
+        let known = self.0 & IS_HANDLE != 0 && stamp <= mask(STAMP_BITS);
+        known.then_some((self.0 & mask(OFFSET_BITS), Stamp(stamp as u32)))
     }
 }
 
@@ -376,13 +380,14 @@ mod tests {
     }
 
     #[test]
-    fn a_handle_keeps_its_parts_and_an_offset_is_none() {
+    fn a_handle_keeps_its_parts_and_what_is_another_heaps_is_none() {
         let stamp = Stamp(mask(STAMP_BITS) as u32);
-        for offset in [0, 16, MAX_LEN - 1] {
-            assert_eq!(Handle::new(offset, stamp).parts(), Some((offset, stamp)));
-            assert_eq!(Handle(offset).parts(), None);
+        for (offset, key) in [(0, 0), (16, u64::MAX), (MAX_LEN - 1, 0x1234_5678)] {
+            assert_eq!(Handle::new(offset, stamp, key).parts(key), Some((offset, stamp)));
+            assert_eq!(Handle(offset).parts(key), None);
+            assert_ne!(Handle::new(offset, stamp, key ^ 1).parts(key), Some((offset, stamp)));
+            assert_eq!(Handle::new(offset, stamp, key ^ 1 << STAMP_BITS).parts(key), None);
         }
-        assert_eq!(Handle(u64::MAX).parts(), None);
     }
 
     #[test]
