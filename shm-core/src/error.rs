@@ -153,10 +153,12 @@ pub enum Error {
         "the data cannot be frozen while another process still maps it for writing: let its users drop their parts first"
     )]
     StillWritable,
-    /// Named data has no handle.
-    #[error("named data travels by its name: send the name, and let the receiver open it")]
+    /// A named frozen array has no handle.
+    #[error(
+        "a named frozen array travels by its name: send the name, and let the receiver open it"
+    )]
     TravelsByName,
-    /// A handle arrived, but not the file that it names.
+    /// A handle arrived, but not the file that it names; or its name shows another file by now.
     #[error(
         "{id} is not reachable from this process: push its file to this process before its handle, and keep the original alive"
     )]

@@ -11,6 +11,7 @@ mod recover;
 mod robust;
 mod shared;
 mod table;
+pub(crate) mod travel;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::channel;
