@@ -1,7 +1,6 @@
 //! Groups: who takes part, who of them is alive, and how to sleep so that no death is missed.
 
 mod attach;
-mod byte;
 mod control;
 mod fork;
 mod keeper;
