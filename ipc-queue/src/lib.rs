@@ -8,6 +8,7 @@
 //! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
+//! | [`select`] | waiting for several ends at once, of any kinds |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
 //! | [`Monitor`] | a supervisor's view: watches a ring, tells the living that their peer died |
 //!
@@ -32,7 +33,7 @@
 //! [`pipe`] does not wait in vain once somebody with proof of the death has called
 //! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: broadcast, messages of varying size, select, async; follow a `fork`.
+//! **What it does not do yet**: broadcast, messages of varying size, async; follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -57,6 +58,7 @@ mod place;
 mod preamble;
 mod ring;
 mod role;
+pub mod select;
 pub mod spsc;
 mod wait;
 pub mod work;
