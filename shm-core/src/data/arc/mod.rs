@@ -26,7 +26,7 @@ use crate::heap::{Heap, Local};
 use crate::primitive::{AtomicU64, Ordering};
 use crate::{Error, Group, Owner, Peers, Watch};
 use steps::Claimed;
-use table::{InHeap, MOST, TABLES, Tables};
+use table::{InHeap, MOST, SEATS_AT, TABLES, Tables};
 use words::{FLIGHTS, SEATS, seat_bit};
 
 /// This process's place among those that share values of a heap: what [`Arc`]s are made with.
@@ -88,7 +88,7 @@ struct State<P: Peers + Clone> {
     local: Local<P>,
     /// How often this process has each slot: its bit is set while there is an entry.
     counts: HashMap<u32, usize>,
-    /// The slot that was claimed last.
+    /// Slots before it are taken, as far as we know.
     cursor: u32,
 }
 
@@ -168,7 +168,7 @@ impl<P: Peers + Clone> Arcs<P> {
     pub fn stats(&self) -> ArcStats {
         let mut stats = ArcStats::default();
         for range in self.inner.tables.slots(self.heap()).unwrap_or_default() {
-            for (_, at) in range.each() {
+            for at in range.used() {
                 // Relaxed: a count for people.
                 let mask = self.heap().word(at).load(Ordering::Relaxed);
                 stats.values += u64::from(mask != 0);
@@ -189,7 +189,7 @@ pub struct ArcStats {
 }
 
 fn seat_word<P: Peers + Clone>(heap: &Heap<P>, first: u64, seat: usize) -> &AtomicU64 {
-    heap.word(first + (seat % SEATS) as u64 * 8)
+    heap.word(first + SEATS_AT + (seat % SEATS) as u64 * 8)
 }
 
 /// Releases what everybody who is gone held and had on its way; `false`: something is left, because
@@ -203,9 +203,9 @@ fn recover<P: Peers + Clone>(tables: &Tables, local: &Local<P>, me: Owner) -> bo
     let (Ok(Some(first)), Ok(ranges)) = (tables.find(heap, 0), tables.slots(heap)) else {
         return false;
     };
-    let slots = || ranges.iter().flat_map(|range| range.each());
+    let slots = || ranges.iter().flat_map(|range| range.used());
     let mut whole = true;
-    for (_, at) in slots() {
+    for at in slots() {
         for flight in 0..FLIGHTS {
             let slot = InHeap { local, at };
             whole &= steps::settle(&slot, flight, us, settled) != Claimed::Later;
@@ -216,7 +216,7 @@ fn recover<P: Peers + Clone>(tables: &Tables, local: &Local<P>, me: Owner) -> bo
         let claimed = steps::claim_seat(word, us, settled);
         whole &= claimed != Claimed::Later;
         if claimed == Claimed::Yes {
-            slots().for_each(|(_, at)| steps::release(&InHeap { local, at }, seat_bit(seat)));
+            slots().for_each(|at| steps::release(&InHeap { local, at }, seat_bit(seat)));
             steps::leave_seat(word);
         }
     }
@@ -266,17 +266,23 @@ impl<P: Peers + Clone> Inner<P> {
         self.search(local, cursor)?.ok_or(Error::TooManyValues { max: MOST })
     }
 
-    /// Looks at every slot, beginning behind the one that was claimed last.
+    /// Looks at every slot, beginning where one may be free.
     fn search(&self, local: &Local<P>, cursor: &mut u32) -> Result<Option<(u32, u64)>, Error> {
         let ranges = self.tables.slots(&self.heap)?;
-        let from = *cursor;
-        let slots = || ranges.iter().flat_map(|range| range.each());
-        let behind = slots().skip_while(|&(slot, _)| slot < from);
-        let mut around = behind.chain(slots().take_while(|&(slot, _)| slot < from));
-        let found = around.find(|&(_, at)| {
-            let slot = InHeap { local, at };
-            steps::claim(&slot, seat_bit(self.seat))
-        });
+        let (from, mine) = (*cursor, seat_bit(self.seat));
+        let claims = |range: &table::Range, from| {
+            let range = *range;
+            range.from(from).find(|&(slot, at)| {
+                // Relaxed: the exchange of the claim decides.
+                if self.heap.word(at).load(Ordering::Relaxed) != 0 {
+                    return false;
+                }
+                range.mark(&self.heap, slot);
+                steps::claim(&InHeap { local, at }, mine)
+            })
+        };
+        let behind = ranges.iter().find_map(|range| claims(range, from));
+        let found = behind.or_else(|| ranges.iter().find_map(|range| claims(range, 0)));
         *cursor = found.map_or(0, |(slot, _)| slot + 1);
         Ok(found)
     }
@@ -293,6 +299,7 @@ impl<P: Peers + Clone> Inner<P> {
         *count -= 1;
         if *count == 0 {
             state.counts.remove(&slot);
+            state.cursor = state.cursor.min(slot);
             steps::release(&InHeap { local: &state.local, at }, seat_bit(self.seat));
         }
     }

@@ -21,8 +21,9 @@ pub(super) trait Slot {
 
 /// Makes us the holder of a slot that nobody has.
 pub(super) fn claim(slot: &impl Slot, mine: u64) -> bool {
-    // Acquire: pairs with the Release of 0 in `release`: its block is freed.
-    slot.mask().compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    // Acquire: pairs with the Release of 0 in `release`: its block is freed. Release: that the slot is
+    // used was noted before.
+    slot.mask().compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok()
 }
 
 /// Takes out of the mask a bit that is ours alone to take out: our seat's, that of a seat whose

@@ -1,7 +1,8 @@
 //! Where the words of shared references lie: tables in blocks of the heap, found by four of its roots
 //! and never freed, so that every word stays what it is.
 //!
-//! The first table begins with the seats. A slot is `mask 8 | cell 8 | flights 16 × 8`.
+//! A table is `mark 8 | slots`, the first `mark 8 | seats 48 × 8 | slots`; a slot is `mask 8 | cell 8 |
+//! flights 16 × 8`. No slot at or behind the mark was ever used: sweeps end there.
 
 use std::alloc::Layout;
 use std::sync::OnceLock;
@@ -9,7 +10,7 @@ use std::sync::OnceLock;
 use super::steps;
 use super::words::{FLIGHTS, SEATS};
 use crate::heap::{Cell, Heap, Local};
-use crate::primitive::{AtomicU64, yield_now};
+use crate::primitive::{AtomicU64, Ordering, yield_now};
 use crate::{Error, Peers};
 
 /// Slots of each table: a table is made when those before it are full.
@@ -26,12 +27,16 @@ const SLOT: u64 = 16 + FLIGHTS as u64 * 8;
 #[derive(Debug, Default)]
 pub(super) struct Tables([OnceLock<u64>; SLOTS.len()]);
 
-fn seats_in(table: usize) -> u64 {
-    if table == 0 { SEATS as u64 * 8 } else { 0 }
+/// Where the first table's seats begin.
+pub(super) const SEATS_AT: u64 = 8;
+
+/// Bytes before the slots.
+fn before_slots(table: usize) -> u64 {
+    SEATS_AT + if table == 0 { SEATS as u64 * 8 } else { 0 }
 }
 
 fn size_of(table: usize) -> u64 {
-    seats_in(table) + u64::from(SLOTS[table]) * SLOT
+    before_slots(table) + u64::from(SLOTS[table]) * SLOT
 }
 
 impl Tables {
@@ -83,7 +88,7 @@ impl Tables {
         let mut rest = slot;
         for (table, &slots) in SLOTS.iter().enumerate() {
             if rest < slots {
-                return Some((table, seats_in(table) + u64::from(rest) * SLOT));
+                return Some((table, before_slots(table) + u64::from(rest) * SLOT));
             }
             rest -= slots;
         }
@@ -102,7 +107,9 @@ impl Tables {
         let mut first = 0;
         for (table, &slots) in SLOTS.iter().enumerate() {
             if let Some(at) = self.find(heap, table)? {
-                ranges.push(Range { first, slots, at: at + seats_in(table) });
+                // Relaxed: what the dead have used is seen with the proof of their death.
+                let used = heap.word(at).load(Ordering::Relaxed).min(slots.into()) as u32;
+                ranges.push(Range { first, slots, used, mark: at, at: at + before_slots(table) });
             }
             first += slots;
         }
@@ -113,15 +120,36 @@ impl Tables {
 /// The slots of one table.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
-    pub first: u32,
-    pub slots: u32,
+    first: u32,
+    slots: u32,
+    used: u32,
+    mark: u64,
     at: u64,
 }
 
 impl Range {
-    /// Each slot's number, and where it lies.
-    pub fn each(self) -> impl Iterator<Item = (u32, u64)> {
-        (0..self.slots).map(move |index| (self.first + index, self.at + u64::from(index) * SLOT))
+    fn place(self, index: u32) -> (u32, u64) {
+        (self.first + index, self.at + u64::from(index) * SLOT)
+    }
+
+    /// Each slot's number, and where it lies, from a slot on.
+    pub fn from(self, slot: u32) -> impl Iterator<Item = (u32, u64)> {
+        let index = slot.saturating_sub(self.first).min(self.slots);
+        (index..self.slots).map(move |index| self.place(index))
+    }
+
+    /// Where each slot lies that was ever used.
+    pub fn used(self) -> impl Iterator<Item = u64> {
+        (0..self.used).map(move |index| self.place(index).1)
+    }
+
+    /// Notes, before it is, that a slot is used.
+    pub fn mark<P: Peers + Clone>(self, heap: &Heap<P>, slot: u32) {
+        let index = slot - self.first;
+        if index >= self.used {
+            // Relaxed: the claim of the slot is a Release, for recovery.
+            heap.word(self.mark).fetch_max(u64::from(index) + 1, Ordering::Relaxed);
+        }
     }
 }
 
