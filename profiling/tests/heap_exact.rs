@@ -199,10 +199,10 @@ fn the_deep_size_of_a_value_is_what_its_clone_allocates() {
     #[derive(Clone, get_size2::GetSize)]
     struct Row {
         name: String,
-        values: Vec<Box<u32>>,
+        values: Vec<Vec<u32>>,
     }
     let _alone = alone();
-    let row = |nth: usize| Row { name: "x".repeat(nth), values: vec![Box::new(7); nth] };
+    let row = |nth: usize| Row { name: "x".repeat(nth), values: vec![vec![7; 3]; nth] };
     let table: Vec<Row> = (0..100).map(row).collect();
     let (clone, usage) = heap::measure(|| table.clone()).unwrap();
     let own = size_of::<Vec<Row>>() as i64;
