@@ -25,7 +25,7 @@ use crate::PoolError;
 pub(crate) const ENV: &str = "PROC_POOL_WORKER";
 
 /// Raised whenever anything in this file changes meaning.
-pub(crate) const VERSION: u64 = 2;
+pub(crate) const VERSION: u64 = 3;
 
 /// Bytes of each pipe's ring. Larger messages stream through it.
 pub(crate) const PIPE: usize = 1 << 20;
@@ -268,6 +268,18 @@ pub(crate) enum Note {
     File,
     /// The file of this identity is needed no longer.
     Forget(shm_core::SegmentId),
+    /// To a fork server, first of all, with its memory: protocol version.
+    Serve(u64),
+    /// To a fork server: all files are there, run the preload.
+    Preload,
+    /// From a fork server: what came of the preload stands in its memory.
+    Ready,
+    /// To a fork server, with a worker's socket: make one.
+    Fork,
+    /// From a fork server: its memory names the worker.
+    Forked,
+    /// From a fork server: the kernel's error number.
+    Refused(i32),
 }
 
 impl Note {
@@ -279,6 +291,12 @@ impl Note {
             Note::Setup(version) => (1, u128::from(*version).to_ne_bytes()),
             Note::File => (2, [0; 16]),
             Note::Forget(id) => (3, id.to_bytes()),
+            Note::Serve(version) => (4, u128::from(*version).to_ne_bytes()),
+            Note::Preload => (5, [0; 16]),
+            Note::Ready => (6, [0; 16]),
+            Note::Fork => (7, [0; 16]),
+            Note::Forked => (8, [0; 16]),
+            Note::Refused(errno) => (9, u128::from(errno.unsigned_abs()).to_ne_bytes()),
         };
         out[..8].copy_from_slice(&kind.to_ne_bytes());
         out[8..].copy_from_slice(&rest);
@@ -292,6 +310,12 @@ impl Note {
             1 => Some(Note::Setup(u64_at(bytes, 8))),
             2 => Some(Note::File),
             3 => Some(Note::Forget(shm_core::SegmentId::from_bytes(rest))),
+            4 => Some(Note::Serve(u64_at(bytes, 8))),
+            5 => Some(Note::Preload),
+            6 => Some(Note::Ready),
+            7 => Some(Note::Fork),
+            8 => Some(Note::Forked),
+            9 => Some(Note::Refused(i32::try_from(u64_at(bytes, 8)).ok()?)),
             _ => None,
         }
     }
@@ -330,7 +354,10 @@ mod tests {
         };
         assert_eq!(Request::decode(&request.encode()), request);
         assert_eq!(Response::decode(&RESPONSE.encode()), Some(RESPONSE));
-        for note in [Note::Setup(VERSION), Note::File] {
+        let fork_server =
+            [Note::Serve(VERSION), Note::Preload, Note::Ready, Note::Fork, Note::Forked];
+        let others = [Note::Setup(VERSION), Note::File, Note::Refused(11)];
+        for note in fork_server.into_iter().chain(others) {
             assert_eq!(Note::decode(&note.encode()), Some(note));
         }
     }

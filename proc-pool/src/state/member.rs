@@ -161,22 +161,14 @@ impl Member {
 
     /// An answer to no task; whether it is as it should be.
     fn take_special(&mut self, answer: Answer, rules: &Rules, answers: &mut Answers) -> bool {
-        let name = rules.initializer.as_ref().map_or("", |call| call.task.name);
         match answer.head.ticket {
             HELLO if answer.body != rules.fingerprint.to_ne_bytes() => return false,
             HELLO if rules.initializer.is_some() => return true,
             HELLO => {}
             INITIALIZE => {
-                match outcome(name, answer).map(|answer| rules.initializer_result(answer)) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(complaint)) => {
-                        self.complaint = Some(complaint);
-                        return false;
-                    }
-                    Err(error) => {
-                        self.complaint = Some(error.to_string());
-                        return false;
-                    }
+                if let Err(complaint) = rules.initializer_result(answer) {
+                    self.complaint = Some(complaint);
+                    return false;
                 }
             }
             // Whatever became of the exit hook, the worker ends.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::job::{Job, Named};
+use super::outcome::outcome;
 use crate::codec::Encoded;
 use crate::link::Answer;
 use crate::protocol::Request;
@@ -46,12 +47,20 @@ impl Call {
             ..Request::default()
         }
     }
+
+    /// What its answer says: success, or why not.
+    pub fn result(&self, answer: Answer) -> Result<(), String> {
+        match outcome(self.task.name, answer) {
+            Ok(answer) => (self.check)(answer),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 impl Rules {
     /// What the initializer's result says.
     pub fn initializer_result(&self, answer: Answer) -> Result<(), String> {
-        self.initializer.as_ref().map_or(Ok(()), |call| (call.check)(answer))
+        self.initializer.as_ref().map_or(Ok(()), |call| call.result(answer))
     }
 
     /// How often this job may be started.

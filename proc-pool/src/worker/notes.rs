@@ -73,7 +73,8 @@ fn try_take_notes() -> Result<(), Errno> {
                 }
             }
             Note::Forget(id) => handle::forget(id),
-            Note::Setup(_) => {}
+            // Nothing for a worker that is at work.
+            _ => {}
         }
     }
     Ok(())
