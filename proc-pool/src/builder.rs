@@ -38,7 +38,7 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Builder {
         let rules = Rules {
-            fingerprint: 0,
+            build: Vec::new(),
             attempts: 3,
             backoff: Duration::ZERO,
             initializer: None,
@@ -266,7 +266,8 @@ impl Builder {
         if workers == 0 {
             return Err(PoolError::NoWorkers);
         }
-        self.rules.fingerprint = Registry::collect()?.fingerprint();
+        self.rules.build = crate::build::own(&Registry::collect()?);
+        self.launch.settings.build = self.rules.build.clone();
         if self.pin {
             self.launch.processors = processors()?;
         }

@@ -324,8 +324,8 @@ impl Pool {
     ///
     /// # Errors
     ///
-    /// [`PoolError::WorkersDoNotStart`] or [`PoolError::InitializerFailed`] when the pool had ended
-    /// before because it could run no workers.
+    /// [`PoolError::WorkersDoNotStart`], [`PoolError::InitializerFailed`] or
+    /// [`PoolError::WorkerDiffers`] when the pool had ended before because it could run no workers.
     pub fn close(self) -> Result<(), PoolError> {
         self.shared.drive(None, || self.shared.lock().is_idle());
         let failure = self.shared.lock().ended().and_then(Ended::error);

@@ -17,7 +17,7 @@
 
 use ipc_queue::pipe;
 use shm_core::Segment;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::PoolError;
 
@@ -47,6 +47,9 @@ pub(crate) const FIRST_SPECIAL: u64 = u64::MAX - 15;
 
 /// Bytes of the area.
 pub(crate) const AREA: usize = 64 << 10;
+
+/// The longest name of a build.
+pub(crate) const BUILD: usize = 64;
 
 /// The longest last words that are kept.
 pub(crate) const LAST_WORDS: usize = 2048;
@@ -102,6 +105,20 @@ pub(crate) struct ParentWords {
     pub exit_on_panic: AtomicU32,
     /// The worker's number.
     pub number: AtomicU32,
+    /// Bytes of `build`.
+    pub build_length: AtomicU32,
+    /// Which program and which tasks the parent is; a worker that is another runs nothing.
+    pub build: [AtomicU8; BUILD],
+}
+
+impl ParentWords {
+    /// The build that the parent is.
+    pub fn build(&self) -> Vec<u8> {
+        // Relaxed, both: written before the parent sent the segment in a message.
+        let length = self.build_length.load(Ordering::Relaxed) as usize;
+        let byte = |byte: &AtomicU8| byte.load(Ordering::Relaxed);
+        self.build.iter().take(length).map(byte).collect()
+    }
 }
 
 /// Where things are in a worker's segment.

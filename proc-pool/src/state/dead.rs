@@ -28,6 +28,7 @@ impl State {
         self.note(answers);
         self.bytes_moved += member.link.bytes_moved();
         notice.complete(&member.link);
+        self.end_by_difference(member.difference.take());
         if !ready {
             self.count_failed_start(&member, &notice);
         }

@@ -34,6 +34,8 @@ pub(crate) struct Member {
     pub since: Instant,
     /// What its initializer said when it failed.
     pub complaint: Option<String>,
+    /// In what it is another program than this process.
+    pub difference: Option<String>,
 }
 
 /// What the parent should do to a worker.
@@ -74,6 +76,7 @@ impl Member {
             leaving: false,
             since: Instant::now(),
             complaint: None,
+            difference: None,
         }
     }
 
@@ -162,7 +165,10 @@ impl Member {
     /// An answer to no task; whether it is as it should be.
     fn take_special(&mut self, answer: Answer, rules: &Rules, answers: &mut Answers) -> bool {
         match answer.head.ticket {
-            HELLO if answer.body != rules.fingerprint.to_ne_bytes() => return false,
+            HELLO if answer.body != rules.build => {
+                self.difference = crate::build::difference(&rules.build, &answer.body);
+                return false;
+            }
             HELLO if rules.initializer.is_some() => return true,
             HELLO => {}
             INITIALIZE => {

@@ -97,13 +97,15 @@ pub(crate) enum Ended {
     NoWorkers(String),
     /// Its initializer fails.
     Initializer(String),
+    /// Its workers are another program than this process.
+    Differs(String),
 }
 
 impl Ended {
     pub fn reason(&self) -> &str {
         match self {
             Ended::Asked(reason) | Ended::NoWorkers(reason) => reason,
-            Ended::Initializer(reason) => reason,
+            Ended::Initializer(reason) | Ended::Differs(reason) => reason,
         }
     }
 
@@ -117,6 +119,7 @@ impl Ended {
             Ended::Initializer(reason) => {
                 Some(PoolError::InitializerFailed { reason: reason.clone() })
             }
+            Ended::Differs(reason) => Some(PoolError::WorkerDiffers { reason: reason.clone() }),
         }
     }
 }
@@ -230,7 +233,9 @@ impl State {
             let Some(member) = self.seats[number].member.as_mut() else { continue };
             let (answers, verdict) = member.take_answers(&self.rules, &mut self.notices);
             if verdict == Verdict::Broken && !std::mem::replace(&mut member.broken, true) {
+                let difference = member.difference.take();
                 self.kill(number);
+                self.end_by_difference(difference);
             }
             progress |= !answers.is_empty() || !answers.back.is_empty();
             self.note(answers);
@@ -238,6 +243,13 @@ impl State {
         }
         self.feed();
         progress
+    }
+
+    /// Ends the pool when a worker is another program: no other worker would be another one.
+    fn end_by_difference(&mut self, difference: Option<String>) {
+        if let Some(why) = difference {
+            self.end(Ended::Differs(format!("the worker cannot be used: {why}")));
+        }
     }
 
     fn note(&mut self, answers: Answers) {

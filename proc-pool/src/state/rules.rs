@@ -12,8 +12,8 @@ use crate::protocol::Request;
 /// A pool's rules.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    /// Of this program's tasks; a worker's must be the same.
-    pub fingerprint: u64,
+    /// This program and its tasks; a worker's must be the same.
+    pub build: Vec<u8>,
     /// How often a pure task is started.
     pub attempts: u32,
     /// The pause before a task runs again for the first time.
