@@ -1,6 +1,6 @@
 //! What a pool costs: a task that does nothing, one round trip, a start.
 //!
-//! `cargo run --release -p proc-pool --example bench_pool`
+//! `cargo run --release -p proc-pool --example bench_pool [-- PART OF A ROW'S NAME [ROUNDS]]`
 //!
 //! Each figure is the median of its rounds, and the spread is half the distance between the first
 //! and the third quartile. The rounds of all figures alternate, so that whatever else the machine
@@ -55,7 +55,9 @@ impl Row {
 
     fn print(&mut self) {
         self.microseconds.sort_by(f64::total_cmp);
-        let at = |part: f64| self.microseconds[(part * (ROUNDS - 1) as f64).round() as usize];
+        let at = |part: f64| {
+            self.microseconds[(part * (self.microseconds.len() - 1) as f64).round() as usize]
+        };
         let (median, spread) = (at(0.5), (at(0.75) - at(0.25)) / 2.0);
         let percent = 100.0 * spread / median;
         println!("{:<46} {median:>10.3} {percent:>7.0} % {:>10.3}", self.name, at(0.0));
@@ -177,6 +179,8 @@ fn main() -> Result<(), Failure> {
         Some("answer") => return Ok(std::io::stdout().write_all(b"x")?),
         _ => proc_pool::init(),
     }
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let rounds = std::env::args().nth(2).map_or(Ok(ROUNDS), |rounds| rounds.parse())?.max(1);
     let mut rows = vec![
         Row::new("a task at chunk 1, 1 worker", || a_task(1)),
         Row::new("a task at chunk 1, 2 workers", || a_task(2)),
@@ -197,7 +201,8 @@ fn main() -> Result<(), Failure> {
         Row::new("pool of 4: build and a result", || a_first_result(4)),
         Row::new("pool of 4: build, a result, close", || a_whole_life(4)),
     ];
-    for _ in 0..ROUNDS {
+    rows.retain(|row| row.name.contains(&wanted));
+    for _ in 0..rounds {
         rows.iter_mut().try_for_each(Row::run)?;
     }
     println!("{:<46} {:>10} {:>9} {:>10}", "", "median µs", "spread", "least µs");

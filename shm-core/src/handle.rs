@@ -21,7 +21,7 @@
 //! it is the same. Frozen arrays with names have no handle yet ([`Error::TravelsByName`]): send the
 //! name.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
@@ -40,6 +40,9 @@ struct Table {
     plain: HashMap<SegmentId, Weak<Memory>>,
     /// Files that arrived, kept until the sender says that they are needed no longer.
     arrived: HashMap<SegmentId, OwnedFd>,
+    /// Frozen data mapped from such files, kept mapped as long: the next handle to it finds the
+    /// page tables filled.
+    kept: HashMap<SegmentId, Arc<FrozenData>>,
 }
 
 static TABLE: Mutex<Option<Table>> = Mutex::new(None);
@@ -48,8 +51,9 @@ static TABLE: Mutex<Option<Table>> = Mutex::new(None);
 static ON_MISSING: RwLock<Option<fn()>> = RwLock::new(None);
 
 thread_local! {
-    /// The files named by what this thread serialises, while it is inside [`collect`].
-    static COLLECTED: RefCell<Option<Vec<Reachable>>> = const { RefCell::new(None) };
+    /// Where the files go that are named by what this thread serialises: into a vector of
+    /// [`collect`]'s, or, outside of it, nowhere. A bare pointer costs a small value next to nothing.
+    static COLLECTED: Cell<*mut Vec<Reachable>> = const { Cell::new(std::ptr::null_mut()) };
 }
 
 fn with_table<R>(f: impl FnOnce(&mut Table) -> R) -> R {
@@ -165,25 +169,24 @@ impl WeakReachable {
 ///
 /// Calls may nest; the inner one takes what it sees for itself.
 pub fn collect<R>(serialise: impl FnOnce() -> R) -> (R, Vec<Reachable>) {
-    let outer = COLLECTED.with(|cell| cell.replace(Some(Vec::new())));
     // Restores the outer collection even when `serialise` panics.
-    struct Restore(Option<Vec<Reachable>>);
+    struct Restore(*mut Vec<Reachable>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            let outer = self.0.take();
-            COLLECTED.with(|cell| *cell.borrow_mut() = outer);
+            COLLECTED.set(self.0);
         }
     }
-    let restore = Restore(outer);
+    let mut files = Vec::new();
+    let restore = Restore(COLLECTED.replace(&raw mut files));
     let result = serialise();
-    let files = COLLECTED.with(|cell| cell.take()).unwrap_or_default();
     drop(restore);
     (result, files)
 }
 
 /// Takes in a file that another process pushed; gives the identity that handles name it by.
 ///
-/// The file is kept open, unmapped, until [`forget`].
+/// The file is kept open until [`forget`]; frozen data that a handle to it was redeemed for is kept
+/// mapped as long.
 ///
 /// # Errors
 ///
@@ -209,6 +212,7 @@ pub(crate) fn identity(fd: BorrowedFd<'_>) -> Result<SegmentId, Error> {
 pub fn forget(id: SegmentId) {
     with_table(|table| {
         table.arrived.remove(&id);
+        table.kept.remove(&id);
         table.frozen.retain(|_, data| data.strong_count() > 0);
         table.writable.retain(|_, memory| memory.strong_count() > 0);
         table.plain.retain(|_, memory| memory.strong_count() > 0);
@@ -285,11 +289,12 @@ mod wire {
     }
 
     fn note(kind: ReachableKind) {
-        COLLECTED.with(|cell| {
-            if let Some(files) = cell.borrow_mut().as_mut() {
-                files.push(Reachable { kind });
-            }
-        });
+        // SAFETY: null, or set by `collect` on this thread, which still runs: it takes the pointer
+        // away before its vector goes. It does not use the vector meanwhile, and nothing is
+        // serialised during the push below, so this reference is the only one.
+        if let Some(files) = unsafe { COLLECTED.get().as_mut() } {
+            files.push(Reachable { kind });
+        }
     }
 
     /// Looks a handle's memory up; asks for what waits in the socket once if it is not there.
@@ -342,6 +347,12 @@ mod wire {
                 Found::File(fd) => {
                     let data = FrozenData::attach(fd).map_err(D::Error::custom)?;
                     register(&data);
+                    with_table(|table| {
+                        // Forgotten meanwhile by another thread: then it goes with its last value.
+                        if table.arrived.contains_key(&id) {
+                            table.kept.insert(id, Arc::clone(&data));
+                        }
+                    });
                     data
                 }
             };
