@@ -162,7 +162,7 @@ pub(crate) struct Request {
     pub blobs: u64,
     /// How many records the bytes are; 0 for one input that is no record.
     pub items: u32,
-    /// What the worker shall take the time of: [`TIME_START`], [`TIME_ITEMS`].
+    /// What the worker shall take the time of: [`TIME_START`], [`TIME_ITEMS`], or both.
     pub timed: u32,
     /// Bytes of data that the task may allocate; 0 for no limit.
     pub memory: u64,

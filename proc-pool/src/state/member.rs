@@ -11,6 +11,7 @@ use super::rules::Rules;
 use crate::link::{Answer, Link};
 use crate::protocol::{FINISH, FIRST_SPECIAL, HELLO, INITIALIZE, Outcome, Request};
 use crate::slot::Notice;
+use crate::stats::Counts;
 
 /// A worker, its queue, and how it stands.
 #[derive(Debug)]
@@ -32,6 +33,10 @@ pub(crate) struct Member {
     pub leaving: bool,
     /// When the request that it answers next was first, as far as we know.
     pub since: Instant,
+    /// When it was started.
+    pub born: Instant,
+    /// Items that it declined.
+    pub declined: u64,
     /// What its initializer said when it failed.
     pub complaint: Option<String>,
     /// In what it is another program than this process.
@@ -75,6 +80,8 @@ impl Member {
             broken: false,
             leaving: false,
             since: Instant::now(),
+            born: Instant::now(),
+            declined: 0,
             complaint: None,
             difference: None,
         }
@@ -133,7 +140,12 @@ impl Member {
     }
 
     /// Takes what it answered.
-    pub fn take_answers(&mut self, rules: &Rules, notices: &mut Vec<Notice>) -> (Answers, Verdict) {
+    pub fn take_answers(
+        &mut self,
+        rules: &Rules,
+        counts: &mut Counts,
+        notices: &mut Vec<Notice>,
+    ) -> (Answers, Verdict) {
         let mut answers = Answers::default();
         let verdict = loop {
             if self.broken {
@@ -144,9 +156,12 @@ impl Member {
                     if !self.take_special(answer, rules, &mut answers) {
                         break Verdict::Broken;
                     }
+                    if answers.ready {
+                        counts.starts.add(self.born.elapsed(), 1);
+                    }
                 }
                 Ok(Some(answer)) => {
-                    if self.take_answer(answer, &mut answers, notices).is_none() {
+                    if self.take_answer(answer, &mut answers, counts, notices).is_none() {
                         break Verdict::Broken;
                     }
                 }
@@ -192,6 +207,7 @@ impl Member {
         &mut self,
         answer: Answer,
         answers: &mut Answers,
+        counts: &mut Counts,
         notices: &mut Vec<Notice>,
     ) -> Option<()> {
         let held = self.held.front_mut().filter(|held| held.ticket == answer.head.ticket)?;
@@ -210,6 +226,11 @@ impl Member {
         let number = held.done;
         self.answered += u64::from(count);
         held.done += count;
+        if declined {
+            self.declined += u64::from(count);
+        } else {
+            held.job.count(&answer.head, counts.of(held.job.task.name));
+        }
         let over = held.is_over();
         if declined {
             let (start, end) = (number, held.job.items - held.revoked);

@@ -24,6 +24,8 @@ pub(crate) struct Rules {
     pub exit_hook: Option<Call>,
     /// Items after which a worker is replaced.
     pub recycle_after: Option<u64>,
+    /// Whether every task's time is taken.
+    pub timings: bool,
     /// Whether a worker that died is replaced.
     pub replace: bool,
 }
