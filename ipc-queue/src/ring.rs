@@ -148,7 +148,8 @@ impl SendSide {
         // Relaxed: the role brings what the producer before us did: by the Acquire in `role::claim`
         // when it was given back, by the proof of its holder's death when it was taken over.
         let tail = shared.producer.0.position.load(Ordering::Relaxed);
-        let mut side = SendSide { tail, head: tail, capacity, patience: Patience::default() };
+        let mut side =
+            SendSide { tail, head: tail, capacity, patience: Patience::for_ring(capacity) };
         match side.refresh(shared) {
             Err(Stop::Corrupted) => Err(Stop::Corrupted),
             _ => Ok(side),
@@ -262,7 +263,8 @@ impl RecvSide {
     pub(crate) fn resume(shared: &Shared, capacity: u64) -> Result<Self, Stop> {
         // Relaxed: the role brings what the consumer before us did, as in `SendSide::resume`.
         let head = shared.consumer.0.position.load(Ordering::Relaxed);
-        let mut side = RecvSide { head, tail: head, capacity, patience: Patience::default() };
+        let mut side =
+            RecvSide { head, tail: head, capacity, patience: Patience::for_ring(capacity) };
         side.refresh(shared)?;
         Ok(side)
     }

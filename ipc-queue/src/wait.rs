@@ -93,9 +93,10 @@ fn add_one(counter: &AtomicU64) {
 const FEWEST_LOOKS: u32 = 16;
 /// The most pauses before the first look. Nothing comes from another processor within one pause;
 /// and if a peer streams, a side that looks at once fetches what it does unit by unit, at a cache
-/// miss each. So a side that found several units at its first look pauses longer the next time, up
-/// to about a microsecond, and one that found a single one or none pauses shorter.
-const MOST_PAUSES: u32 = 16;
+/// miss each, which the peer pays, too. So a side that found several units at its first look pauses
+/// longer the next time, up to a few microseconds, and one that found a single one or none, or so
+/// many that the peer may have had to wait, pauses shorter.
+const MOST_PAUSES: u32 = 64;
 /// After that, so many looks come without a pause: a pause can take as long as the message of a
 /// peer that is about to answer.
 const TIGHT_LOOKS: u32 = 100;
@@ -118,17 +119,24 @@ pub(crate) struct Patience {
     short_sleeps: u32,
     /// Pauses before the first look.
     pauses: u32,
+    /// Units found at once from which on it is not worth waiting longer for more.
+    plenty: u64,
     most: u32,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let most = if one_processor() { 0 } else { SPIN_LIMIT };
-        Patience { looks: most, short_sleeps: 0, pauses: 1, most }
+        Patience { looks: most, short_sleeps: 0, pauses: 1, plenty: u64::MAX, most }
     }
 }
 
 impl Patience {
+    /// For a ring of so many units.
+    pub(crate) fn for_ring(capacity: u64) -> Self {
+        Patience { plenty: (capacity / 8).max(2), ..Self::default() }
+    }
+
     /// At most `looks` looks before a sleep; 0: sleep at once.
     pub(crate) fn limit(&mut self, looks: u32) {
         self.most = looks.min(SPIN_LIMIT);
@@ -228,7 +236,9 @@ impl Patience {
         }
         let found = check();
         self.pauses = match found {
-            Some(Ok(units)) if units > 1 => (self.pauses * 2).min(MOST_PAUSES),
+            Some(Ok(units)) if units > 1 && units < self.plenty => {
+                (self.pauses * 2).min(MOST_PAUSES)
+            }
             _ => (self.pauses / 2).max(1),
         };
         found
