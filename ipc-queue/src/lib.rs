@@ -6,6 +6,7 @@
 //! | [`pipe`] | a byte pipe: one writer, one reader, `Read` and `Write` |
 //! | [`mpmc`] | a typed queue: several producers, several consumers that compete |
 //! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
+//! | [`broadcast`] | a typed ring: one producer at a time, readers that each receive everything |
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
 //! | [`select`] | waiting for several ends at once, of any kinds |
@@ -33,7 +34,7 @@
 //! [`pipe`] does not wait in vain once somebody with proof of the death has called
 //! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: broadcast, messages of varying size, async; follow a `fork`.
+//! **What it does not do yet**: messages of varying size, async; follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -44,6 +45,7 @@
 //! second).
 
 pub mod bell;
+pub mod broadcast;
 pub mod duplex;
 mod ends;
 mod error;

@@ -77,6 +77,11 @@ pub(crate) enum Stop {
     Disconnected,
     /// The handle was inherited by `fork`.
     Forked,
+    /// What is to be sent never fits.
+    TooLarge {
+        size: usize,
+        most: usize,
+    },
     Corrupted,
 }
 

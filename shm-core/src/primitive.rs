@@ -292,6 +292,15 @@ mod imp {
         }
     }
 
+    /// A model's words have no address that a kernel knows: refused.
+    #[cfg(feature = "async")]
+    pub fn wait_any_at(
+        _words: impl Iterator<Item = (usize, u32)>,
+        _timeout: Option<Duration>,
+    ) -> Result<usize, Errno> {
+        Err(Errno::NOSYS)
+    }
+
     /// A model has as many processors as threads.
     pub fn one_processor() -> bool {
         false

@@ -32,6 +32,7 @@
 
 mod kernel;
 mod sleeper;
+mod waiting;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -41,6 +42,7 @@ use std::time::{Duration, Instant};
 use crate::futex::{Futex, Waited};
 use crate::group::{Peers, Ticket};
 use sleeper::{Registration, Request, Watched};
+pub(crate) use waiting::wait;
 
 /// Waits while *every* word holds what is expected of it, for at most `at_most`: see the module.
 ///
@@ -108,6 +110,26 @@ impl WaitOn<'_> {
     }
 }
 
+impl WaitOn<'_> {
+    /// Ends the wait: whether it had been woken, and nobody told. That wake is passed on.
+    fn abandon(mut self) -> bool {
+        self.cancel()
+    }
+
+    fn cancel(&mut self) -> bool {
+        let Stage::Asleep(registration) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return false;
+        };
+        let woken = registration.cancel();
+        if woken {
+            for (word, _) in &self.words {
+                word.wake(1);
+            }
+        }
+        woken
+    }
+}
+
 impl Future for WaitOn<'_> {
     type Output = Waited;
 
@@ -118,8 +140,12 @@ impl Future for WaitOn<'_> {
                     self.stage = Stage::Asleep(registration);
                     return Poll::Pending;
                 }
-                // No thread can be started now: the caller looks again and again.
-                None => Waited::Woken,
+                None => {
+                    // No thread can be started now: the caller looks again and again.
+                    self.stage = Stage::Over;
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
             },
             Stage::Asleep(registration) => match registration.told(context.waker()) {
                 Some(waited) => waited,
@@ -134,13 +160,6 @@ impl Future for WaitOn<'_> {
 
 impl Drop for WaitOn<'_> {
     fn drop(&mut self) {
-        if let Stage::Asleep(registration) = &self.stage
-            && registration.cancel()
-        {
-            // Woken, and nobody was told.
-            for (word, _) in &self.words {
-                word.wake(1);
-            }
-        }
+        self.cancel();
     }
 }

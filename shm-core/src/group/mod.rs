@@ -1,7 +1,6 @@
 //! Groups: who takes part, who of them is alive, and how to sleep so that no death is missed.
 
 mod attach;
-mod byte;
 mod control;
 mod fork;
 mod keeper;
@@ -11,6 +10,7 @@ mod recover;
 mod robust;
 mod shared;
 mod table;
+pub(crate) mod travel;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::channel;
