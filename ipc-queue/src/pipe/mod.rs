@@ -22,6 +22,8 @@
 //!
 //! [`PeerDead`]: crate::RecvError::PeerDead
 
+#[cfg(all(feature = "async", not(loom)))]
+mod polled;
 mod reader;
 mod writer;
 
@@ -33,6 +35,8 @@ use crate::mapped::Mapped;
 use crate::preamble::Unit;
 use crate::role::Holder;
 
+#[cfg(all(feature = "async", not(loom)))]
+pub use polled::{PolledReader, PolledWriter};
 pub use reader::Reader;
 pub use writer::Writer;
 
