@@ -50,7 +50,7 @@ pub mod broadcast;
 pub mod duplex;
 mod ends;
 mod error;
-#[cfg(all(feature = "async", not(loom)))]
+#[cfg(feature = "async")]
 pub mod futures;
 mod mapped;
 #[cfg(all(test, loom))]

@@ -94,7 +94,7 @@ impl<T: Element, P: Peers> Consumer<T, P> {
     ///
     /// # Errors
     /// As [`recv`](Self::recv).
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub async fn recv_async(&mut self) -> Result<T, RecvError> {
         crate::futures::until(self, |end| match end.try_recv() {
             Err(RecvError::Empty) => None,

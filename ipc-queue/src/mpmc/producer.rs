@@ -118,7 +118,7 @@ impl<T: Element, P: Peers> Producer<T, P> {
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub async fn send_async(&mut self, value: T) -> Result<(), SendError<T>> {
         crate::futures::until(self, move |end| match end.try_send(value) {
             Err(SendError::Full(_)) => None,

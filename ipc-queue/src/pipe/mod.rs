@@ -22,7 +22,7 @@
 //!
 //! [`PeerDead`]: crate::RecvError::PeerDead
 
-#[cfg(all(feature = "async", not(loom)))]
+#[cfg(feature = "async")]
 mod polled;
 mod reader;
 mod writer;
@@ -35,7 +35,7 @@ use crate::mapped::Mapped;
 use crate::preamble::Unit;
 use crate::role::Holder;
 
-#[cfg(all(feature = "async", not(loom)))]
+#[cfg(feature = "async")]
 pub use polled::{PolledReader, PolledWriter};
 pub use reader::Reader;
 pub use writer::Writer;

@@ -65,13 +65,13 @@ impl Reader {
     ///
     /// # Errors
     /// As the pipe's [`read`](io::Read::read).
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub async fn read_async(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         crate::futures::until(self, |reader| reader.read_now(buffer)).await
     }
 
     /// A read that does not wait: `None` if it would have to.
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub(super) fn read_now(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
         match self.read_piece(buffer, Deadline::Now) {
             Err(Stop::NotYet) => None,

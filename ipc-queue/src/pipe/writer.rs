@@ -86,7 +86,7 @@ impl Writer {
     ///
     /// # Errors
     /// As the pipe's [`write`](io::Write::write).
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub async fn write_async(&mut self, bytes: &[u8]) -> io::Result<usize> {
         crate::futures::until(self, |writer| writer.write_now(bytes)).await
     }
@@ -95,7 +95,7 @@ impl Writer {
     ///
     /// # Errors
     /// As the pipe's [`write_all`](io::Write::write_all).
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub async fn write_all_async(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let written = self.write_async(bytes).await?;
@@ -105,7 +105,7 @@ impl Writer {
     }
 
     /// A write that does not wait: `None` if it would have to.
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub(super) fn write_now(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
         match self.write_piece(bytes, Deadline::Now) {
             Err(Stop::NotYet) => None,

@@ -98,7 +98,7 @@ impl<'a> Listening<'a> {
 
     /// What is to be slept on, with what each word holds as long as nothing has happened, and for how
     /// long without a look.
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub(crate) fn into_parts(self) -> (Vec<(&'a Futex, u32)>, Duration) {
         (self.words, self.longest)
     }

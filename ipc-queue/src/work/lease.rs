@@ -261,7 +261,7 @@ impl<T: Element, P: Peers> Worker<T, P> {
     ///
     /// # Errors
     /// As [`lease`](Self::lease).
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub async fn lease_async(&mut self) -> Result<Lease<'_, T, P>, RecvError> {
         crate::futures::until(self, |worker| match worker.take(Deadline::Now) {
             Err(Stop::NotYet) => None,

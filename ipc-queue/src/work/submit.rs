@@ -214,7 +214,7 @@ impl<T: Element, P: Peers> Submitter<T, P> {
     ///
     /// # Errors
     /// As [`submit`](Self::submit).
-    #[cfg(all(feature = "async", not(loom)))]
+    #[cfg(feature = "async")]
     pub async fn submit_async(&mut self, value: T) -> Result<(), SendError<T>> {
         crate::futures::until(self, move |end| match end.try_submit(value) {
             Err(SendError::Full(_)) => None,
