@@ -11,6 +11,7 @@
 //! | [`duplex`] | a two-way byte pipe |
 //! | [`select`] | waiting for several ends at once, of any kinds |
 //! | `futures` | the waits as futures, for any executor (feature `async`) |
+//! | `handle` | a queue as a serde value, to be sent to another process (feature `serde`) |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
 //! | [`Monitor`] | a supervisor's view: watches a ring, tells the living that their peer died |
 //!
@@ -52,6 +53,8 @@ mod ends;
 mod error;
 #[cfg(feature = "async")]
 pub mod futures;
+#[cfg(feature = "serde")]
+pub mod handle;
 mod mapped;
 #[cfg(all(test, loom))]
 mod models;

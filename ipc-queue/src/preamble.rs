@@ -146,6 +146,23 @@ pub(crate) struct Found {
     pub(crate) capacity: usize,
 }
 
+/// What a queue is: two places with the same one hold the same kind of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Identity {
+    kind: u32,
+    hash: u64,
+    capacity: u64,
+}
+
+#[cfg(feature = "serde")]
+impl Found {
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { kind: self.kind, hash: self.hash, capacity: self.capacity as u64 }
+    }
+}
+
 /// Reads what stands at `offset`. That the whole queue lies in the segment is still to be checked.
 pub(crate) fn read(segment: &Segment, offset: usize) -> Result<Found, Error> {
     let (_, preamble) = preamble(segment, offset, SIZE)?;
