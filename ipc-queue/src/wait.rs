@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use shm_core::Peers;
 use shm_core::futex::Waited;
 use shm_core::primitive::{SPIN_LIMIT, one_processor, spin_loop, yield_now};
 
@@ -111,6 +112,14 @@ const YIELDS: u32 = 2;
 /// What a look finds: units to work on, or the end.
 pub(crate) type Found = Result<u64, Stop>;
 
+/// What ends a sleep.
+#[derive(Clone, Copy)]
+pub(crate) struct Sleep<'a> {
+    pub(crate) bell: &'a Bell,
+    /// And a death among these.
+    pub(crate) peers: Option<&'a dyn Peers>,
+}
+
 /// How one handle waits: private to it, learnt from its own waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -143,12 +152,12 @@ impl Patience {
         self.looks = self.most;
     }
 
-    /// Calls `check` until it gives something, sleeping on `bell` in between, or `None` when the
+    /// Calls `check` until it gives something, sleeping in between, or `None` when the
     /// time is over. The caller is the bell's only listener.
     #[cold]
     pub(crate) fn wait(
         &mut self,
-        bell: &Bell,
+        Sleep { bell, peers }: Sleep<'_>,
         counters: &Counters,
         deadline: Deadline,
         mut check: impl FnMut() -> Option<Found>,
@@ -161,6 +170,8 @@ impl Patience {
             return Some(found);
         }
         loop {
+            // Before the look, so that a death that the look did not see ends the sleep.
+            let deaths = peers.map(|peers| (peers, peers.ticket()));
             let ticket = bell.listen();
             if let Some(found) = check() {
                 bell.cancel();
@@ -173,7 +184,10 @@ impl Patience {
             };
             add_one(&counters.parks);
             let start = Instant::now();
-            let waited = bell.wait(ticket, left);
+            let waited = match deaths {
+                Some((peers, deaths)) => bell.wait_in(ticket, &peers, deaths, left),
+                None => bell.wait(ticket, left),
+            };
             self.look_shorter(start.elapsed());
             if let Some(found) = check() {
                 return Some(found);

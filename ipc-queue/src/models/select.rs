@@ -37,7 +37,7 @@ impl RingEnd {
 
 impl Source for RingEnd {
     fn is_ready(&self) -> bool {
-        self.ring.shared.is_receivable(self.side.position())
+        self.ring.shared.is_receivable(self.side.position(), &self.side.company)
     }
 
     fn bell(&self) -> &Bell {
