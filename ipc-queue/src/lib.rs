@@ -10,6 +10,8 @@
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
 //! | [`select`] | waiting for several ends at once, of any kinds |
+//! | `futures` | the waits as futures, for any executor (feature `async`) |
+//! | `handle` | a queue as a serde value, to be sent to another process (feature `serde`) |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
 //! | [`Monitor`] | a supervisor's view: watches a ring, tells the living that their peer died |
 //!
@@ -34,7 +36,7 @@
 //! [`pipe`] does not wait in vain once somebody with proof of the death has called
 //! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: messages of varying size, async; follow a `fork`.
+//! **What it does not do yet**: messages of varying size; follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -49,6 +51,10 @@ pub mod broadcast;
 pub mod duplex;
 mod ends;
 mod error;
+#[cfg(feature = "async")]
+pub mod futures;
+#[cfg(feature = "serde")]
+pub mod handle;
 mod mapped;
 #[cfg(all(test, loom))]
 mod models;
