@@ -174,11 +174,11 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
         let bad = || Error::BadHeap { what: "its tables of shared values are whole" };
         let cell = InHeap { local: &state.local, at }.cell()?;
         let offset = cell.peek(&inner.heap).ok_or_else(bad)?;
+        // Relaxed: came with the flight; nobody writes it any more.
         let read = |at: u64| inner.heap.word(offset + at).load(Ordering::Relaxed);
         if !inner.heap.holds(offset, payload::header::<T::Element>() as u64) {
             return Err(bad());
         }
-        // Relaxed: came with the flight; nobody writes it any more.
         let (found, len) = (read(0), read(8));
         if found != payload::hash::<T>() {
             let wanted = format!("shared {}", T::Element::LAYOUT);

@@ -395,11 +395,10 @@ fn a_recovery_is_taken_over_and_the_slot_is_used_again_meanwhile() -> Result<Rep
         // Process 0 was killed with the value in its hands and on its way; 1 clears up after it.
         let tiny = Tiny::held_by(&[0]);
         tiny.send(0, None);
-        let theirs = Rc::clone(&tiny);
+        let (theirs, proof) = (Rc::clone(&tiny), world.proof("recoverer"));
         let recoverer = world.victim("recoverer", move || {
             theirs.recover(&Dead { of: vec![(owner(0), None)], me: owner(1) });
         });
-        let proof = world.proof("recoverer");
         let of = vec![(owner(0), None), (owner(1), Some(proof))];
         let second = Dead { of, me: owner(2) };
         tiny.recover(&second);

@@ -3,7 +3,8 @@
 
 // Orderings: a store that follows another is Release, for the prefix that a death leaves. The mask
 // is changed by read-modify-writes alone while anybody holds the value, so that whoever sees one of
-// them (Acquire) sees everything before each earlier one (Release).
+// them (Acquire) sees everything before each earlier one (Release). Relaxed: a failed exchange, after
+// which nothing is read, and a look before an exchange, which decides.
 
 use super::words::{FLIGHTS, FlightWord, SEATS, Seat, Stage, flight_bit};
 use crate::primitive::{AtomicU64, Ordering};
