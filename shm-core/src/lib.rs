@@ -11,6 +11,7 @@ pub mod barrier;
 mod budget;
 pub mod data;
 mod directory;
+pub mod dtype;
 mod error;
 mod fill;
 mod frozen;

@@ -149,7 +149,8 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
         let at = inner.tables.slot(&inner.heap, flight.slot)?.ok_or(Error::NotOnItsWay)?;
         let mut state = inner.state();
         let words = super::table::Words { heap: &inner.heap, at };
-        let begun = steps::begin(&words, flight.flight as usize, flight.number, inner.me);
+        let begun =
+            steps::begin(&words, flight.flight as usize, flight.number, (inner.me, Some(inner.me)));
         let begun = begun.ok_or(Error::NotOnItsWay)?;
         let (first, len) = match Self::look(inner, &state, at) {
             Ok(found) => found,
@@ -224,7 +225,7 @@ impl<P: Peers + Clone> Arcs<P> {
         let state = inner.state();
         let slot = InHeap { local: &state.local, at };
         let (which, number) = (flight.flight as usize, flight.number);
-        let begun = steps::begin_recall(&slot, which, number, inner.me);
+        let begun = steps::begin(&slot, which, number, (inner.me, None));
         if let Some(begun) = begun {
             steps::discard(&slot, begun);
         }
