@@ -148,12 +148,15 @@ impl Dtype {
             (Dtype::Record(found), Shape::Record { fields, .. }) => {
                 let mut wanted = fields.iter();
                 for (name, dtype) in found {
-                    let inner =
-                        if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                    // numpy's `descr` shows padding as a field without a name.
+                    let name = if name.is_empty() { "padding" } else { name };
+                    let dot = if path.is_empty() { "" } else { "." };
+                    let inner = format!("{path}{dot}{name}");
                     match wanted.next() {
                         Some(field) if field.name == name => dtype.is(field.layout, &inner)?,
                         Some(field) => {
-                            return Err(wrong(&inner, name.clone(), format!("`{}`", field.name)));
+                            let found = format!("called `{name}`");
+                            return Err(wrong(&inner, found, format!("`{}`", field.name)));
                         }
                         None => {
                             return Err(wrong(
