@@ -7,6 +7,7 @@
 //! | [`mpmc`] | a typed queue: several producers, several consumers that compete |
 //! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
 //! | [`broadcast`] | a typed ring: one producer at a time, readers that each receive everything |
+//! | [`message`] | a ring of messages of varying size, written and read in place |
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
@@ -33,7 +34,7 @@
 //! [`pipe`] does not wait in vain once somebody with proof of the death has called
 //! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: messages of varying size, select, async; follow a `fork`.
+//! **What it does not do yet**: select, async; follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -49,6 +50,7 @@ pub mod duplex;
 mod ends;
 mod error;
 mod mapped;
+pub mod message;
 #[cfg(all(test, loom))]
 mod models;
 mod monitor;
