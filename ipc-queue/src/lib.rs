@@ -10,6 +10,7 @@
 //! | [`message`] | a ring of messages of varying size, written and read in place |
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
+//! | [`select`] | waiting for several ends at once, of any kinds |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
 //! | [`Monitor`] | a supervisor's view: watches a ring, tells the living that their peer died |
 //!
@@ -34,7 +35,7 @@
 //! [`pipe`] does not wait in vain once somebody with proof of the death has called
 //! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: select, async; follow a `fork`.
+//! **What it does not do yet**: async; follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -61,6 +62,7 @@ mod place;
 mod preamble;
 mod ring;
 mod role;
+pub mod select;
 pub mod spsc;
 mod wait;
 pub mod work;

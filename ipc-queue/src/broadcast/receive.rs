@@ -142,6 +142,13 @@ impl Reading {
         }
     }
 
+    /// Whether a receive would not wait.
+    pub(crate) fn is_ready<T, P: Peers>(&self, ring: Ring<'_, T, P>) -> bool {
+        // Relaxed: confirmed by the receive itself.
+        let tail = ring.shared.producer.0.tail.load(Ordering::Relaxed);
+        tail != self.at || ring.shared.is_closed() || ring.shared.is_deserted(ring.peers)
+    }
+
     #[inline(always)]
     fn wait_ready<T, P: Peers>(
         &mut self,

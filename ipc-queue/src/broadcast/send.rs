@@ -139,6 +139,12 @@ impl SendSide {
         found
     }
 
+    /// Whether a send would not wait.
+    pub(crate) fn is_ready<T, P: Peers>(&self, ring: Ring<'_, T, P>) -> bool {
+        let needed = (self.tail + 1).saturating_sub(ring.capacity);
+        self.limit > self.tail || ring.shared.is_closed() || self.lowest(ring, needed) >= needed
+    }
+
     /// Tells the readers which cursor is waited for. Before listening.
     pub(crate) fn await_room<T, P>(&self, ring: Ring<'_, T, P>, want: u64) {
         let awaited = (self.tail + want).saturating_sub(ring.capacity);

@@ -8,7 +8,9 @@ use shm_core::{Group, Owner, Peers};
 use super::place::Place;
 use super::receive::{Found, RecvSide};
 use super::shared::Ring;
+use crate::bell::Bell;
 use crate::ring::Stop;
+use crate::select::source::Source;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, Side, SideStats};
 
@@ -22,6 +24,25 @@ pub struct Consumer<P: Peers = Group> {
     peers: P,
     me: Owner,
     side: RecvSide,
+}
+
+impl<P: Peers> Source for Consumer<P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        self.peers.me() != Some(self.me) || self.side.is_ready(self.place.ring(&self.peers))
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.place.shared().control.0.data
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(&self.peers)
+    }
 }
 
 impl<P: Peers> Consumer<P> {

@@ -8,7 +8,9 @@ use shm_core::{Group, Owner, Peers};
 use super::place::Place;
 use super::send::SendSide;
 use super::shared::Ring;
+use crate::bell::Bell;
 use crate::ring::Stop;
+use crate::select::source::Source;
 use crate::wait::Deadline;
 use crate::{Error, SendError, Side, SideStats};
 
@@ -23,6 +25,29 @@ pub struct Producer<P: Peers = Group> {
     peers: P,
     me: Owner,
     side: SendSide,
+}
+
+/// Among others it is waited for until there is room for a message as long as the last that found
+/// none.
+impl<P: Peers> Source for Producer<P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        self.peers.me() != Some(self.me) || self.side.is_ready(self.place.ring(&self.peers))
+    }
+
+    fn bell(&self) -> &Bell {
+        // Before the announcement that follows: the consumer rings only for what is waited for.
+        self.side.await_room(self.place.ring(&self.peers));
+        &self.place.shared().control.0.space
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(&self.peers)
+    }
 }
 
 impl<P: Peers> Producer<P> {

@@ -71,6 +71,15 @@ impl RecvSide {
         }
     }
 
+    /// Whether a receive would not wait.
+    pub(crate) fn is_ready<P: Peers>(&self, ring: Ring<'_, P>) -> bool {
+        // Relaxed: confirmed by the receive itself.
+        let tail = ring.shared.producer.0.position.load(Ordering::Relaxed);
+        tail != self.head
+            || ring.shared.is_closed()
+            || ring.shared.is_deserted(Side::Producer, ring.peers)
+    }
+
     #[cold]
     fn wait_slowly<P: Peers>(
         &mut self,

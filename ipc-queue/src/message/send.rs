@@ -3,7 +3,7 @@
 use shm_core::Peers;
 use shm_core::primitive::Ordering;
 
-use super::shared::{Ring, Shared, size_of_message};
+use super::shared::{Ring, Shared, WORD, size_of_message};
 use crate::Side;
 use crate::broadcast::park::{Look, wait};
 use crate::ring::Stop;
@@ -15,6 +15,8 @@ pub(crate) struct SendSide {
     tail: u64,
     /// The consumer's position when last looked at.
     head: u64,
+    /// Room that was last asked for in vain.
+    wanted: u64,
     pub(crate) patience: Patience,
 }
 
@@ -22,7 +24,7 @@ impl SendSide {
     /// Goes on where the ring stands. The caller holds the role.
     pub(crate) fn resume(shared: &Shared, capacity: u64) -> Result<Self, Stop> {
         let (head, tail) = shared.positions(capacity)?;
-        Ok(SendSide { tail, head, patience: Patience::default() })
+        Ok(SendSide { tail, head, wanted: WORD, patience: Patience::default() })
     }
 
     /// Whether there is room for `size` bytes.
@@ -90,11 +92,9 @@ impl SendSide {
         size: u64,
         deadline: Deadline,
     ) -> Result<u64, Stop> {
+        self.wanted = size;
+        self.await_room(ring);
         let control = &ring.shared.control.0;
-        let awaited = (self.tail + size).saturating_sub(ring.capacity);
-        // Relaxed: the heavy barrier in `listen` comes after it; pairs with the light one in
-        // `RecvSide::release`.
-        control.awaited.store(awaited, Ordering::Relaxed);
         let counters = &ring.shared.producer.0.counters;
         let mut patience = self.patience;
         let found =
@@ -111,6 +111,24 @@ impl SendSide {
             );
         self.patience = patience;
         found
+    }
+
+    /// Tells the consumer where it must come to for the room that was last asked for in vain. Before
+    /// listening.
+    pub(crate) fn await_room<P>(&self, ring: Ring<'_, P>) {
+        let awaited = (self.tail + self.wanted).saturating_sub(ring.capacity);
+        // Relaxed: the heavy barrier in `listen` comes after it; pairs with the light one in
+        // `RecvSide::release`.
+        ring.shared.control.0.awaited.store(awaited, Ordering::Relaxed);
+    }
+
+    /// Whether a send of that size would not wait.
+    pub(crate) fn is_ready<P: Peers>(&self, ring: Ring<'_, P>) -> bool {
+        // Relaxed: confirmed by the send itself.
+        let head = ring.shared.consumer.0.position.load(Ordering::Relaxed);
+        ring.capacity.saturating_sub(self.tail.wrapping_sub(head)) >= self.wanted
+            || ring.shared.is_closed()
+            || ring.shared.is_deserted(Side::Consumer, ring.peers)
     }
 
     /// Hands the message of `len` bytes that was written at our position to the consumer. The

@@ -14,6 +14,7 @@ mod message;
 mod mpmc;
 mod ring;
 mod roles;
+mod select;
 mod waiting;
 mod work;
 
