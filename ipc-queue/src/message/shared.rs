@@ -130,7 +130,8 @@ impl Shared {
         let head = self.consumer.0.position.load(Ordering::Acquire);
         // Acquire: as above.
         let tail = self.producer.0.position.load(Ordering::Acquire);
-        if tail.wrapping_sub(head) > capacity || head % WORD != 0 || tail % WORD != 0 {
+        let are_words = head.is_multiple_of(WORD) && tail.is_multiple_of(WORD);
+        if tail.wrapping_sub(head) > capacity || !are_words {
             return Err(Stop::Corrupted);
         }
         Ok((head, tail))

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crash_check::death::{Error, Report, World};
 use shm_core::Peers;
-use shm_core::primitive::{AtomicU32, AtomicU64, Ordering, spin_loop};
+use shm_core::primitive::{AtomicU32, AtomicU64, Ordering, UnsafeCell, spin_loop};
 
 use super::group::{Member, members};
 use super::{check, check_awake, model, models, preemptions};
@@ -21,6 +21,10 @@ models![
     an_overwritten_reader_reads_no_torn_element_and_counts_what_it_missed,
     a_reader_that_joins_a_busy_ring_is_never_overwritten,
     two_readers_that_join_have_a_row_each,
+    a_reader_that_joins_now_is_never_overwritten,
+    whoever_takes_the_place_of_one_who_left_goes_on_behind_it,
+    nobody_is_missed_who_produces,
+    a_reader_that_leaves_without_receiving_more_had_finished,
     a_successor_goes_on_behind_a_dead_producer,
     what_a_dead_producer_overwrote_is_missed,
     a_dead_reader_blocks_nobody,
@@ -43,9 +47,13 @@ fn item(number: u64) -> Item {
 }
 
 /// A ring on the heap instead of in a segment.
+///
+/// Elements are atomic words, so that no access to them is a race. Where all readers block, a cell for
+/// each stands beside it, which the model checker sees written and read where the element is.
 struct Ground {
     shared: Shared,
     words: Vec<AtomicU64>,
+    shadows: Option<Vec<UnsafeCell<u64>>>,
 }
 
 struct Sender {
@@ -62,8 +70,23 @@ struct Reader {
 
 impl Ground {
     fn new(capacity: usize) -> Rc<Ground> {
+        let shadows = (0..capacity).map(|_| UnsafeCell::new(0)).collect();
+        Rc::new(Ground { shadows: Some(shadows), ..Self::plain(capacity) })
+    }
+
+    /// For readers that may be overwritten.
+    fn overwriting(capacity: usize) -> Rc<Ground> {
+        Rc::new(Self::plain(capacity))
+    }
+
+    fn plain(capacity: usize) -> Ground {
         let words = (0..2 * capacity).map(|_| AtomicU64::new(0)).collect();
-        Rc::new(Ground { shared: Shared::default(), words })
+        Ground { shared: Shared::default(), words, shadows: None }
+    }
+
+    fn shadow(&self, position: u64) -> Option<&UnsafeCell<u64>> {
+        let shadows = self.shadows.as_ref()?;
+        shadows.get(position as usize % shadows.len())
     }
 
     fn ring<'a>(&'a self, peers: &'a Member) -> Ring<'a, Item, Member> {
@@ -90,14 +113,26 @@ impl Ground {
 
 impl Sender {
     fn send(&mut self, number: u64, deadline: Deadline) -> Result<(), Stop> {
-        self.side.send(self.ground.ring(&self.peers), &item(number), deadline)
+        let ring = self.ground.ring(&self.peers);
+        self.side.wait_room(ring, 1, deadline)?;
+        if let Some(shadow) = self.ground.shadow(self.side.tail()) {
+            // SAFETY: there is room, which the model checks.
+            shadow.with_mut(|at| unsafe { at.write(number) });
+        }
+        self.side.send(ring, &item(number), deadline)
     }
 }
 
 impl Reader {
     fn recv(&mut self, deadline: Deadline) -> Result<u64, Missed> {
-        let found = self.side.recv(self.ground.ring(&self.peers), deadline)?;
+        let ring = self.ground.ring(&self.peers);
+        self.side.wait_ready(ring, deadline)?;
+        let shadow = self.ground.shadow(self.side.position());
+        // SAFETY: the element is there, which the model checks.
+        let shadow = shadow.map(|shadow| shadow.with(|at| unsafe { at.read() }));
+        let found = self.side.recv(ring, deadline)?;
         assert_eq!(found, item(found[0]), "torn");
+        assert!(shadow.is_none_or(|shadow| shadow == found[0]), "overwritten");
         Ok(found[0])
     }
 
@@ -133,7 +168,7 @@ fn an_overwritten_reader_reads_no_torn_element_and_counts_what_it_missed() -> Re
 {
     check_awake(0, |world| {
         let (main, [other]) = members(world, ["other"]);
-        let ground = Ground::new(1);
+        let ground = Ground::overwriting(1);
         let mut sender = ground.sender(&main);
         let mut reader = ground.reader(&other, Mode::Overwrite, Start::Now);
         sender.send(0, Deadline::Now).unwrap();
@@ -184,6 +219,78 @@ fn a_reader_that_joins_a_busy_ring_is_never_overwritten() -> Result<Report, Erro
     })
 }
 
+fn a_reader_that_joins_now_is_never_overwritten() -> Result<Report, Error> {
+    check_few(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new(1);
+        let mut sender = ground.sender(&main);
+        let theirs = Rc::clone(&ground);
+        let other = world.spawn("other", move || {
+            let mut reader = theirs.reader(&other, Mode::Block, Start::Now);
+            match reader.recv(Deadline::Now) {
+                Ok(_) => {}
+                Err(stop) => assert_eq!(stop, Missed::Stopped(Stop::NotYet)),
+            }
+        });
+        for number in 0..3 {
+            let _ = sender.send(number, Deadline::Now);
+        }
+        other.join().unwrap();
+    })
+}
+
+fn whoever_takes_the_place_of_one_who_left_goes_on_behind_it() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new(2);
+        let mut reader = ground.reader(&main, Mode::Block, Start::Now);
+        let mut theirs = ground.sender(&other);
+        world.spawn("other", move || {
+            theirs.send(1, Deadline::Now).unwrap();
+            theirs.ground.shared.leave_role();
+        });
+        let mut sender = loop {
+            match ground.try_sender(&main) {
+                Some(sender) => break sender,
+                None => spin_loop(),
+            }
+        };
+        sender.send(2, Deadline::Now).unwrap();
+        assert_eq!(reader.recv(Deadline::Now), Ok(1));
+        assert_eq!(reader.recv(Deadline::Now), Ok(2));
+    })
+}
+
+fn nobody_is_missed_who_produces() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new(1);
+        let mut reader = ground.reader(&main, Mode::Block, Start::Now);
+        world.spawn("other", move || drop(ground.sender(&other)));
+        let end = reader.recv(Deadline::Now);
+        assert_eq!(end, Err(Missed::Stopped(Stop::NotYet)), "told of a death that nobody died");
+    })
+}
+
+fn a_reader_that_leaves_without_receiving_more_had_finished() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new(1);
+        let mut sender = ground.sender(&main);
+        let reader = ground.reader(&other, Mode::Block, Start::Now);
+        sender.send(0, Deadline::Now).unwrap();
+        world.spawn("other", move || {
+            // SAFETY: the element is there, and the row keeps it, which the model checks.
+            let seen = reader.ground.shadow(0).map(|shadow| shadow.with(|at| unsafe { at.read() }));
+            assert_eq!(seen, Some(0));
+            reader.leave();
+        });
+        while sender.send(1, Deadline::Now) == Err(Stop::NotYet) {
+            spin_loop();
+        }
+    })
+}
+
 fn two_readers_that_join_have_a_row_each() -> Result<Report, Error> {
     check_few(0, |world| {
         let (main, [other]) = members(world, ["other"]);
@@ -222,7 +329,7 @@ fn a_successor_goes_on_behind_a_dead_producer() -> Result<Report, Error> {
 fn what_a_dead_producer_overwrote_is_missed() -> Result<Report, Error> {
     check_awake(1, |world| {
         let (main, [victim]) = members(world, ["victim"]);
-        let ground = Ground::new(1);
+        let ground = Ground::overwriting(1);
         let mut sender = ground.sender(&victim);
         sender.send(0, Deadline::Now).unwrap();
         let mut reader = ground.reader(&main, Mode::Overwrite, Start::Oldest);

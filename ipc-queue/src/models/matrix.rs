@@ -113,15 +113,26 @@ fn mutations_of_work() -> Mutations {
     mutations
 }
 
+const FOR_SELECTORS: &str =
+    "Relaxed already: for selectors, who look again by the operation itself";
+
 fn mutations_of_broadcast() -> Mutations {
     let mut mutations = Mutations::new()
         .source("ipc-queue/src/broadcast/send.rs", include_str!("../broadcast/send.rs"))
         .source("ipc-queue/src/broadcast/receive.rs", include_str!("../broadcast/receive.rs"))
         .source("ipc-queue/src/broadcast/shared.rs", include_str!("../broadcast/shared.rs"))
         .source("ipc-queue/src/broadcast/words.rs", include_str!("../broadcast/words.rs"));
-    for function in ["take_role", "leave_role", "take_row", "leave_row", "close", "lowest"] {
+    for function in ["take_role", "leave_role", "take_row", "leave_row", "close", "pass"] {
         mutations = mutations.statements_of(function);
     }
+    let rows = "beyond the tool: loom orders two stores to one word (a row's cursor, by its reader and \
+        the next) as they happened";
+    mutations = mutations.reason("take_row", "compare_exchange", "Acquire → Relaxed", rows);
+    mutations = mutations.reason("is_ready", "let tail", "unreached", FOR_SELECTORS);
+    let tail = "beyond the tool: a model has a full fence between the tail and the limit, in the light \
+        barrier of each send; where membarrier works there is none";
+    mutations = mutations.reason("promise", "store", "Release → Relaxed", tail);
+    mutations = mutations.reason("promised", "load", "Acquire → Relaxed", tail);
     for &(name, model) in broadcast::MODELS {
         mutations = mutations.model(name, model);
     }
@@ -135,6 +146,9 @@ fn mutations_of_message() -> Mutations {
         .source("ipc-queue/src/message/shared.rs", include_str!("../message/shared.rs"));
     for function in ["take_role", "leave_role", "close", "commit", "release"] {
         mutations = mutations.statements_of(function);
+    }
+    for line in ["let head", "let tail"] {
+        mutations = mutations.reason("is_ready", line, "unreached", FOR_SELECTORS);
     }
     for &(name, model) in message::MODELS {
         mutations = mutations.model(name, model);

@@ -17,6 +17,10 @@ use crate::wait::Deadline;
 
 models![
     messages_are_received_whole_and_their_room_is_used_again,
+    whoever_takes_the_place_of_one_who_left_goes_on_behind_it,
+    a_receiver_that_comes_late_finds_whole_messages,
+    a_sender_that_comes_late_overwrites_nothing_that_is_read,
+    nobody_is_missed_who_sends,
     a_successor_goes_on_behind_a_dead_sender,
     what_a_dead_receiver_had_not_released_is_received_again,
     a_message_before_the_close_is_received,
@@ -128,6 +132,63 @@ fn messages_are_received_whole_and_their_room_is_used_again() -> Result<Report, 
                 spin_loop();
             }
         }
+    })
+}
+
+fn whoever_takes_the_place_of_one_who_left_goes_on_behind_it() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new();
+        let mut theirs = ground.sender(&other).unwrap();
+        world.spawn("other", move || {
+            theirs.send(0, Deadline::Now).unwrap();
+            theirs.leave();
+        });
+        let mut sender = loop {
+            match ground.sender(&main) {
+                Some(sender) => break sender,
+                None => spin_loop(),
+            }
+        };
+        sender.send(0, Deadline::Now).unwrap();
+        assert_eq!(sender.send(0, Deadline::Now), Err(Stop::NotYet), "room for a third");
+    })
+}
+
+fn a_receiver_that_comes_late_finds_whole_messages() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new();
+        let mut sender = ground.sender(&other).unwrap();
+        world.spawn("other", move || sender.send(5, Deadline::Now).unwrap());
+        let mut receiver = ground.receiver(&main).unwrap();
+        let found = receiver.recv(Deadline::Now);
+        assert!(found == Ok(5) || found == Err(Stop::NotYet), "{found:?}");
+    })
+}
+
+fn a_sender_that_comes_late_overwrites_nothing_that_is_read() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new();
+        let mut first = ground.sender(&main).unwrap();
+        first.send(5, Deadline::Now).unwrap();
+        first.leave();
+        let mut receiver = ground.receiver(&other).unwrap();
+        world.spawn("other", move || assert_eq!(receiver.recv(Deadline::Now), Ok(5)));
+        let sent = ground.sender(&main).unwrap().send(6, Deadline::Now);
+        assert!(sent == Ok(()) || sent == Err(Stop::NotYet), "{sent:?}");
+    })
+}
+
+fn nobody_is_missed_who_sends() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new();
+        let mut receiver = ground.receiver(&main).unwrap();
+        world.spawn("other", move || drop(ground.sender(&other)));
+        let end = receiver.recv(Deadline::Now);
+        assert_eq!(end, Err(Stop::NotYet), "told of a death that nobody died");
     })
 }
 

@@ -160,15 +160,22 @@ fn kill_message_reserve() {
             Ok(())
         }),
         ("ipc_queue::message::Producer::try_reserve", 0, |p, m| {
-            Ok(p.try_reserve(m.len())?.copy_from_slice(m))
+            p.try_reserve(m.len())?.copy_from_slice(m);
+            Ok(())
         }),
         ("ipc_queue::message::Producer::reserve_timeout", 0, |p, m| {
-            Ok(p.reserve_timeout(m.len(), LONG)?.copy_from_slice(m))
+            p.reserve_timeout(m.len(), LONG)?.copy_from_slice(m);
+            Ok(())
         }),
     ];
     for (operation, sends, way) in ways {
         run(sending(operation, CROSSING, sends, way));
     }
+}
+
+fn released(message: messages::Message<'_, Member>) -> Said {
+    drop(message);
+    Ok(())
 }
 
 type Recv = fn(&mut Consumer) -> Said;
@@ -223,7 +230,7 @@ fn kill_message_recv() {
             end => Err(end.into()),
         }
     }));
-    run(receiving("ipc_queue::message::Message::drop", CROSSING, 1, |c| Ok(drop(c.recv()?))));
+    run(receiving("ipc_queue::message::Message::drop", CROSSING, 1, |c| released(c.recv()?)));
 }
 
 #[test]
@@ -303,7 +310,7 @@ fn kill_message_asleep() {
                 producer.send(&message(1))
             },
         )
-        .waker(|r| Said::Ok(drop(consumer(r, SURVIVOR)?.recv()?)))
+        .waker(|r| released(consumer(r, SURVIVOR)?.recv()?))
         .recovery_with(|r| member(r, SURVIVOR), |_, member| member.tell_everybody())
         .validate(|r| Said::Ok(consumer(r, SURVIVOR)?.validate().map(drop)?))
         .continuation(goes_on);

@@ -136,7 +136,8 @@ fn kill_broadcast_send_asleep() {
         .waker(|r| {
             maker_leaves(r);
             // Whoever leaves rings.
-            Said::Ok(drop(reader(r, SURVIVOR, Mode::Overwrite, Begin::Now)?))
+            drop(reader(r, SURVIVOR, Mode::Overwrite, Begin::Now)?);
+            Said::Ok(())
         })
         .recovery_with(|r| member(r, SURVIVOR), |_, member| member.tell_everybody())
         .validate(|r| Said::Ok(reader(r, SURVIVOR, Mode::Overwrite, Begin::Oldest)?.validate()?))
