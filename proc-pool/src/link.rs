@@ -12,13 +12,12 @@ use shm_core::barrier::heavy_barrier;
 use shm_core::handle::{self, Reachable, WeakReachable};
 use shm_core::{Segment, SegmentId};
 
-use crate::PoolError;
 use crate::arena::{self, Lease};
 use crate::codec::Encoded;
 use crate::protocol::{
     self, NUDGE, Note, Outcome, ParentWords, Places, Request, Response, VERSION, WorkerWords,
 };
-use crate::{record, socket};
+use crate::{Intent, PoolError, record, socket};
 
 /// The parent's end of one worker.
 #[derive(Debug)]
@@ -287,6 +286,12 @@ impl Link {
     pub fn has_grown(&self) -> bool {
         // Relaxed: a hint that is acted upon now or at the next look.
         self.words().grown.load(Ordering::Relaxed) != 0
+    }
+
+    /// What the worker was about to do last.
+    pub fn intent(&self) -> Intent {
+        // Relaxed: asked only once the worker is dead.
+        Intent::from_number(self.words().intent.load(Ordering::Relaxed))
     }
 
     /// Whether the worker has begun with its initializer.

@@ -77,6 +77,8 @@ pub(crate) struct WorkerWords {
     pub grown: AtomicU32,
     /// Bytes of the last words.
     pub words_length: AtomicU32,
+    /// An [`Intent`](crate::Intent); the parent asks for it once the worker is dead.
+    pub intent: AtomicU32,
     /// Not 0 once the worker has begun with the initializer.
     pub initializing: AtomicU32,
 }

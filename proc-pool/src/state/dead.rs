@@ -28,6 +28,7 @@ impl State {
         self.note(answers);
         self.bytes_moved += member.link.bytes_moved();
         notice.complete(&member.link);
+        *self.deaths.entry(member.link.intent()).or_insert(0) += 1;
         if !ready {
             self.count_failed_start(&member, &notice);
         }

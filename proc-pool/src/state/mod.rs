@@ -23,12 +23,13 @@ mod member;
 mod outcome;
 mod rules;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::Intent;
 use crate::death::DeathNotice;
 use crate::error::{PoolError, TaskError};
 use crate::link::Link;
@@ -64,6 +65,8 @@ pub(crate) struct State {
     ended: Option<Ended>,
     /// Bytes moved by workers that are gone.
     bytes_moved: u64,
+    /// How many workers died, by what they were doing.
+    pub deaths: BTreeMap<Intent, u64>,
     /// Whether any task ever had a limit of time: only then are clocks looked at.
     timed: bool,
     /// When an idle worker may be given what another one has.
@@ -142,6 +145,7 @@ impl State {
             complaint: None,
             ended: None,
             bytes_moved: 0,
+            deaths: BTreeMap::new(),
             timed: false,
             balance_at: None,
             signals: Vec::new(),

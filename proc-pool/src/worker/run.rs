@@ -12,6 +12,7 @@ use super::desk::{Desk, answer_of};
 use super::limits::{DataLimit, Growth};
 use super::notes::{take_notes, take_posted_notes};
 use super::report::{IN_TASK, forget_words};
+use crate::Intent;
 use crate::codec::{BlobSource, Encoded};
 use crate::protocol::{
     FINISH, FIRST_SPECIAL, HELLO, NUDGE, Outcome, Places, Request, Status, TIME_START,
@@ -73,10 +74,12 @@ impl Worker {
 
     /// `None` when the parent has closed the pipe and everything in it is done.
     fn next_request(&mut self) -> Result<Option<Request>, String> {
+        self.desk.intend(Intent::Wait);
         let waiting = self.requests.fill_buf().map_err(|error| format!("requests: {error}"))?;
         if waiting.is_empty() {
             return Ok(None);
         }
+        self.desk.intend(Intent::Claim);
         let mut head = [0; Request::SIZE];
         self.requests.read_exact(&mut head).map_err(|error| format!("requests: {error}"))?;
         Ok(Some(Request::decode(&head)))
