@@ -32,6 +32,8 @@ mod shared;
 mod slot;
 mod socket;
 mod state;
+#[doc(hidden)]
+pub mod stepped;
 mod task;
 mod tune;
 mod worker;

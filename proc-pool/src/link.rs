@@ -95,29 +95,12 @@ pub(crate) fn connect(pool: &Segment, settings: &Settings) -> Result<(Link, Owne
     let segment = Segment::anonymous(places.size)?;
     pipe::create(&segment, places.requests, protocol::PIPE)?;
     pipe::create(&segment, places.responses, protocol::PIPE)?;
-    let requests = pipe::attach_writer(&segment, places.requests)?;
-    let mut responses = pipe::attach_reader(&segment, places.responses)?;
-    // The parent never waits on one worker's pipes, but on the bell of all.
-    responses.set_spin_limit(0);
     settings.write(&protocol::status(&segment).parent);
     let (ours, theirs) = socket::pair()?;
     use std::os::fd::AsFd;
     socket::send(&ours, Note::Setup(VERSION), &[segment.as_fd(), pool.as_fd()])
         .map_err(PoolError::system("sendmsg"))?;
-    let link = Link {
-        segment,
-        requests,
-        responses,
-        socket: ours,
-        outbox: VecDeque::new(),
-        arriving: Arriving::new(),
-        pushed: Vec::new(),
-        nudged: false,
-        closing: false,
-        revoked: 0..0,
-        area: places.area,
-        through_arena: 0,
-    };
+    let link = Link::over(segment, &places, ours)?;
     Ok((link, theirs))
 }
 
@@ -155,6 +138,34 @@ impl Settings {
 }
 
 impl Link {
+    /// The parent's ends of the pipes in this segment.
+    pub fn over(segment: Segment, places: &Places, socket: OwnedFd) -> Result<Link, PoolError> {
+        let requests = pipe::attach_writer(&segment, places.requests)?;
+        let mut responses = pipe::attach_reader(&segment, places.responses)?;
+        // The parent never waits on one worker's pipes, but on the bell of all.
+        responses.set_spin_limit(0);
+        Ok(Link {
+            segment,
+            requests,
+            responses,
+            socket,
+            outbox: VecDeque::new(),
+            arriving: Arriving::new(),
+            pushed: Vec::new(),
+            nudged: false,
+            closing: false,
+            revoked: 0..0,
+            area: places.area,
+            through_arena: 0,
+        })
+    }
+
+    /// Lets go of the pipes without closing them.
+    pub fn leave(self) {
+        self.requests.detach();
+        self.responses.detach();
+    }
+
     /// Puts an input on its way; [`flush`](Link::flush) moves it.
     pub fn enqueue(&mut self, request: &Request, input: Arc<Encoded>) {
         // Head and bytes go as one write: one publication for a small task.

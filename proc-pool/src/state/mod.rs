@@ -409,6 +409,11 @@ impl State {
         self.end(ended);
     }
 
+    /// Lets go of all workers without a word: others go on with their memory.
+    pub fn leave(self) {
+        self.seats.into_iter().filter_map(|seat| seat.member).for_each(|m| m.link.leave());
+    }
+
     pub fn ended(&self) -> Option<&Ended> {
         self.ended.as_ref()
     }

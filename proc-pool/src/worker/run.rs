@@ -20,7 +20,7 @@ use crate::protocol::{
 use crate::task::{Registry, TaskEntry, TaskId};
 use crate::worker_state;
 
-pub(super) struct Worker {
+pub(crate) struct Worker {
     status: &'static Status,
     requests: Reader,
     desk: Desk,
@@ -34,9 +34,9 @@ impl Worker {
         segment: &'static Segment,
         status: &'static Status,
         pool: &Segment,
+        places: &Places,
     ) -> Result<Worker, String> {
         let text = |error: ipc_queue::Error| error.to_string();
-        let places = Places::new().map_err(|error| error.to_string())?;
         let bell = Doorbell::at(pool, 0).map_err(text)?;
         let mut requests = pipe::attach_reader(segment, places.requests).map_err(text)?;
         let mut responses = pipe::attach_writer(segment, places.responses).map_err(text)?;
@@ -46,30 +46,40 @@ impl Worker {
         // Relaxed: written before the parent sent us the segment in a message.
         requests.set_spin_limit(status.parent.spin.load(Ordering::Relaxed));
         let registry = Registry::collect().map_err(|error| error.to_string())?;
-        let desk = Desk::new(segment, status, &places, responses);
+        let desk = Desk::new(segment, status, places, responses);
         Ok(Worker { status, requests, desk, registry, bell, growth: Growth::new(status) })
     }
 
-    pub fn run(mut self) -> Result<(), String> {
+    /// Says that this process is a worker, and of what program.
+    pub fn greet(&mut self) -> Result<(), String> {
         let hello = Encoded {
             bytes: self.registry.fingerprint().to_ne_bytes().into(),
             ..Encoded::default()
         };
-        self.desk.answer(HELLO, Outcome::Done, hello)?;
-        while let Some(request) = self.next_request()? {
-            if request.ticket == NUDGE {
-                take_notes();
-                self.bell.ring();
-                continue;
-            }
-            self.execute(&request)?;
-            self.growth.look();
-            if request.ticket == FINISH {
-                worker_state::clear();
-            }
-        }
+        self.desk.answer(HELLO, Outcome::Done, hello)
+    }
+
+    pub fn run(mut self) -> Result<(), String> {
+        self.greet()?;
+        while self.serve()? {}
         worker_state::clear();
         Ok(())
+    }
+
+    /// The next request; `false` when there will be none.
+    pub fn serve(&mut self) -> Result<bool, String> {
+        let Some(request) = self.next_request()? else { return Ok(false) };
+        if request.ticket == NUDGE {
+            take_notes();
+            self.bell.ring();
+            return Ok(true);
+        }
+        self.execute(&request)?;
+        self.growth.look();
+        if request.ticket == FINISH {
+            worker_state::clear();
+        }
+        Ok(true)
     }
 
     /// `None` when the parent has closed the pipe and everything in it is done.
