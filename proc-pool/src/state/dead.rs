@@ -31,6 +31,7 @@ impl State {
         notice.complete(&member.link);
         self.counts.deaths += u64::from(!member.leaving);
         self.end_by_difference(member.difference.take());
+        *self.deaths.entry(member.link.intent()).or_insert(0) += 1;
         if !ready {
             self.count_failed_start(&member, &notice);
         }

@@ -20,6 +20,7 @@ use crate::socket::{self, Received};
 
 pub(crate) use desk::{Desk, run_chunk};
 pub(crate) use report::PanicReport;
+pub(crate) use run::Worker;
 
 /// Whether `init` ran in this process.
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -111,7 +112,8 @@ fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
         None => Err("the parent sent too few files".to_owned()),
     };
     let (own, pool) = (segment()?, segment()?);
-    if own.size() < Places::new().map_err(|error| error.to_string())?.size {
+    let places = Places::new().map_err(|error| error.to_string())?;
+    if own.size() < places.size {
         return Err("the parent's segment is too small".to_owned());
     }
     notes::SOCKET.set(socket).map_err(|_| "init was called twice at once".to_owned())?;
@@ -120,7 +122,7 @@ fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
     let status: &'static Status = protocol::status(segment);
     report::install_panic_hook(status);
     limits::apply(status);
-    run::Worker::attach(segment, status, &pool)?.run()
+    Worker::attach(segment, status, &pool, &places)?.run()
 }
 
 /// What the parent says first; `None` when it is gone.
