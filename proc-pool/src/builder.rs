@@ -14,6 +14,7 @@ use crate::error::PoolError;
 use crate::fork_server::StartMethod;
 use crate::keeper::Keeper;
 use crate::link::{Answer, Settings};
+use crate::output::{OutputLine, Sink};
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::state::{Call, Named, Rules, State};
@@ -167,6 +168,42 @@ impl Builder {
     /// Costs some hundred nanoseconds a task. Items of streams are timed in any case.
     pub fn timings(mut self) -> Builder {
         self.rules.timings = true;
+        self
+    }
+
+    /// Has `sink` get what workers write to standard output and error, line by line, instead of
+    /// having it mixed with this process's own.
+    ///
+    /// Lines are whole, those of one worker and stream come in order, and none is lost, also not
+    /// when the worker is killed: what it wrote is read to the end. (Rust's standard output is
+    /// buffered up to the end of a line, C's longer.) They come later than a task's result, perhaps;
+    /// all have come when [`Pool::close`] or the pool's drop returns.
+    ///
+    /// `sink` runs on a thread of the pool's; while it is slow, workers that write much wait. Lines
+    /// beyond 1 MiB come in pieces. Cost: two files a worker.
+    ///
+    /// ```standalone_crate
+    /// use std::sync::mpsc;
+    /// use proc_pool::{OutputStream, Pool, task};
+    ///
+    /// #[task]
+    /// fn complain(number: u32) {
+    ///     eprintln!("number {number} is bad");
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let (send, receive) = mpsc::channel();
+    ///     let sink = move |line| drop(send.send(line));
+    ///     let pool = Pool::builder().workers(2).output(sink).build()?;
+    ///     pool.submit(complain, 13).wait()?;
+    ///     let line = receive.recv()?;
+    ///     assert_eq!((line.text.as_str(), line.stream), ("number 13 is bad", OutputStream::Err));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn output(mut self, sink: impl Fn(OutputLine) + Send + Sync + 'static) -> Builder {
+        self.launch.output = Some(Sink(Arc::new(sink)));
         self
     }
 

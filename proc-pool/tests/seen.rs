@@ -1,8 +1,10 @@
 //! What can be seen of a pool: its numbers, its events, its workers' output.
 
+use std::io::Write;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use proc_pool::{Pool, TaskError, TaskStats, task};
+use proc_pool::{OutputLine, OutputStream, Pool, StartMethod, TaskError, TaskStats, task};
 
 #[task(pure)]
 fn square(x: u64) -> u64 {
@@ -11,7 +13,7 @@ fn square(x: u64) -> u64 {
 
 #[task]
 fn odd_ones_fail(x: u64) -> u64 {
-    assert!(x % 2 == 0, "odd");
+    assert!(x.is_multiple_of(2), "odd");
     x
 }
 
@@ -88,4 +90,62 @@ fn without_timings_only_streams_are_timed() {
     assert_eq!(of(&pool, "::square").work.count(), 0);
     pool.map(square, 0..3000).unwrap();
     assert!(of(&pool, "::square").work.count() > 0);
+}
+
+/// Writes lines piecemeal to both streams, and ends the process without any farewell if asked.
+#[task]
+fn talk(name: u32, lines: u32, last: bool) {
+    for line in 0..lines {
+        let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+        write!(out, "{name} says ").expect("a pipe");
+        out.flush().expect("a pipe");
+        writeln!(out, "{line}").expect("a pipe");
+        write!(err, "{name} complains {line}").expect("a pipe");
+        writeln!(err, " of {lines}").expect("a pipe");
+    }
+    if last {
+        eprint!("{name} is dying");
+        std::process::abort();
+    }
+}
+
+fn every_line_arrives(method: StartMethod) {
+    const LINES: u32 = 2000;
+    let lines: Arc<Mutex<Vec<OutputLine>>> = Arc::default();
+    let for_sink = Arc::clone(&lines);
+    let pool = Pool::builder()
+        .workers(3)
+        .start_method(method)
+        .output(move |line| for_sink.lock().unwrap().push(line))
+        .build()
+        .unwrap();
+    let handles: Vec<_> =
+        (0..6).map(|name| pool.submit(talk, (name, LINES, name.is_multiple_of(2)))).collect();
+    let died = handles.into_iter().map(|handle| handle.wait()).filter(Result::is_err).count();
+    assert_eq!(died, 3);
+    pool.close().unwrap();
+    let lines = std::mem::take(&mut *lines.lock().unwrap());
+    for name in 0..6u32 {
+        let of = |stream, begin: String| -> Vec<&str> {
+            let own = lines.iter().filter(|line| line.stream == stream);
+            own.map(|line| line.text.as_str()).filter(|text| text.starts_with(&begin)).collect()
+        };
+        let said: Vec<String> = (0..LINES).map(|line| format!("{name} says {line}")).collect();
+        assert_eq!(of(OutputStream::Out, format!("{name} says")), said);
+        let complained = (0..LINES).map(|line| format!("{name} complains {line} of {LINES}"));
+        let complained: Vec<String> = complained.collect();
+        assert_eq!(of(OutputStream::Err, format!("{name} complains")), complained);
+        let dying = of(OutputStream::Err, format!("{name} is dying"));
+        assert_eq!(dying.len(), usize::from(name.is_multiple_of(2)), "{dying:?}");
+    }
+}
+
+#[proc_pool::test]
+fn every_line_of_spawned_workers_arrives_whole_also_of_killed_ones() {
+    every_line_arrives(StartMethod::Spawn);
+}
+
+#[proc_pool::test]
+fn every_line_of_forked_workers_arrives_whole_also_of_killed_ones() {
+    every_line_arrives(StartMethod::Server);
 }

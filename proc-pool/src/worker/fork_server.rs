@@ -31,9 +31,13 @@ pub(super) fn run(socket: OwnedFd, files: Vec<OwnedFd>) -> Result<Option<OwnedFd
                 reply(&socket, Note::Ready)?;
             }
             Note::Fork => {
-                let Some(theirs) = received.files.into_iter().next() else { continue };
+                let mut files = received.files.into_iter();
+                let Some(theirs) = files.next() else { continue };
                 match fork(&memory) {
-                    Ok(Side::Worker) => return Ok(Some(theirs)),
+                    Ok(Side::Worker) => {
+                        redirect(files)?;
+                        return Ok(Some(theirs));
+                    }
                     Ok(Side::Server) => reply(&socket, Note::Forked)?,
                     Err(errno) => reply(&socket, Note::Refused(errno))?,
                 }
@@ -81,6 +85,16 @@ impl BlobSource for Rest<'_> {
         self.0 = rest;
         true
     }
+}
+
+/// Standard output and error of a new worker, where it has its own.
+fn redirect(mut files: impl Iterator<Item = OwnedFd>) -> Result<(), String> {
+    let text = |errno: rustix::io::Errno| format!("dup2: {errno}");
+    if let (Some(out), Some(err)) = (files.next(), files.next()) {
+        rustix::stdio::dup2_stdout(out).map_err(text)?;
+        rustix::stdio::dup2_stderr(err).map_err(text)?;
+    }
+    Ok(())
 }
 
 enum Side {
