@@ -207,6 +207,18 @@ impl Builder {
         self
     }
 
+    /// As [`output`](Builder::output), with each line as a `tracing` event (target
+    /// `proc_pool::worker`, level `INFO`), and with the workers' own `tracing` events as such: same
+    /// level, text and fields as one message, target in the field `from`; spans are left out.
+    ///
+    /// The level of the subscriber at the time of [`build`](Builder::build) holds for the workers.
+    /// They have a subscriber then, so an initializer should not set one.
+    #[cfg(feature = "tracing")]
+    pub fn output_to_tracing(mut self) -> Builder {
+        self.launch.settings.events = 1;
+        self.output(|line| crate::events::tell_line(&line))
+    }
+
     /// How workers are started: [`StartMethod::Spawn`] by default.
     ///
     /// ```standalone_crate
@@ -315,6 +327,10 @@ impl Builder {
         self.launch.settings.build = self.rules.build.clone();
         if self.pin {
             self.launch.processors = processors()?;
+        }
+        #[cfg(feature = "tracing")]
+        if self.launch.settings.events > 0 {
+            self.launch.settings.events = crate::events::level_number();
         }
         let segment = Segment::anonymous(4096)?;
         let bell = Doorbell::at(&segment, 0)?;

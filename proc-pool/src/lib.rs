@@ -13,6 +13,8 @@ mod completed;
 mod copied;
 mod death;
 mod error;
+#[cfg(feature = "tracing")]
+mod events;
 mod fork_server;
 mod future;
 mod histogram;
@@ -20,6 +22,8 @@ mod imap;
 mod inbox;
 mod keeper;
 mod link;
+#[cfg(feature = "live-view")]
+mod live_view;
 mod locked;
 mod oom;
 mod options;
@@ -51,6 +55,8 @@ pub use fork_server::StartMethod;
 pub use future::TaskHandle;
 pub use histogram::Histogram;
 pub use imap::{Imap, ImapUnordered};
+#[cfg(feature = "live-view")]
+pub use live_view::LiveView;
 pub use options::TaskOptions;
 pub use output::{OutputLine, OutputStream};
 pub use pool::Pool;

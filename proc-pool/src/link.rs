@@ -130,6 +130,8 @@ pub(crate) struct Settings {
     pub exit_on_panic: bool,
     /// Its number.
     pub number: u32,
+    /// The level of `tracing` events that it sends; 0 for none.
+    pub events: u32,
     /// The build of program that it must be.
     pub build: Vec<u8>,
 }
@@ -143,6 +145,7 @@ impl Settings {
         store(&words.spin, self.spin);
         store(&words.processor, self.processor);
         store(&words.number, self.number);
+        store(&words.events, self.events);
         store(&words.exit_on_panic, u32::from(self.exit_on_panic));
         store(&words.build_length, self.build.len().min(protocol::BUILD) as u32);
         for (place, byte) in words.build.iter().zip(&self.build) {

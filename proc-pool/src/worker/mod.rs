@@ -1,6 +1,8 @@
 //! The worker's side: take a request, run it, answer, until the parent closes or ends.
 
 mod desk;
+#[cfg(feature = "tracing")]
+mod events;
 mod fork_server;
 mod limits;
 mod notes;
@@ -120,6 +122,9 @@ fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
     let status: &'static Status = protocol::status(segment);
     report::install_panic_hook(status);
     limits::apply(status);
+    #[cfg(feature = "tracing")]
+    // Relaxed: written before the parent sent us the segment in a message.
+    events::forward(status.parent.events.load(Ordering::Relaxed));
     run::Worker::attach(segment, status, &pool)?.run()
 }
 
