@@ -120,15 +120,15 @@ fn every_line_arrives(method: StartMethod) {
     let pool = Pool::builder()
         .workers(3)
         .start_method(method)
-        .output(move |line| for_sink.lock().unwrap().push(line))
+        .output(move |line| for_sink.lock().expect("lines").push(line))
         .build()
-        .unwrap();
+        .expect("a pool");
     let handles: Vec<_> =
         (0..6).map(|name| pool.submit(talk, (name, LINES, name.is_multiple_of(2)))).collect();
     let died = handles.into_iter().map(|handle| handle.wait()).filter(Result::is_err).count();
     assert_eq!(died, 3);
-    pool.close().unwrap();
-    let lines = std::mem::take(&mut *lines.lock().unwrap());
+    pool.close().expect("an orderly end");
+    let lines = std::mem::take(&mut *lines.lock().expect("lines"));
     for name in 0..6u32 {
         let of = |stream, begin: String| -> Vec<&str> {
             let own = lines.iter().filter(|line| line.stream == stream);
@@ -195,7 +195,7 @@ mod events {
             event.record(&mut text);
             let metadata = event.metadata();
             let seen = (*metadata.level(), metadata.target().to_owned(), text.0);
-            SEEN.lock().unwrap().push(seen);
+            SEEN.lock().expect("events").push(seen);
         }
         fn enter(&self, _span: &Id) {}
         fn exit(&self, _span: &Id) {}
