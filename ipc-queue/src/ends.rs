@@ -3,15 +3,16 @@
 
 use std::ptr::NonNull;
 
-use shm_core::Segment;
 use shm_core::barrier;
+use shm_core::{Peers, Segment};
 
 use crate::Error;
-use crate::bell::Doorbell;
+use crate::bell::{Bell, Doorbell};
 use crate::mapped::Mapped;
 use crate::preamble::Unit;
 use crate::ring::{self, RecvSide, SendSide, Shared, Stop};
 use crate::role::{self, Holder, Side};
+use crate::select::source::Source;
 use crate::spsc::slots::Slot;
 use crate::wait::{Deadline, SideStats};
 
@@ -181,6 +182,42 @@ macro_rules! both_ends {
 
 both_ends!(SendEnd, SendSide, Side::Producer, ring::CONSUMER_DEAD, producer);
 both_ends!(RecvEnd, RecvSide, Side::Consumer, ring::PRODUCER_DEAD, consumer);
+
+impl Source for SendEnd {
+    fn is_ready(&self) -> bool {
+        self.shared().is_sendable(self.position(), self.capacity())
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.shared().control.0.space
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        None
+    }
+}
+
+impl Source for RecvEnd {
+    fn is_ready(&self) -> bool {
+        self.shared().is_receivable(self.position())
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.shared().control.0.data
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        None
+    }
+}
 
 impl SendEnd {
     #[inline(always)]

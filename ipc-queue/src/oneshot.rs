@@ -16,12 +16,14 @@ use std::time::Duration;
 
 use shm_core::{Group, Peers, Segment};
 
+use crate::bell::Bell;
 use crate::mpmc::end::End;
 use crate::mpmc::place;
 use crate::mpmc::receive::RecvSide;
 use crate::mpmc::send::SendSide;
 use crate::preamble::Kind;
 use crate::ring::Stop;
+use crate::select::source::Source;
 use crate::spsc::Element;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, SendError, Side};
@@ -130,6 +132,26 @@ impl<T: Element, P: Peers> Sender<T, P> {
         SendSide::new(0, 1).send(queue, value, Deadline::Now)?;
         queue.shared.close();
         Ok(())
+    }
+}
+
+impl<T: Element, P: Peers> Source for Receiver<T, P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        let Ok(queue) = self.0.queue() else { return true };
+        RecvSide::new(0, 1).is_ready(queue)
+    }
+
+    fn bell(&self) -> &Bell {
+        self.0.look().shared.bell_of(Side::Consumer)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(self.0.peers())
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) enum Kind {
     Competing = 3,
     Work = 4,
     Once = 5,
+    Broadcast = 6,
 }
 
 impl Kind {
@@ -40,6 +41,7 @@ impl Kind {
             3 => "queue for several producers and consumers",
             4 => "work queue",
             5 => "oneshot",
+            6 => "broadcast ring",
             _ => "queue of unknown kind",
         }
     }

@@ -77,6 +77,11 @@ pub(crate) enum Stop {
     Disconnected,
     /// The handle was inherited by `fork`.
     Forked,
+    /// What is to be sent never fits.
+    TooLarge {
+        size: usize,
+        most: usize,
+    },
     Corrupted,
 }
 
@@ -109,6 +114,20 @@ impl Shared {
     pub(crate) fn sent(&self) -> u64 {
         // Relaxed: only a count.
         self.producer.0.position.load(Ordering::Relaxed)
+    }
+
+    /// Whether a producer at `tail` would not wait: there is room, or there never will be.
+    pub(crate) fn is_sendable(&self, tail: u64, capacity: u64) -> bool {
+        // Acquire: what made it so is seen by whoever acts on it.
+        self.control.0.ended.load(Ordering::Acquire) != 0
+            || tail.wrapping_sub(self.consumer.0.position.load(Ordering::Acquire)) != capacity
+    }
+
+    /// Whether a consumer at `head` would not wait: there is a unit, or there never will be.
+    pub(crate) fn is_receivable(&self, head: u64) -> bool {
+        // Acquire: what made it so is seen by whoever acts on it.
+        self.control.0.ended.load(Ordering::Acquire) & (CLOSED | PRODUCER_DEAD) != 0
+            || self.producer.0.position.load(Ordering::Acquire) != head
     }
 
     /// Whether a side was closed in an orderly way.

@@ -155,12 +155,12 @@ impl Patience {
         loop {
             let ticket = bell.listen();
             if let Some(found) = check() {
-                bell.cancel(ticket);
+                bell.cancel();
                 self.look_longer();
                 return Some(found);
             }
             let Ok(left) = deadline.left() else {
-                bell.cancel(ticket);
+                bell.cancel();
                 return None;
             };
             add_one(&counters.parks);

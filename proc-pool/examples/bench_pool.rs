@@ -8,11 +8,13 @@
 //! argument on which it ends at once, waited for; and beside one that waits until the program
 //! answers a byte, which is what "ready" means.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use proc_pool::{Pool, task};
+use proc_pool::{Copied, Pool, task};
+use shm_core::{Array, Frozen};
 
 #[task(pure)]
 fn nothing() {}
@@ -115,6 +117,70 @@ fn a_parked_round_trip() -> Result<Duration, Failure> {
     Ok(time / (TRIPS / 10) as u32)
 }
 
+/// 64 MiB of numbers.
+const WORDS: u64 = (64 << 20) / 8;
+
+#[task]
+fn ends_of(words: Copied<u64>) -> (u64, u64) {
+    (words[0], words[words.len() - 1])
+}
+
+#[task]
+fn numbers(count: u64) -> Copied<u64> {
+    thread_local!(static NUMBERS: RefCell<Option<Copied<u64>>> = const { RefCell::new(None) });
+    NUMBERS.with_borrow_mut(|kept| {
+        kept.get_or_insert_with(|| Copied::from((0..count).collect::<Vec<_>>())).clone()
+    })
+}
+
+#[task]
+fn sum(words: Frozen<u64>) -> u64 {
+    words.iter().sum()
+}
+
+/// Time until a worker has looked at both ends of 64 MiB that were copied to it.
+fn copied_there() -> Result<impl Fn() -> Result<Duration, Failure>, Failure> {
+    let pool = pool(1)?;
+    let words = Copied::from((0..WORDS).collect::<Vec<_>>());
+    Ok(move || {
+        let start = Instant::now();
+        let ends = pool.submit(ends_of, words.clone()).wait()?;
+        let time = start.elapsed();
+        assert_eq!(ends, (0, WORDS - 1));
+        Ok(time)
+    })
+}
+
+/// Time until 64 MiB that a worker has were copied from it.
+fn copied_back() -> Result<impl Fn() -> Result<Duration, Failure>, Failure> {
+    let pool = pool(1)?;
+    Ok(move || {
+        let start = Instant::now();
+        let words = pool.submit(numbers, WORDS).wait()?;
+        let time = start.elapsed();
+        assert_eq!((words.len() as u64, words[words.len() - 1]), (WORDS, WORDS - 1));
+        Ok(time)
+    })
+}
+
+/// Time until a worker, or else this thread, has summed 64 MiB that are shared.
+fn summed(by_worker: bool) -> Result<impl Fn() -> Result<Duration, Failure>, Failure> {
+    let pool = pool(1)?;
+    let mut words = Array::<u64>::zeroed(WORDS as usize)?;
+    words.iter_mut().zip(0..).for_each(|(word, number)| *word = number);
+    let words = words.freeze()?;
+    Ok(move || {
+        let start = Instant::now();
+        let total = match by_worker {
+            true => pool.submit(sum, words.clone()).wait()?,
+            false => words.iter().sum(),
+        };
+        let time = start.elapsed();
+        assert_eq!(total, WORDS * (WORDS - 1) / 2);
+        Ok(time)
+    })
+}
+
 /// Time until `build` returns.
 fn a_start(workers: usize) -> Result<Duration, Failure> {
     let start = Instant::now();
@@ -191,6 +257,10 @@ fn main() -> Result<(), Failure> {
         Row::new("round trip, 1 worker", || a_round_trip(1)),
         Row::new("round trip, 2 workers", || a_round_trip(2)),
         Row::new("round trip after 1 ms of rest, 1 worker", a_parked_round_trip),
+        Row::new("64 MiB copied to a worker", copied_there()?),
+        Row::new("64 MiB copied from a worker", copied_back()?),
+        Row::new("64 MiB by handle, summed", summed(true)?),
+        Row::new("64 MiB summed by a thread", summed(false)?),
         Row::new("posix_spawn until it has ended", bare_spawn_that_ends),
         Row::new("posix_spawn until it answers", || bare_spawns_that_answer(1)),
         Row::new("4 × posix_spawn until all answer", || bare_spawns_that_answer(4)),

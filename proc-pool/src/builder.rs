@@ -79,6 +79,9 @@ impl<E: std::fmt::Display> InitializerOutput for Result<(), E> {
 impl Builder {
     /// How many workers; by default as many as the processors this process may use
     /// ([`std::thread::available_parallelism`]: affinity and cgroup quota).
+    ///
+    /// Each takes three of this process's open files, five with [`output`](Builder::output): the
+    /// usual limit of 1024 suffices for some 300 workers.
     pub fn workers(mut self, workers: usize) -> Builder {
         self.workers = Some(workers);
         self

@@ -27,6 +27,11 @@ impl Encoded {
     pub(crate) fn blob_len(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.bytes().len() as u64).sum()
     }
+
+    /// Bytes that were copied into the arena.
+    pub(crate) fn arena_len(&self) -> u64 {
+        self.blobs.iter().map(|blob| blob.in_arena()).sum()
+    }
 }
 
 impl fmt::Debug for Encoded {
@@ -42,6 +47,14 @@ impl fmt::Debug for Encoded {
 /// Plain data that travels beside the postcard bytes.
 pub(crate) trait Blob: Send + Sync {
     fn bytes(&self) -> &[u8];
+
+    /// Bytes that were copied into the arena instead; see [`arena`](crate::arena).
+    fn in_arena(&self) -> u64 {
+        0
+    }
+
+    /// This process's parent is about to be told of what lies in the arena.
+    fn give_to_parent(&self) {}
 }
 
 /// Where the blobs of an arriving value come from, in order.
@@ -100,6 +113,11 @@ pub(crate) fn encode<V: Transfer>(value: &V) -> Result<Encoded, String> {
         Ok(bytes) => Ok(Encoded { bytes, blobs, files }),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// Whether this thread is inside [`gather`].
+pub(crate) fn gathers() -> bool {
+    !OUTGOING.get().is_null()
 }
 
 /// Adds a blob to the value being serialised; `false` outside of [`gather`].

@@ -4,6 +4,7 @@
 extern crate self as proc_pool;
 
 mod actor;
+mod arena;
 mod build;
 mod builder;
 mod callbacks;

@@ -13,6 +13,7 @@ use shm_core::handle::{self, Reachable, WeakReachable};
 use shm_core::{Segment, SegmentId};
 
 use crate::PoolError;
+use crate::arena::{self, Lease};
 use crate::codec::Encoded;
 use crate::protocol::{
     self, NUDGE, Note, Outcome, ParentWords, Places, Request, Response, VERSION, WorkerWords,
@@ -39,6 +40,8 @@ pub(crate) struct Link {
     /// Items that the worker must not start; see [`Link::revoke`].
     revoked: Range<u64>,
     area: usize,
+    /// Bytes that were copied into buffers, both ways.
+    through_arena: u64,
 }
 
 /// An input on its way into the request pipe.
@@ -71,6 +74,25 @@ pub(crate) struct Answer {
     pub body: Vec<u8>,
     /// Files that came along, offered to [`handle`], until this is dropped.
     pub files: Vec<SegmentId>,
+    /// Buffers of the worker's that the result lies in, ours until this and the result are dropped.
+    pub leases: Vec<Arc<Lease>>,
+}
+
+impl Answer {
+    /// One that came by shared memory and not through the response pipe.
+    pub fn of(outcome: Outcome, count: u32, body: Vec<u8>) -> Answer {
+        let head = Response {
+            ticket: 0,
+            outcome,
+            files: 0,
+            bytes: body.len() as u64,
+            blobs: 0,
+            count,
+            nanos: 0,
+            arena: 0,
+        };
+        Answer { head, body, files: Vec::new(), leases: Vec::new() }
+    }
 }
 
 impl Drop for Answer {
@@ -112,6 +134,7 @@ pub(crate) fn connect(pool: &Segment, settings: &Settings) -> Result<(Link, Owne
         closing: false,
         revoked: 0..0,
         area: places.area,
+        through_arena: 0,
     };
     Ok((link, theirs))
 }
@@ -166,6 +189,7 @@ impl Link {
         let mut start = Vec::with_capacity(Request::SIZE + input.bytes.len());
         start.extend_from_slice(&request.encode());
         start.extend_from_slice(&input.bytes);
+        self.through_arena += input.arena_len();
         self.outbox.push_back(Outgoing { head: start, input, sent: 0 });
     }
 
@@ -238,8 +262,9 @@ impl Link {
                             return Ok(None);
                         }
                     }
-                    let mut answer =
-                        Answer { head: *head, body: std::mem::take(body), files: Vec::new() };
+                    let body = std::mem::take(body);
+                    let (files, leases) = (Vec::new(), Vec::new());
+                    let mut answer = Answer { head: *head, body, files, leases };
                     self.arriving = Arriving::new();
                     self.take_files(&mut answer)?;
                     return Ok(Some(answer));
@@ -257,8 +282,12 @@ impl Link {
             let file = received.files.into_iter().next();
             if let Some(Ok(id)) = file.map(handle::offer) {
                 answer.files.push(id);
+                if answer.head.arena > 0 {
+                    answer.leases.extend(redeem_buffer(id));
+                }
             }
         }
+        self.through_arena += answer.head.arena;
         Ok(())
     }
 
@@ -342,16 +371,7 @@ impl Link {
         unsafe { std::ptr::copy_nonoverlapping(area.as_ptr(), body.as_mut_ptr(), body.len()) };
         let length = record::slice(&body, 0, count).len();
         body.truncate(length);
-        let head = Response {
-            ticket: 0,
-            outcome: Outcome::Records,
-            files: 0,
-            bytes: length as u64,
-            blobs: 0,
-            count,
-            nanos: 0,
-        };
-        Answer { head, body, files: Vec::new() }
+        Answer::of(Outcome::Records, count, body)
     }
 
     /// Tells the worker to end once it has done what it has and what is on its way.
@@ -360,10 +380,19 @@ impl Link {
         self.flush();
     }
 
-    /// Bytes that went through this worker's pipes, both ways.
+    /// Bytes that went through this worker's pipes, both ways, and those that were copied into
+    /// buffers for it or by it.
     pub fn bytes_moved(&self) -> u64 {
-        self.requests.bytes_moved() + self.responses.bytes_moved()
+        self.requests.bytes_moved() + self.responses.bytes_moved() + self.through_arena
     }
+}
+
+/// The buffer of this name, which came with an answer; none where it is other memory.
+fn redeem_buffer(id: SegmentId) -> Option<Arc<Lease>> {
+    // What stands for a segment in a message is its identity.
+    let handle = postcard::to_stdvec(&id).ok()?;
+    let buffer: Segment = postcard::from_bytes(&handle).ok()?;
+    arena::receive(&buffer)
 }
 
 /// Fills `target` from `filled` on; whether it is full.

@@ -403,5 +403,6 @@ impl Drop for Pool {
             let _ = thread.join();
         }
         self.shared.callbacks.finish();
+        crate::arena::clear();
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | request pipe (shared memory) | [`Request`] heads, each followed by its input's bytes and blobs |
 //! | response pipe (shared memory) | [`Response`] heads, each followed by bytes and blobs |
+//! | buffers of the sender (shared memory) | large plain data, see [`arena`](crate::arena) |
 //! | socket (the worker's inherited standard input) | [`Note`]s, and the files that handles name |
 //! | [`Status`] (shared memory) | how many items the worker has started; which it may not start |
 //! | area (shared memory) | results of a chunk's items that are not in the response pipe yet |
@@ -247,10 +248,12 @@ pub(crate) struct Response {
     pub count: u32,
     /// What they took, in nanoseconds; 0 where nobody measured.
     pub nanos: u64,
+    /// Bytes of the result that lie in buffers of the worker's [`arena`](crate::arena).
+    pub arena: u64,
 }
 
 impl Response {
-    pub const SIZE: usize = 48;
+    pub const SIZE: usize = 56;
 
     pub fn encode(&self) -> [u8; Self::SIZE] {
         let mut out = [0; Self::SIZE];
@@ -260,7 +263,8 @@ impl Response {
         out[16..24].copy_from_slice(&self.bytes.to_ne_bytes());
         out[24..32].copy_from_slice(&self.blobs.to_ne_bytes());
         out[32..36].copy_from_slice(&self.count.to_ne_bytes());
-        out[40..].copy_from_slice(&self.nanos.to_ne_bytes());
+        out[40..48].copy_from_slice(&self.nanos.to_ne_bytes());
+        out[48..].copy_from_slice(&self.arena.to_ne_bytes());
         out
     }
 
@@ -275,6 +279,7 @@ impl Response {
             blobs: u64_at(bytes, 24),
             count: u64_at(bytes, 32) as u32,
             nanos: u64_at(bytes, 40),
+            arena: u64_at(bytes, 48),
         })
     }
 }
@@ -359,6 +364,7 @@ mod tests {
         blobs: 1,
         count: 8,
         nanos: 77,
+        arena: 5,
     };
 
     #[test]

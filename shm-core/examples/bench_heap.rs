@@ -2,7 +2,7 @@
 //! of one run. Nanoseconds for an allocation and its free; medians. Other allocators: `cargo xtask
 //! peers heap`.
 //!
-//! `cargo run --release -p shm-core --example bench_heap`
+//! `cargo run --release -p shm-core --example bench_heap [-- PART OF A ROW'S NAME]`
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -39,6 +39,8 @@ fn main() {
         ("allocate, publish, lease, acknowledge", Box::new(|layout| leased(&local, layout))),
         ("batched, freed by another thread's front", Box::new(remote)),
     ];
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let rows: Vec<Row<'_>> = rows.into_iter().filter(|row| row.0.contains(&wanted)).collect();
     let mut times = vec![vec![Vec::new(); sizes.len()]; rows.len()];
     for _ in 0..ROUNDS {
         for (row, times) in rows.iter().zip(&mut times) {
@@ -54,7 +56,9 @@ fn main() {
         });
         println!("{name:<42}{}", medians.collect::<String>());
     }
-    recovery();
+    if wanted.is_empty() || "recovery".contains(&wanted) {
+        recovery();
+    }
 }
 
 /// Peers of a process that is gone as soon as it is said to be.

@@ -299,6 +299,29 @@ pub enum Error {
         /// How many there can be.
         max: u64,
     },
+    /// Every place among those that share values of a heap is taken.
+    #[error("{max} processes share values of this heap, all there can be: use several heaps")]
+    TooManyHolders {
+        /// How many there can be.
+        max: usize,
+    },
+    /// Every slot for a shared value is taken.
+    #[error("the heap has {max} shared values, all there can be: share a slice instead")]
+    TooManyValues {
+        /// How many there can be.
+        max: u32,
+    },
+    /// Too many references to one value are on their way.
+    #[error("{max} references to this value are on their way: wait until one has been received")]
+    TooManyFlights {
+        /// How many there can be.
+        max: usize,
+    },
+    /// A reference that was sent is not there to be received.
+    #[error(
+        "nothing to receive: it was received or taken back, its sender is gone, or it is another's; send it to its receiver by name (`to`) if it shall outlive its sender"
+    )]
+    NotOnItsWay,
     /// A value that a parent process made, used in its child.
     #[error("this was inherited by fork, or is of another mapping: attach anew in this process")]
     Inherited,

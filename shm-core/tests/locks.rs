@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use reexec::{Actor, role, tell};
+use reexec::{Actor, Places, places, role, tell};
 use shm_core::lock::{
     Barrier, Broken, Cause, Condvar, Event, LockError, Mutex, Once, Permits, RwLock, Semaphore,
 };
@@ -61,31 +61,15 @@ fn world() -> (Group, World) {
 
 /// Another process that holds something: it says `@ready` when it does, and waits to be killed.
 fn holder(role: &str, group: &Group, world: &World) -> Actor {
-    let argument = format!(
-        "{} {} {}",
-        std::process::id(),
-        std::os::fd::AsRawFd::as_raw_fd(&group.as_fd()),
-        std::os::fd::AsRawFd::as_raw_fd(&world.as_fd()),
-    );
+    let argument = places(&[group.as_fd(), world.as_fd()]);
     let mut actor = Actor::start(role, &argument);
     assert_eq!(actor.hear(), "ready");
     actor
 }
 
 fn joined(argument: &str) -> (Group, World) {
-    let mut words = argument.split(' ');
-    let pid = words.next().unwrap();
-    let mut open = |flags: libc::c_int| {
-        let path = format!("/proc/{pid}/fd/{}", words.next().unwrap());
-        let path = std::ffi::CString::new(path).unwrap();
-        // SAFETY: a path that ends with a zero byte.
-        let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) };
-        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: opened just now, and nobody else's.
-        unsafe { <std::os::fd::OwnedFd as std::os::fd::FromRawFd>::from_raw_fd(fd) }
-    };
-    let group = Group::attach(open(libc::O_PATH)).unwrap();
-    (group, Shared::attach(open(libc::O_RDWR)).unwrap())
+    let mut places = Places::of(argument);
+    (Group::attach(places.open_place()).unwrap(), Shared::attach(places.open()).unwrap())
 }
 
 fn wait_to_be_killed() -> ! {

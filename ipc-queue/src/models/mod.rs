@@ -12,6 +12,7 @@ mod matrix;
 mod mpmc;
 mod ring;
 mod roles;
+mod select;
 mod waiting;
 mod work;
 

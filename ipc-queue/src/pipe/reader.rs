@@ -7,6 +7,7 @@ use super::piece;
 use crate::bell::Doorbell;
 use crate::ends::RecvEnd;
 use crate::ring::Stop;
+use crate::select::source::source_is_its_end;
 use crate::wait::Deadline;
 use crate::{RecvError, SideStats};
 
@@ -20,6 +21,8 @@ pub struct Reader {
     end: RecvEnd,
     piece: usize,
 }
+
+source_is_its_end!(for Reader);
 
 impl Reader {
     pub(super) fn new(end: RecvEnd) -> Self {

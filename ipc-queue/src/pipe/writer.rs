@@ -7,6 +7,7 @@ use super::piece;
 use crate::bell::Doorbell;
 use crate::ends::SendEnd;
 use crate::ring::Stop;
+use crate::select::source::source_is_its_end;
 use crate::wait::Deadline;
 use crate::{SendError, SideStats};
 
@@ -20,6 +21,8 @@ pub struct Writer {
     end: SendEnd,
     piece: usize,
 }
+
+source_is_its_end!(for Writer);
 
 impl Writer {
     pub(super) fn new(end: SendEnd) -> Self {

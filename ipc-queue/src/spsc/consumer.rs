@@ -7,6 +7,7 @@ use super::{Element, slots};
 use crate::bell::Doorbell;
 use crate::ends::RecvEnd;
 use crate::ring::Stop;
+use crate::select::source::source_is_its_end;
 use crate::wait::Deadline;
 use crate::{RecvError, SideStats};
 
@@ -20,6 +21,8 @@ pub struct Consumer<T: Element> {
     end: RecvEnd,
     elements: PhantomData<fn() -> T>,
 }
+
+source_is_its_end!([T: Element] for Consumer<T>);
 
 impl<T: Element> Consumer<T> {
     pub(super) fn new(end: RecvEnd) -> Self {

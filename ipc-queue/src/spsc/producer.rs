@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Element, slots};
 use crate::bell::Doorbell;
 use crate::ends::SendEnd;
+use crate::select::source::source_is_its_end;
 use crate::wait::Deadline;
 use crate::{SendError, SideStats};
 
@@ -19,6 +20,8 @@ pub struct Producer<T: Element> {
     end: SendEnd,
     elements: PhantomData<fn(T)>,
 }
+
+source_is_its_end!([T: Element] for Producer<T>);
 
 impl<T: Element> Producer<T> {
     pub(super) fn new(end: SendEnd) -> Self {

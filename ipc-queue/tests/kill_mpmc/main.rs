@@ -8,6 +8,7 @@ mod ground;
 mod once;
 mod receive;
 mod rest;
+mod select;
 mod send;
 mod sleepers;
 mod work;

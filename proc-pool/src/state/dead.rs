@@ -42,6 +42,7 @@ impl State {
             self.count_failed_start(&member, &notice);
         }
         let notice = Arc::new(notice);
+        crate::arena::forget_process(notice.pid);
         self.settle(&mut member, &notice);
         self.end_without_workers(&notice);
         if let Some(ended) = self.ended.clone() {

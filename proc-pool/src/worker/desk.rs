@@ -279,7 +279,7 @@ impl Desk {
     }
 
     fn head(&self, outcome: Outcome, count: u32, bytes: u64, nanos: u64) -> Response {
-        Response { ticket: self.ticket, outcome, files: 0, bytes, blobs: 0, count, nanos }
+        Response { ticket: self.ticket, outcome, files: 0, bytes, blobs: 0, count, nanos, arena: 0 }
     }
 
     fn send(
@@ -295,6 +295,8 @@ impl Desk {
         body.files.clear();
         let mut head = self.head(outcome, count, body.bytes.len() as u64, nanos);
         (head.files, head.blobs) = (files, body.blob_len());
+        head.arena = body.arena_len();
+        body.blobs.iter().for_each(|blob| blob.give_to_parent());
         let mut start = head.encode().to_vec();
         start.extend_from_slice(&body.bytes);
         self.write(&start)?;

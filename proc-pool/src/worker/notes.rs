@@ -72,7 +72,10 @@ fn try_take_notes() -> Result<(), Errno> {
                     }
                 }
             }
-            Note::Forget(id) => handle::forget(id),
+            Note::Forget(id) => {
+                crate::arena::forget(id);
+                handle::forget(id);
+            }
             // Nothing for a worker that is at work.
             _ => {}
         }

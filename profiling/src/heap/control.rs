@@ -195,7 +195,7 @@ fn make_profile(parent: Option<Area<'_>>) -> bool {
                 inherit_sites(parent, area, &made);
             }
         }
-        None => modules::refresh(area),
+        None => modules::begin(area),
     }
     // Release: pairs with the reader's look at the state.
     area.word(header::STATE).store(header::READY, Release);

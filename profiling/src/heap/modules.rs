@@ -9,6 +9,7 @@
 //! Release, read after its Acquire.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use rustix::fs::{Mode, OFlags};
@@ -28,9 +29,45 @@ pub(crate) struct Mapping<'a> {
     pub(crate) path: &'a [u8],
 }
 
-/// Does a known module hold all of these addresses?
+/// How many modules there were when the program began: those are never unloaded.
+static AT_START: AtomicUsize = AtomicUsize::new(0);
+
+/// Reads what the program begins with.
+pub(crate) fn begin(area: Area<'_>) {
+    refresh(area);
+    // Relaxed, both: a number of its own.
+    AT_START.store(area.word(header::MODULES_USED).load(Relaxed) as usize, Relaxed);
+}
+
+/// Does a known module hold each of these addresses, and is it still the one that lies there?
+///
+/// Costs a few system calls for each module that was loaded later than the program.
 pub(crate) fn know(area: Area<'_>, frames: &[u64]) -> bool {
-    frames.iter().all(|frame| find(area, *frame).is_some())
+    let mut last = None;
+    frames.iter().all(|frame| {
+        let found = find(area, *frame);
+        let is_known = found == last || found.is_some_and(|nth| is_still_there(area, nth));
+        last = found;
+        found.is_some() && is_known
+    })
+}
+
+/// Other code may have been loaded in the place of code that was unloaded: by its build id.
+fn is_still_there(area: Area<'_>, nth: usize) -> bool {
+    let word = |at| area.word(area.layout.module(nth) + at).load(Relaxed);
+    // Relaxed: a number of its own.
+    if nth < AT_START.load(Relaxed) || word(module::BUILD_ID_LENGTH) == 0 {
+        return true;
+    }
+    let Some(memory) = open(c"/proc/self/mem") else { return true };
+    elf::read(&memory, word(module::BIAS)).is_none_or(|elf| has_build_id(area, nth, &elf))
+}
+
+fn has_build_id(area: Area<'_>, nth: usize, elf: &elf::Facts) -> bool {
+    let word = |at| area.word(area.layout.module(nth) + at).load(Relaxed);
+    let words = elf.build_id.chunks(8).map(to_word);
+    word(module::BUILD_ID_LENGTH) == elf.build_id_length as u64
+        && words.enumerate().all(|(nth, id)| word(module::BUILD_ID + 8 * nth) == id)
 }
 
 fn find(area: Area<'_>, address: u64) -> Option<usize> {
@@ -118,6 +155,7 @@ pub(crate) fn add(area: Area<'_>, mapping: Mapping<'_>, elf: elf::Facts) {
         word(nth, module::START).load(Relaxed) == mapping.start
             && word(nth, module::END).load(Relaxed) == mapping.end
             && word(nth, module::BIAS).load(Relaxed) == elf.bias
+            && has_build_id(area, nth, &elf)
     });
     if is_there {
         return;

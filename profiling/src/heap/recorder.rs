@@ -83,6 +83,10 @@ fn settle(thread: &Thread, slot: &Slot, area: Area<'_>, mean: u64) -> Option<u64
     }
     let drawn_with = slot.look(mean);
     slot.tell_in_time(area);
+    if let Some(peak) = thread.peak.get() {
+        thread.peak.set(Some(peak.max(slot.held())));
+        slot.look_at_next();
+    }
     thread.is_busy.set(false);
     drawn_with
 }

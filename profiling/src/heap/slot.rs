@@ -97,6 +97,19 @@ impl Slot {
         self.allocated_bytes.load(Relaxed) > self.look_at.load(Relaxed)
     }
 
+    /// Bytes that the thread has allocated and not freed: below zero if it frees others' blocks.
+    pub(crate) fn held(&self) -> i64 {
+        // Relaxed, both: the owner's alone.
+        let freed = self.freed_bytes.load(Relaxed);
+        self.allocated_bytes.load(Relaxed).wrapping_sub(freed).cast_signed()
+    }
+
+    /// Has the next allocation look, whatever its size.
+    pub(crate) fn look_at_next(&self) {
+        // Relaxed, both: the owner's alone.
+        self.look_at.store(self.allocated_bytes.load(Relaxed), Relaxed);
+    }
+
     /// A free that was counted did not happen.
     pub(crate) fn take_back(&self, bytes: u64) {
         add_own(&self.freed_bytes, bytes.wrapping_neg());
@@ -165,7 +178,7 @@ impl Slot {
     #[cold]
     pub(crate) fn tell(&self, area: Area<'_>, least: i64) {
         self.arm_tell();
-        let held = self.allocated_bytes.load(Relaxed).wrapping_sub(self.freed_bytes.load(Relaxed));
+        let held = self.held().cast_unsigned();
         let change = held.wrapping_sub(self.told.load(Relaxed));
         if change.cast_signed().abs() < least {
             return;

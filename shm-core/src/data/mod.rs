@@ -27,11 +27,15 @@
 //! # Ok::<(), std::boxed::Box<dyn std::error::Error>>(())
 //! ```
 
+mod arc;
 mod boxed;
 mod string;
 mod typed;
 mod vec;
 
+#[cfg(feature = "serde")]
+pub use arc::sent_to;
+pub use arc::{Arc, ArcStats, Arcs, Flight, Payload, ReadOnly};
 pub use boxed::Box;
 pub use string::FixedString;
 pub use typed::NotThat;

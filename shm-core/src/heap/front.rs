@@ -3,10 +3,15 @@
 //! What stands here is private to the thread and may be lost at any instant; the truth is in the
 //! heap's words. The one hint that lies in the heap, a span's first word, is written by the span's
 //! line alone: `used blocks 32 | place in the owner's list 32`. Relaxed suffices for it.
+//!
+//! Blocks are found a word of A at a time: the bits that are clear when the thread turns to a word
+//! are its to give out, because nobody else sets any. They count as used from then on, so that an
+//! allocation neither searches nor counts; what is left of them is counted back when the thread
+//! turns to another word.
 
 // Orderings: Relaxed for words that only this thread writes (A, hints, descriptors of our spans).
 
-use super::class::{A_AT, CLASSES, ENTRIES, LARGE, LARGE_AT, Place, SPAN, TABLE};
+use super::class::{A_AT, CLASSES, ENTRIES, HOMES_AT, LARGE, LARGE_AT, Place, SPAN, TABLE};
 use super::memory::{Ground, Memory};
 use super::recover;
 use super::run;
@@ -21,19 +26,25 @@ const PROBES: usize = 16;
 /// Descriptors that it looks at for orphans.
 const ORPHAN_PROBES: u64 = 64;
 
-/// The spans of one class.
+/// The spans of one class, and the word of A that blocks come from.
 #[derive(Debug, Default)]
 struct Current {
-    /// Offset of the word of A that is allocated from; of nothing while `valid` is 0.
+    /// Bits of the word that were clear when we turned to it, and whose blocks are not given out.
+    free: u64,
+    /// Where the word is.
     a: u64,
-    /// Bits of that word that stand for blocks.
-    valid: u64,
+    /// Where the home of its first block is.
+    homes: u64,
+    /// Where its first block begins.
+    blocks: u64,
+    /// Bytes of a block.
+    size: u64,
+    epoch: u64,
     /// Offset of the span; 0 is none.
     span_at: u64,
-    epoch: u64,
     word: u32,
-    owned: Vec<u32>,
     next: usize,
+    owned: Vec<u32>,
 }
 
 /// What a line's thread knows of its spans and entries.
@@ -85,14 +96,19 @@ impl Front {
     /// Allocates a block of this class into an entry, or into nobody's hands, if one is at hand.
     #[inline(always)]
     pub fn allocate_now(&mut self, memory: &Memory, class: usize, entry: CellId) -> Option<Held> {
-        let current = &self.classes[class];
-        // Relaxed: only we write A.
-        let free = !memory.at(current.a).load(Ordering::Relaxed) & current.valid;
-        if free == 0 {
+        let current = self.classes.get_mut(class)?;
+        if current.free == 0 && !current.turn_again(memory, class) {
             return None;
         }
-        let index = current.word * 64 + free.trailing_zeros();
-        Some(self.allocate_at(memory, class, index, entry))
+        let free = current.free;
+        current.free = free & (free - 1);
+        let index = u64::from(free.trailing_zeros());
+        let home = current.homes + index * 8;
+        let block = BlockId::at(current.blocks + index * current.size);
+        let words = (memory.at(home), memory.at(current.a), free & free.wrapping_neg());
+        let word = (entry != CellId::NONE).then(|| memory.at(entry.offset()));
+        let stamp = steps::allocate((entry, word), words, block, current.epoch);
+        Some(Held { entry, block, stamp, home: CellId::at(home) })
     }
 
     /// The same, and if none is at hand one is looked for.
@@ -109,22 +125,6 @@ impl Front {
             }
             self.next_word(memory, peers, class)?;
         }
-    }
-
-    #[inline(always)]
-    fn allocate_at(&mut self, memory: &Memory, class: usize, index: u32, entry: CellId) -> Held {
-        let current = &self.classes[class];
-        let cut = &TABLE[class];
-        let place = Place::new(current.span_at, index);
-        let offset = current.span_at + u64::from(cut.start + index * cut.size);
-        let block = BlockId::at(offset);
-        let words = (memory.at(place.home), memory.at(place.a), place.bit);
-        let word = (entry != CellId::NONE).then(|| memory.at(entry.offset()));
-        let stamp = steps::allocate((entry, word), words, block, current.epoch);
-        let hint = memory.at(current.span_at);
-        // Relaxed: see the module.
-        hint.store(hint.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        Held { entry, block, stamp, home: CellId::at(place.home) }
     }
 
     /// An entry that holds nothing.
@@ -212,7 +212,7 @@ impl Front {
         }
     }
 
-    /// The next word of the class's span that has room, or another span.
+    /// The word of the class's span that has room again, the next one that has, or another span.
     #[cold]
     fn next_word(
         &mut self,
@@ -223,7 +223,7 @@ impl Front {
         let words = TABLE[class].words;
         let current = &mut self.classes[class];
         if current.span_at != 0 {
-            for step in 1..=words {
+            for step in 1..words {
                 let word = (current.word + step) % words;
                 if current.turn_to(memory, class, word) {
                     return Ok(());
@@ -365,11 +365,11 @@ impl Front {
 
     fn make_current(&mut self, memory: &Memory, span: u64, class: usize) {
         let current = &mut self.classes[class];
+        current.put_back(memory);
         let last = current.span_at;
         current.span_at = memory.span_at(span);
         // Relaxed: it is ours.
         current.epoch = Desc(memory.desc(span).load(Ordering::Relaxed)).epoch();
-        current.valid = 0;
         let words = TABLE[class].words;
         let _ = (0..words).find(|&word| current.turn_to(memory, class, word));
         self.leave(memory, last, class);
@@ -497,6 +497,7 @@ impl Front {
     pub fn give_up_empty(&mut self, memory: &Memory) {
         self.collect_runs(memory);
         for class in 0..CLASSES {
+            self.classes[class].put_back(memory);
             let mut place = 0;
             while let Some(&span) = self.classes[class].owned.get(place) {
                 let span = u64::from(span);
@@ -536,7 +537,7 @@ impl Front {
     fn forget_current(&mut self, span_at: u64, class: usize) {
         let current = &mut self.classes[class];
         if current.span_at == span_at {
-            (current.span_at, current.valid, current.a) = (0, 0, 0);
+            current.span_at = 0;
         }
     }
 
@@ -556,16 +557,38 @@ impl Front {
 }
 
 impl Current {
+    /// Whether the word of A, all of whose blocks were given out, has room again.
+    #[inline(never)]
+    fn turn_again(&mut self, memory: &Memory, class: usize) -> bool {
+        self.span_at != 0 && self.turn_to(memory, class, self.word)
+    }
+
     /// Whether this word of A has room; allocations come from it then.
     fn turn_to(&mut self, memory: &Memory, class: usize, word: u32) -> bool {
-        let rest = TABLE[class].count - word * 64;
+        self.put_back(memory);
+        let cut = &TABLE[class];
+        let first = word * 64;
+        let rest = cut.count - first;
         let valid = if rest >= 64 { u64::MAX } else { (1 << rest) - 1 };
-        let a = self.span_at + A_AT + u64::from(word) * 8;
+        self.a = self.span_at + A_AT + u64::from(word) * 8;
         // Relaxed: only we write A.
-        if !memory.at(a).load(Ordering::Relaxed) & valid == 0 {
-            return false;
+        self.free = !memory.at(self.a).load(Ordering::Relaxed) & valid;
+        self.homes = self.span_at + HOMES_AT + u64::from(first) * 8;
+        self.blocks = self.span_at + u64::from(cut.start + first * cut.size);
+        (self.size, self.word) = (cut.size.into(), word);
+        let hint = memory.at(self.span_at);
+        let used = hint.load(Ordering::Relaxed).wrapping_add(self.free.count_ones().into());
+        hint.store(used, Ordering::Relaxed);
+        self.free != 0
+    }
+
+    /// Counts back what was not given out of the word; blocks come from no word then.
+    fn put_back(&mut self, memory: &Memory) {
+        let left = std::mem::take(&mut self.free).count_ones();
+        if left > 0 {
+            let hint = memory.at(self.span_at);
+            let used = hint.load(Ordering::Relaxed).wrapping_sub(left.into());
+            hint.store(used, Ordering::Relaxed);
         }
-        (self.a, self.valid, self.word) = (a, valid, word);
-        true
     }
 }

@@ -14,6 +14,14 @@
 //! | [`Barrier`] | – | its arrival does not count any more |
 //! | [`Once`] | the next one runs the initialiser | nothing |
 //!
+//! # Asynchronous forms
+//! With the feature `async`, whatever waits has a form that is a future (`lock_async`, `wait_async`,
+//! ...), for any executor and without a runtime: one thread of the process sleeps for all of its
+//! futures, and calls their wakers. Time-outs are the executor's: a future that is dropped before it
+//! is ready has taken nothing, leaves no waiter behind, and hands a wake that it got to the next
+//! sleeper. *Permits* and *Barrier* hold a small lock for some hundred instructions, also in their
+//! futures' polls.
+//!
 //! # Progress
 //! None of these is lock-free. A process that is *stopped* (not killed) while it holds a lock keeps
 //! it; one that is stopped between the release and the wake that follows delays the sleepers, at
@@ -34,9 +42,12 @@ mod rwlock;
 mod semaphore;
 mod shares;
 mod signal;
+mod wait;
 
 pub use barrier::{Barrier, Broken};
 pub use condvar::Condvar;
+#[doc(hidden)]
+pub use deadline::Deadline;
 pub use error::{Cause, LockError, Poisoned};
 pub use event::Event;
 pub use mutex::{LockResult, Mutex, MutexGuard};
@@ -44,3 +55,5 @@ pub use once::{Once, OnceState};
 pub use permits::{Permit, Permits};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, TooManyPosts};
+#[cfg(feature = "async")]
+pub(crate) use wait::Wait;
