@@ -17,6 +17,7 @@ mod error;
 #[cfg(feature = "tracing")]
 mod events;
 mod fork_server;
+mod frames;
 mod future;
 mod histogram;
 mod imap;
@@ -53,6 +54,7 @@ pub use copied::Copied;
 pub use death::{Death, DeathNotice};
 pub use error::{PoolError, TaskError};
 pub use fork_server::StartMethod;
+pub use frames::{PanicFrame, PanicFrames};
 pub use future::TaskHandle;
 pub use histogram::Histogram;
 pub use imap::{Imap, ImapUnordered};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proc_pool::{Copied, Pool, PoolError, TaskError, as_completed, task};
+use proc_pool::{Copied, Pool, PoolError, StartMethod, TaskError, as_completed, task};
 use shm_core::{Array, Column, Frozen, Part, ShmSafe};
 
 #[task(pure)]
@@ -66,6 +66,40 @@ fn process_id() -> u32 {
 #[task]
 fn copy_back(len: u64) -> Copied<u32> {
     Copied::from((0..len as u32).collect::<Vec<_>>())
+}
+
+#[task]
+fn calls_one_that_panics(x: u32) -> u32 {
+    panics_inside(x)
+}
+
+#[inline(never)]
+fn panics_inside(x: u32) -> u32 {
+    assert!(std::hint::black_box(x) > 100, "small");
+    x
+}
+
+/// The names of the calls that led to a panic, and a line of each.
+fn frames_of(result: Result<u32, TaskError>) -> Vec<(String, bool)> {
+    match result {
+        Err(TaskError::Panicked { frames, .. }) => (frames.resolve().into_iter())
+            .map(|frame| (frame.function.unwrap_or_default(), frame.line.is_some()))
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[proc_pool::test]
+fn a_panic_comes_back_with_the_calls_that_led_to_it() {
+    for method in [StartMethod::Spawn, StartMethod::Server] {
+        let pool = Pool::builder().workers(1).start_method(method).build().unwrap();
+        let alone = frames_of(pool.submit(calls_one_that_panics, 1).wait());
+        let in_chunk = frames_of(pool.imap(calls_one_that_panics, [1, 200]).next().unwrap());
+        for frames in [alone, in_chunk] {
+            assert_eq!(frames.first(), Some(&("pool::panics_inside".to_owned(), true)));
+            assert!(frames.len() < 8, "what is the worker's is not shown: {frames:#?}");
+        }
+    }
 }
 
 fn pool(workers: usize) -> Pool {
