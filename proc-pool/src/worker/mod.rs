@@ -90,13 +90,15 @@ fn inherited_socket() -> Option<OwnedFd> {
 }
 
 fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
-    die_with(parent)?;
+    die_with(parent, Signal::KILL)?;
     let Some((socket, setup)) = first_note(socket)? else { return Ok(()) };
     let (socket, setup) = match setup.note {
         Note::Serve(VERSION) => {
-            let Some(socket) = fork_server::run(socket, setup.files)? else { return Ok(()) };
+            let Some(socket) = fork_server::run(parent, socket, setup.files)? else {
+                return Ok(());
+            };
             // What the kernel was told of the server's parent does not hold for this process.
-            die_with(parent)?;
+            die_with(parent, Signal::KILL)?;
             match first_note(socket)? {
                 Some(first) => first,
                 None => return Ok(()),
@@ -134,10 +136,10 @@ fn first_note(socket: OwnedFd) -> Result<Option<(OwnedFd, Received)>, String> {
     Ok(note.map(|note| (socket, note)))
 }
 
-/// The kernel kills this process when the parent's thread that started it ends, and that thread
-/// lives as long as the pool.
-fn die_with(parent: Pid) -> Result<(), String> {
-    set_parent_process_death_signal(Some(Signal::KILL))
+/// The kernel kills this process (or sends it another signal) when the parent's thread that started
+/// it ends, and that thread lives as long as the pool.
+fn die_with(parent: Pid, signal: Signal) -> Result<(), String> {
+    set_parent_process_death_signal(Some(signal))
         .map_err(|errno| format!("prctl(PR_SET_PDEATHSIG): {errno}"))?;
     // The parent may have died before the line above.
     if getppid() != Some(parent) {
