@@ -342,6 +342,17 @@ impl Pool {
         self.shared.stats()
     }
 
+    /// Draws [`stats`](Pool::stats) on the terminal, five times a second, until what it gives is
+    /// dropped. Nothing is drawn where standard error is no terminal. Cost: a thread.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::System`] when no thread can be started.
+    #[cfg(feature = "live-view")]
+    pub fn live_view(&self) -> Result<crate::LiveView, PoolError> {
+        crate::LiveView::start(&self.shared)
+    }
+
     /// Bytes that went to the workers and came from them, counted at the transport: what is in
     /// shared memory and was handed over as a handle is not in it.
     #[must_use]

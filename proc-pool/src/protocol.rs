@@ -108,6 +108,9 @@ pub(crate) struct ParentWords {
     pub exit_on_panic: AtomicU32,
     /// The worker's number.
     pub number: AtomicU32,
+    /// The level of `tracing` events that the worker sends to the parent, from 1 for errors to 5;
+    /// 0 for none.
+    pub events: AtomicU32,
     /// Bytes of `build`.
     pub build_length: AtomicU32,
     /// Which program and which tasks the parent is; a worker that is another runs nothing.

@@ -32,6 +32,8 @@ use rustix::process::Signal;
 use crate::Intent;
 use crate::death::DeathNotice;
 use crate::error::{PoolError, TaskError};
+#[cfg(feature = "tracing")]
+use crate::events::Event;
 use crate::link::Link;
 use crate::protocol::{FINISH, INITIALIZE};
 use crate::slot::Notice;
@@ -203,6 +205,8 @@ impl State {
         let counts = self.counts.of(job.task.name);
         counts.done += u64::from(job.items);
         counts.failed += u64::from(job.items);
+        #[cfg(feature = "tracing")]
+        Event::Failed { task: job.task.name, items: job.items }.note(&mut self.notices);
     }
 
     /// Items that failed inside a chunk, which only their reader sees.
@@ -268,6 +272,8 @@ impl State {
             member.link.enqueue(&call.request(INITIALIZE), Arc::clone(&call.input));
         }
         self.counts.started += 1;
+        #[cfg(feature = "tracing")]
+        Event::Started { worker: number, pid }.note(&mut self.notices);
         self.seats[number].pid = pid;
         self.seats[number].gone = None;
         let member = self.seats[number].member.insert(member);
@@ -345,6 +351,8 @@ impl State {
                 .min_by_key(|member| member.held.len());
             let Some(member) = free else { break };
             let Some(job) = self.queue.pop_front() else { break };
+            #[cfg(feature = "tracing")]
+            Event::Given { task: job.task.name, items: job.items }.note(&mut self.notices);
             member.hold(job, self.next_ticket);
             self.next_ticket += 1;
         }
@@ -365,6 +373,8 @@ impl State {
             };
             while member.held.len() < depth {
                 let Some(job) = inbox.pop_front() else { break };
+                #[cfg(feature = "tracing")]
+                Event::Given { task: job.task.name, items: job.items }.note(&mut self.notices);
                 member.hold(job, self.next_ticket);
                 self.next_ticket += 1;
             }

@@ -254,6 +254,17 @@ impl Desk {
         Ok(())
     }
 
+    /// Nobody here knows the task of this chunk: each of its items is answered so.
+    pub fn refuse_chunk(&mut self) -> Result<(), String> {
+        while self.next < self.end {
+            if !self.start(false) {
+                return self.decline();
+            }
+            self.put_record(Outcome::Unknown, &[])?;
+        }
+        self.flush()
+    }
+
     /// The chunk is over.
     pub fn end(&mut self) -> Result<(), String> {
         self.flush()

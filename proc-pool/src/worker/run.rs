@@ -113,6 +113,7 @@ impl Worker {
         self.desk.begin(request);
         match entry {
             Some(entry) if request.items > 0 => self.execute_chunk(entry, &bytes),
+            None if request.items > 0 => self.desk.refuse_chunk(),
             entry => self.execute_one(request, entry, &bytes),
         }
     }
