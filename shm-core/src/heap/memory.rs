@@ -140,6 +140,11 @@ impl Memory {
         Ok(Memory { base, start, geometry, hardened: false, key, segment: segment.clone() })
     }
 
+    /// Where the heap begins in its segment.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
     /// Where an offset lies in this process.
     #[inline(always)]
     pub fn pointer(&self, offset: u64) -> *mut u8 {

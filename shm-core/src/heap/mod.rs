@@ -13,6 +13,7 @@ mod memory;
 #[cfg(all(test, loom))]
 mod models;
 
+mod reach;
 mod recover;
 mod run;
 mod span;
