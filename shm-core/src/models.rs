@@ -4,7 +4,7 @@
 //! Run by `RUSTFLAGS="--cfg loom" cargo test -p shm-core --release --lib loom`.
 
 mod locks;
-pub(crate) mod matrix;
+mod matrix;
 
 use std::rc::Rc;
 

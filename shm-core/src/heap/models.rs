@@ -4,7 +4,6 @@
 //!
 //! Run by `RUSTFLAGS="--cfg loom" cargo test -p shm-core --release --lib loom`.
 
-mod matrix;
 mod spans;
 
 use std::ops::Range;

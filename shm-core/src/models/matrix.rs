@@ -55,8 +55,7 @@ fn loom_matrix_of_the_locks() -> Result<(), Box<dyn Error>> {
     run(&mutations, "shm-core-locks", "Mutation matrix of shm-core: locks")
 }
 
-/// Runs a matrix, writes its page where that is asked for, and judges it.
-pub(crate) fn run(mutations: &Mutations, file: &str, title: &str) -> Result<(), Box<dyn Error>> {
+fn run(mutations: &Mutations, file: &str, title: &str) -> Result<(), Box<dyn Error>> {
     let matrix = mutations.run()?;
     println!("{}", matrix.text());
     if let Some(folder) = std::env::var_os("MUTATION_PAGES") {
