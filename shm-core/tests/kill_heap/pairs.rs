@@ -56,7 +56,7 @@ fn run(scenario: impl Fn() -> Scenario, found: Found) {
             Interleaving::random(11).runs(1000),
             Interleaving::pct(7, 3).runs(1000),
         ],
-        None => vec![Interleaving::random(11).runs(4), Interleaving::pct(7, 3).runs(4)],
+        None => vec![Interleaving::random(11).runs(3), Interleaving::pct(7, 3).runs(2)],
     };
     for how in ways {
         let report = whole(scenario(), &found).interleave(how.with_a_death()).unwrap();
