@@ -39,7 +39,7 @@ cargo xtask COMMAND
   fuzz [--long]        the fuzz targets, for half a minute each or ten minutes; needs nightly and
                        cargo-fuzz, and says so where they are missing
   bench                the benchmarks of our own crates
-  peers [shm|heap|queue|pool|profiler|nansum] [--json] [--quick] [--rounds N] [--write]
+  peers [shm|heap|queue|pool|profiler|nansum] [--json] [--quick] [--rounds N] [--write | --compare A B]
                        ours beside the rivals, in one run; --write makes the book's pages of it
   tidy                 the part of the style that a machine can see
   book [--install]     the book in docs/, built by mdBook

@@ -221,6 +221,14 @@ impl Control {
         self.inode
     }
 
+    /// The name of a named group.
+    pub fn name(&self) -> Option<&str> {
+        match &self.file {
+            ControlFile::Memfd(..) => None,
+            ControlFile::Named(named) => Some(named.name()),
+        }
+    }
+
     /// Whether the process of member `index`, another than ours, is wholly gone.
     ///
     /// Anything strange (a descriptor that somebody closed, a lock table that is full) is no proof.

@@ -12,6 +12,7 @@ mod robust;
 pub mod seat;
 mod shared;
 mod table;
+pub(crate) mod travel;
 mod view;
 
 use std::os::fd::{AsFd, BorrowedFd};
