@@ -54,6 +54,8 @@ mod turn;
 pub use array::Array;
 pub use error::Error;
 pub use frozen::{Frozen, NamedFrozen};
+#[doc(hidden)]
+pub use group::seat;
 pub use group::{Group, MAX_MEMBERS, Member, Owner, Peers, Stats, Ticket, Watch};
 pub use id::SegmentId;
 pub use layout::ShmSafe;

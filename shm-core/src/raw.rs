@@ -36,6 +36,10 @@ const RECORD: usize = 16;
 /// this crate*, as a [`Segment`](crate::Segment) is: other programs are not counted, but keep the
 /// memory they have mapped. One that another program created is left to that program.
 ///
+/// It does not grow. CPython and numpy take a file's size when they open it and never look again, and
+/// without a header there is nowhere to say how much address space to reserve: whoever needs more
+/// makes another one.
+///
 /// ```
 /// use shm_core::RawSegment;
 ///

@@ -221,6 +221,11 @@ impl Segment {
     /// [`Error::OutOfBounds`], [`Error::Misaligned`]; the last run may end with the segment.
     /// [`Error::System`].
     ///
+    /// There is no safe form of it. What is given back turns into zeros under every reference into it,
+    /// in this process and in others, whatever structure lies there; and who has such references, a
+    /// segment that is shared by many does not know. Structures that know (a heap's free runs, a
+    /// program's own buffers) call it for theirs.
+    ///
     /// # Safety
     ///
     /// - No process uses the memory of the range, or punches or commits in it, at the same time;

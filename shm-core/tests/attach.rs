@@ -1,6 +1,9 @@
 //! Attaching to files that are not what they should be: an error that says so, never more.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../fuzz/src/entry.rs"]
+mod entry;
+
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -376,5 +379,40 @@ proptest! {
         open_and_touch(&with(header, at, &value.to_ne_bytes()[..width]), grown);
         let growing = with(header, MAXIMUM, &(1u64 << 30).to_ne_bytes());
         open_and_touch(&with(growing, at, &value.to_ne_bytes()[..width]), grown);
+    }
+}
+
+/// The fuzz target's function, which needs no fuzzer: its seeds, and mutations of them in a fixed order.
+#[test]
+fn a_damaged_file_of_any_kind_is_an_error_or_can_be_read() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/attach");
+    let files = std::fs::read_dir(folder).unwrap();
+    let seeds: Vec<Vec<u8>> =
+        files.map(|file| std::fs::read(file.unwrap().path()).unwrap()).collect();
+    assert!(seeds.len() >= 5, "the seeds are where the fuzzer looks for them");
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    let mut ways: Vec<usize> = seeds.iter().map(|seed| entry::attach(seed)).collect();
+    ways.sort_unstable();
+    assert_eq!(ways, [1, 1, 1, 2, 3], "undamaged (or in one life word), they are attached to");
+    for _ in 0..4_000 {
+        let mut input = seeds[random(seeds.len())].clone();
+        if random(2) == 0 {
+            input[1] ^= random(16) as u8;
+        }
+        if random(4) == 0 {
+            input[2] = random(9) as u8;
+        }
+        for _ in 0..random(4) {
+            // Mostly the header, where it says most; else the words behind it.
+            let at = if random(3) > 0 { random(HEADER) } else { HEADER + random(8_192) };
+            input.extend([at as u8, (at >> 8) as u8, random(256) as u8]);
+        }
+        entry::attach(&input);
     }
 }

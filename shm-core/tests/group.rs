@@ -1,60 +1,85 @@
 //! Groups: members come and go, die and are missed.
 #![allow(clippy::unwrap_used)]
 
+mod reexec;
+
 use std::os::fd::{AsFd, AsRawFd};
-use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use reexec::{Actor, role, tell};
 use shm_core::futex::Futex;
 use shm_core::{Error, Group, MAX_MEMBERS, Owner, Peers};
 
 /// How long a test waits for what must come; a hang is a failure, not a wait for ever.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Starts this test program again, to run the test called `role` alone, with the group as its
-/// standard input.
-fn member(role: &str, group: &Group) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", role, "--nocapture"])
-        .env("GROUP_ROLE", role)
-        .stdin(Stdio::from(group.as_fd().try_clone_to_owned().unwrap()))
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
+/// Another process, with the group as its descriptor 0.
+fn member(role: &str, group: &Group) -> Actor {
+    Actor::with_file(role, "", group.as_fd().try_clone_to_owned().unwrap())
 }
 
-fn plays(role: &str) -> bool {
-    std::env::var("GROUP_ROLE").is_ok_and(|wanted| wanted == role)
+fn wait_until_joined(actor: &mut Actor) -> Owner {
+    Owner::from_bits(actor.hear().parse().unwrap()).unwrap()
 }
 
-/// Joins the group, says so, and stays until it is killed.
-#[test]
-fn a_member_that_stays() {
-    if !plays("a_member_that_stays") {
-        return;
-    }
-    let group = Group::attach(std::io::stdin()).unwrap();
-    println!("joined {}", group.me().unwrap().to_bits());
+fn introduce(group: &Group) {
+    tell(&group.me().unwrap().to_bits().to_string());
+}
+
+fn stay() -> ! {
     loop {
         std::thread::park();
     }
 }
 
-fn wait_until_joined(child: &mut Child) -> Owner {
-    use std::io::BufRead;
-    let output = std::io::BufReader::new(child.stdout.as_mut().unwrap());
-    for line in output.lines() {
-        if let Some((_, owner)) = line.unwrap().split_once("joined ") {
-            return Owner::from_bits(owner.parse().unwrap()).unwrap();
+#[test]
+fn in_a_child() {
+    let Some((role, _)) = role() else { return };
+    match role.as_str() {
+        "stays" => {
+            let group = Group::attach(std::io::stdin()).unwrap();
+            introduce(&group);
+            stay()
         }
+        "loses its keeper" => lose_the_keeper(),
+        "comes and goes" => come_and_go(),
+        "comes to a full group" => {
+            let refused = Group::attach(std::io::stdin());
+            assert!(matches!(refused, Err(Error::GroupFull { max: MAX_MEMBERS })), "{refused:?}");
+        }
+        other => panic!("no role {other}"),
     }
-    panic!("the member ended before it joined");
 }
 
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
+/// A member whose keeper thread ends, alone, when another member dies.
+fn lose_the_keeper() -> ! {
+    let group = Group::attach(std::io::stdin()).unwrap();
+    // Runs on the keeper thread, and ends it without a word.
+    let _watch = group.on_death(|_| {
+        // SAFETY: ends the calling thread; what it held is not needed again.
+        unsafe { libc::syscall(libc::SYS_exit, 0) };
+    });
+    introduce(&group);
+    // Members park now and then; that is when a keeper is missed.
+    let word = Futex::new(0);
+    while group.stats().deaths < 2 {
+        group.park(&word, 0, group.ticket(), Some(Duration::from_millis(10)));
+    }
+    introduce(&group);
+    stay()
+}
+
+/// Joins and leaves until it is killed.
+fn come_and_go() -> ! {
+    let place = std::io::stdin();
+    let mut first = true;
+    loop {
+        let group = Group::attach(&place).unwrap();
+        if std::mem::take(&mut first) {
+            introduce(&group);
+        }
+    }
 }
 
 #[test]
@@ -101,11 +126,11 @@ fn a_killed_member_is_reported_and_its_place_is_free_again() {
     let (tell, told) = channel();
     let _watch = group.on_death(move |owner| tell.send(owner).unwrap());
     for round in 1..=5 {
-        let mut child = member("a_member_that_stays", &group);
+        let mut child = member("stays", &group);
         let owner = wait_until_joined(&mut child);
         assert!(!group.is_gone(owner) && group.looks_alive(owner));
         assert_eq!(group.members().len(), 2);
-        kill(child);
+        drop(child);
         assert_eq!(told.recv_timeout(PATIENCE), Ok(owner));
         assert!(group.is_gone(owner) && !group.looks_alive(owner));
         assert_eq!(owner.index(), 1, "the same place in each round");
@@ -116,7 +141,7 @@ fn a_killed_member_is_reported_and_its_place_is_free_again() {
 #[test]
 fn a_death_wakes_whoever_is_parked() {
     let group = Group::anonymous().unwrap();
-    let mut child = member("a_member_that_stays", &group);
+    let mut child = member("stays", &group);
     let owner = wait_until_joined(&mut child);
     let (parked, word) = (channel(), Futex::new(0));
     let waiter = {
@@ -135,14 +160,14 @@ fn a_death_wakes_whoever_is_parked() {
         })
     };
     parked.1.recv_timeout(PATIENCE).unwrap();
-    kill(child);
+    drop(child);
     assert!(waiter.join().unwrap() >= 1);
 }
 
 #[test]
 fn a_stopped_member_is_not_gone() {
     let group = Group::anonymous().unwrap();
-    let mut child = member("a_member_that_stays", &group);
+    let mut child = member("stays", &group);
     let owner = wait_until_joined(&mut child);
     let pid = i32::try_from(child.id()).unwrap();
     // SAFETY: signals to our own child, which has not been waited for.
@@ -154,7 +179,7 @@ fn a_stopped_member_is_not_gone() {
     assert!(!group.is_gone(owner) && group.looks_alive(owner));
     // SAFETY: as above.
     unsafe { libc::kill(pid, libc::SIGCONT) };
-    kill(child);
+    drop(child);
 }
 
 #[test]
@@ -162,38 +187,14 @@ fn a_zombie_is_gone() {
     let group = Group::anonymous().unwrap();
     let (tell, told) = channel();
     let _watch = group.on_death(move |owner| tell.send(owner).unwrap());
-    let mut child = member("a_member_that_stays", &group);
+    let mut child = member("stays", &group);
     let owner = wait_until_joined(&mut child);
-    child.kill().unwrap();
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(i32::try_from(child.id()).unwrap(), libc::SIGKILL) };
     // Not waited for: it is a zombie, its pid is taken.
     assert_eq!(told.recv_timeout(PATIENCE), Ok(owner));
     assert!(group.is_gone(owner));
-    child.wait().unwrap();
-}
-
-/// A member whose keeper thread ends, alone, when another member dies.
-#[test]
-fn a_member_that_loses_its_keeper() {
-    if !plays("a_member_that_loses_its_keeper") {
-        return;
-    }
-    let group = Group::attach(std::io::stdin()).unwrap();
-    // Runs on the keeper thread, and ends it without a word.
-    let _watch = group.on_death(|_| {
-        // SAFETY: ends the calling thread; what it held is not needed again.
-        unsafe { libc::syscall(libc::SYS_exit, 0) };
-    });
-    println!("joined {}", group.me().unwrap().to_bits());
-    std::io::Write::flush(&mut std::io::stdout()).unwrap();
-    // Members park now and then; that is when a keeper is missed.
-    let word = Futex::new(0);
-    while group.stats().deaths < 2 {
-        group.park(&word, 0, group.ticket(), Some(Duration::from_millis(10)));
-    }
-    println!("joined {}", group.me().unwrap().to_bits());
-    loop {
-        std::thread::park();
-    }
+    drop(child);
 }
 
 #[test]
@@ -201,36 +202,19 @@ fn a_member_that_lost_its_keeper_is_not_gone_and_gets_another() {
     let group = Group::anonymous().unwrap();
     let (tell, told) = channel();
     let _watch = group.on_death(move |owner| tell.send(owner).unwrap());
-    let mut lossy = member("a_member_that_loses_its_keeper", &group);
+    let mut lossy = member("loses its keeper", &group);
     let owner = wait_until_joined(&mut lossy);
     for _ in 0..2 {
         // The first death costs the member its keeper, the second is seen by the new one.
-        let mut victim = member("a_member_that_stays", &group);
+        let mut victim = member("stays", &group);
         let dead = wait_until_joined(&mut victim);
-        kill(victim);
+        drop(victim);
         assert_eq!(told.recv_timeout(PATIENCE), Ok(dead));
         assert!(!group.is_gone(owner));
     }
     assert_eq!(wait_until_joined(&mut lossy), owner, "the same stay");
-    kill(lossy);
+    drop(lossy);
     assert_eq!(told.recv_timeout(PATIENCE), Ok(owner));
-}
-
-/// Joins and leaves until it is killed.
-#[test]
-fn a_member_that_comes_and_goes() {
-    if !plays("a_member_that_comes_and_goes") {
-        return;
-    }
-    let place = std::io::stdin();
-    let mut first = true;
-    loop {
-        let group = Group::attach(&place).unwrap();
-        if std::mem::take(&mut first) {
-            println!("joined {}", group.me().unwrap().to_bits());
-            std::io::Write::flush(&mut std::io::stdout()).unwrap();
-        }
-    }
 }
 
 /// Three processes come and go all the time, and are killed at random: in joining, in leaving, in
@@ -239,11 +223,11 @@ fn a_member_that_comes_and_goes() {
 fn comings_and_goings_under_kills_lose_no_place() {
     let group = Group::anonymous().unwrap();
     let start = || {
-        let mut child = member("a_member_that_comes_and_goes", &group);
+        let mut child = member("comes and goes", &group);
         wait_until_joined(&mut child);
         child
     };
-    let mut children: Vec<Child> = (0..3).map(|_| start()).collect();
+    let mut children: Vec<Actor> = (0..3).map(|_| start()).collect();
     // A fixed sequence of pauses: which instruction the kill meets is the scheduler's choice.
     let mut seed = 0x9e37_79b9_u32;
     for round in 0..60 {
@@ -253,49 +237,32 @@ fn comings_and_goings_under_kills_lose_no_place() {
         }
         let victim = round % children.len();
         let dead = std::mem::replace(&mut children[victim], start());
-        kill(dead);
+        drop(dead);
     }
-    for child in children {
-        kill(child);
-    }
+    drop(children);
     let deadline = std::time::Instant::now() + PATIENCE;
     while group.members().len() > 1 {
         assert!(std::time::Instant::now() < deadline, "left behind: {:?}", group.members());
         let ticket = group.ticket();
         group.park(&Futex::new(0), 0, ticket, Some(Duration::from_millis(1)));
     }
-    let mut all: Vec<Child> =
-        (1..MAX_MEMBERS).map(|_| member("a_member_that_stays", &group)).collect();
+    let mut all: Vec<Actor> = (1..MAX_MEMBERS).map(|_| member("stays", &group)).collect();
     for child in &mut all {
         wait_until_joined(child);
     }
     assert_eq!(group.members().len(), MAX_MEMBERS);
-    for child in all {
-        kill(child);
-    }
+    drop(all);
 }
 
 #[test]
 fn a_full_group_says_so() {
     let group = Group::anonymous().unwrap();
-    let mut children: Vec<Child> =
-        (1..MAX_MEMBERS).map(|_| member("a_member_that_stays", &group)).collect();
+    let mut children: Vec<Actor> = (1..MAX_MEMBERS).map(|_| member("stays", &group)).collect();
     for child in &mut children {
         wait_until_joined(child);
     }
-    let mut late = member("a_newcomer_to_a_full_group", &group);
-    assert!(late.wait().unwrap().success());
-    for child in children {
-        kill(child);
-    }
-}
-
-#[test]
-fn a_newcomer_to_a_full_group() {
-    if plays("a_newcomer_to_a_full_group") {
-        let refused = Group::attach(std::io::stdin());
-        assert!(matches!(refused, Err(Error::GroupFull { max: MAX_MEMBERS })), "{refused:?}");
-    }
+    member("comes to a full group", &group).finish();
+    drop(children);
 }
 
 #[test]

@@ -6,16 +6,17 @@
 #![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
+mod every_lock;
+
 use std::error::Error;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use crash_check::step::{Region, Scenario};
+use every_lock::All;
 use shm_core::futex::{Futex, Waited};
-use shm_core::lock::{
-    Barrier, Condvar, Event, LockError, Mutex, MutexGuard, Once, Permits, RwLock, Semaphore,
-};
+use shm_core::lock::{LockError, MutexGuard};
 use shm_core::{Owner, Peers, Ticket};
 
 type Said = Result<(), Box<dyn Error>>;
@@ -29,19 +30,6 @@ const LONG_DEAD: u32 = 1 << 6 | 3;
 /// Where the victim notes its thread id, and where the locks begin.
 const TID: usize = 0;
 const LOCKS: usize = 64;
-
-/// All of them side by side; zeroes are unlocked, and `init` sets what has a number.
-#[repr(C)]
-struct All {
-    mutex: Mutex<[u64; 2]>,
-    rwlock: RwLock<[u64; 2]>,
-    permits: Permits,
-    signals: Semaphore,
-    event: Event,
-    once: Once,
-    barrier: Barrier,
-    changed: Condvar,
-}
 
 /// One user of the region.
 struct Member<'a> {
@@ -105,13 +93,7 @@ fn row(
         .init(move |region| {
             let place = region.as_ptr().wrapping_add(LOCKS).cast::<All>();
             // SAFETY: aligned, within the region, and nobody else's yet.
-            let permits = unsafe { &raw mut (*place).permits };
-            // SAFETY: as above.
-            unsafe { permits.write(Permits::new(2)) };
-            // SAFETY: as above.
-            let barrier = unsafe { &raw mut (*place).barrier };
-            // SAFETY: as above.
-            unsafe { barrier.write(Barrier::new(1)) };
+            unsafe { place.write(All::new(1)) };
             prepare(all(region));
         })
         .operation_with(

@@ -1,16 +1,16 @@
 //! The locks, between threads and between processes, some of which are killed.
 #![allow(clippy::unwrap_used)]
 
+mod every_lock;
 mod reexec;
 
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use every_lock::All;
 use reexec::{Actor, Places, places, role, tell};
-use shm_core::lock::{
-    Barrier, Broken, Cause, Condvar, Event, LockError, Mutex, Once, Permits, RwLock, Semaphore,
-};
+use shm_core::lock::{Broken, Cause, Event, LockError, Mutex, Semaphore};
 use shm_core::{Concurrent, Group, Shared};
 
 /// How long a test waits for what must come.
@@ -19,19 +19,6 @@ const SOON: Duration = Duration::from_millis(5);
 
 /// What the processes of these tests share.
 type World = Shared<All>;
-
-#[repr(C)]
-struct All {
-    mutex: Mutex<[u64; 2]>,
-    rwlock: RwLock<[u64; 2]>,
-    permits: Permits,
-    signals: Semaphore,
-    event: Event,
-    once: Once,
-    barrier: Barrier,
-    changed: Condvar,
-    turns: AtomicU64,
-}
 
 // SAFETY: each field is `Concurrent`, so any bytes are a valid value, and all access is atomic or
 // under a lock.
@@ -45,18 +32,7 @@ unsafe impl Concurrent for All {
 }
 
 fn world() -> (Group, World) {
-    let all = All {
-        mutex: Mutex::new([0; 2]),
-        rwlock: RwLock::new([0; 2]),
-        permits: Permits::new(2),
-        signals: Semaphore::new(0),
-        event: Event::new(),
-        once: Once::new(),
-        barrier: Barrier::new(2),
-        changed: Condvar::new(),
-        turns: AtomicU64::new(0),
-    };
-    (Group::anonymous().unwrap(), Shared::new(all).unwrap())
+    (Group::anonymous().unwrap(), Shared::new(All::new(2)).unwrap())
 }
 
 /// Another process that holds something: it says `@ready` when it does, and waits to be killed.

@@ -185,3 +185,16 @@ fn handles_of_a_scopes_data_can_be_redeemed_as_long_as_it_lives() {
     drop(scope);
     assert!(postcard::from_bytes::<shm_core::Frozen<f64>>(&handle).is_err());
 }
+
+#[test]
+fn a_segment_of_a_scope_grows_under_its_users() {
+    let scope = Scope::new();
+    let name = name("grows");
+    let ours = scope.create_with(&name, Segment::options().size(4096).maximum(1 << 20)).unwrap();
+    let theirs = Segment::open(&name).unwrap();
+    theirs.grow(1 << 18).unwrap();
+    assert_eq!((ours.size(), ours.maximum()), (1 << 18, 1 << 20));
+    drop(scope);
+    ours.grow(1 << 20).unwrap();
+    assert_eq!(theirs.size(), 1 << 20, "also when the name is gone");
+}

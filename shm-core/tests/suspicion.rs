@@ -12,7 +12,7 @@ use std::time::Duration;
 use reexec::{Actor, Places, places, role, tell};
 use shm_core::futex::Futex;
 use shm_core::lock::{LockError, Mutex};
-use shm_core::{Group, Owner, Peers, Shared};
+use shm_core::{Group, Owner, Peers, Segment, Shared};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -95,8 +95,20 @@ fn in_a_child() {
             let _guard = lock.lock(&group);
             stay()
         }
+        "reads into shared memory" => {
+            let mut places = Places::of(&argument);
+            let group = Group::attach(places.open_place()).unwrap();
+            let segment = Segment::attach(places.open()).unwrap();
+            let source = std::fs::File::from(places.open());
+            introduce(&group);
+            // SAFETY: within the segment; nobody else writes it.
+            let whole =
+                unsafe { std::slice::from_raw_parts_mut(segment.data().as_ptr(), segment.size()) };
+            let _ = std::os::unix::fs::FileExt::read_at(&source, whole, 0);
+            stay()
+        }
         "without futex_waitv and membarrier" => {
-            refuse(&[libc::SYS_futex_waitv, libc::SYS_membarrier]);
+            reexec::refuse(&[libc::SYS_futex_waitv, libc::SYS_membarrier]);
             let (group, lock) = joined(&argument);
             introduce(&group);
             let guard = lock.lock(&group).unwrap_or_else(|error| error.into_guard().unwrap());
@@ -125,37 +137,6 @@ fn end_main_thread() {
     while !state() {
         std::thread::yield_now();
     }
-}
-
-/// From now on the kernel refuses these calls, as a container's filter may.
-fn refuse(calls: &[libc::c_long]) {
-    let instruction =
-        |code: u32, jt: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf: 0, k };
-    // Load the call's number; for each refused one: equal, then to the next line, else over it.
-    let mut program = vec![instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
-    for call in calls {
-        let number = u32::try_from(*call).unwrap();
-        let mut equal = instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, number);
-        equal.jf = 1;
-        program.push(equal);
-        let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
-        program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, refused));
-    }
-    program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
-    let len = program.len() as u16;
-    let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
-    // SAFETY: numbers only.
-    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
-    // SAFETY: a live program, which the kernel copies. For all threads of this process.
-    let set = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            libc::SECCOMP_FILTER_FLAG_TSYNC,
-            &raw const filter,
-        )
-    };
-    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Not gone, however often it is asked.
@@ -203,6 +184,84 @@ fn a_guard_outlives_the_thread_that_made_it() {
     assert!(!group.is_gone(owner));
     drop(actor);
     assert!(matches!(lock.lock_timeout(&group, PATIENCE), Err(LockError::Poisoned(_))));
+}
+
+/// Long after its keeper was stamped, another thread of a killed process may be inside `read(2)`, and
+/// the kernel finishes the copy. It is gone when that has ended, and not before.
+#[test]
+fn a_killed_process_that_still_writes_is_not_gone() {
+    const LENGTH: usize = 64 << 20;
+    let group = Group::anonymous().unwrap();
+    let target = Segment::anonymous(LENGTH).unwrap();
+    let source = Segment::anonymous(LENGTH).unwrap();
+    // SAFETY: within the segment, which nobody else has yet.
+    unsafe { source.data().as_ptr().write_bytes(0xff, LENGTH) };
+    let argument = places(&[group.as_fd(), target.as_fd(), source.as_fd()]);
+    let mut actor = Actor::start("reads into shared memory", &argument);
+    let owner = Owner::from_bits(actor.hear().parse().unwrap()).unwrap();
+    // The first page of the source is its header, which is zeros from some byte on.
+    let at = |offset: usize| {
+        // SAFETY: within the segment, which its other user writes at most once.
+        unsafe { target.data().as_ptr().wrapping_add(offset).read_volatile() == 0xff }
+    };
+    let pages: Vec<usize> = (0..LENGTH).step_by(4096).collect();
+    let written = || pages.partition_point(|page| *page < 1 << 17 || at(*page));
+    while !at(1 << 17) {
+        std::hint::spin_loop();
+    }
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(i32::try_from(actor.id()).unwrap(), libc::SIGKILL) };
+    let (mut stamped, mut looks) = (0, 0_u64);
+    while !group.is_gone(owner) {
+        looks += 1;
+        stamped += u64::from(!group.looks_alive(owner));
+    }
+    let when_gone = written();
+    println!("stamped, and not gone, in {stamped} of {looks} looks; {when_gone} pages written");
+    drop(actor);
+    for _ in 0..LOOKS {
+        assert_eq!(written(), when_gone, "it wrote after it was gone");
+        std::thread::yield_now();
+    }
+}
+
+/// Another process with this id, until it is killed; `None` where the system does not let us choose.
+fn process_with_id(id: u32) -> Option<i32> {
+    let wanted = id as libc::pid_t;
+    // `struct clone_args`: what is not named is 0.
+    let mut arguments = [0_u64; 11];
+    arguments[4] = libc::SIGCHLD as u64;
+    arguments[8] = (&raw const wanted).addr() as u64;
+    arguments[9] = 1;
+    let size = size_of_val(&arguments);
+    // SAFETY: as `fork`: the child has a copy of everything, and only waits.
+    let child = unsafe { libc::syscall(libc::SYS_clone3, arguments.as_ptr(), size) };
+    if child == 0 {
+        loop {
+            // SAFETY: waits for a signal.
+            unsafe { libc::pause() };
+        }
+    }
+    (child > 0).then_some(child as i32)
+}
+
+#[test]
+fn a_dead_member_is_gone_though_another_process_has_got_its_id() {
+    let (group, lock) = ground();
+    let (actor, owner) = member("moves its guard", &group, &lock);
+    let id = actor.id();
+    drop(actor);
+    let Some(other) = process_with_id(id) else {
+        println!("SKIPPED: this system does not let us choose a process's id");
+        return;
+    };
+    assert_eq!(other as u32, id);
+    wait_until_gone(&group, owner);
+    assert!(matches!(lock.lock_timeout(&group, PATIENCE), Err(LockError::Poisoned(_))));
+    // SAFETY: a signal to our own child.
+    unsafe { libc::kill(other, libc::SIGKILL) };
+    // SAFETY: our own child; no status is asked for.
+    unsafe { libc::waitpid(other, std::ptr::null_mut(), 0) };
 }
 
 #[test]

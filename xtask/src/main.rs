@@ -8,6 +8,7 @@ mod book;
 mod ci;
 mod command;
 mod error;
+mod fuzz;
 mod kill;
 mod loom;
 mod mutants;
@@ -35,6 +36,8 @@ cargo xtask COMMAND
                        recovery left out, in turn; pages in target/mutants
   kill [--long] [--json]
                        the kill-at-every-instruction checks, as a table or as JSON lines
+  fuzz [--long]        the fuzz targets, for half a minute each or ten minutes; needs nightly and
+                       cargo-fuzz, and says so where they are missing
   bench                the benchmarks of our own crates
   peers [shm|heap|queue|pool|profiler|nansum] [--json] [--quick] [--rounds N] [--write | --compare A B]
                        ours beside the rivals, in one run; --write makes the book's pages of it
@@ -68,6 +71,7 @@ fn dispatch(arguments: &[String]) -> Result<bool> {
         "test" => test::command(&Workspace::load()?, &only(options, &[])?),
         "loom" => loom::command(&Workspace::load()?, &only(options, &["--short", "--long"])?),
         "kill" => kill::command(&Workspace::load()?, &only(options, &["--long", "--json"])?),
+        "fuzz" => fuzz::command(&Workspace::load()?, &only(options, &["--long"])?),
         "mutants" => mutants::command(&Workspace::load()?, options),
         "bench" => bench::command(&Workspace::load()?, &only(options, &[])?),
         "peers" => peers::command(&Workspace::load()?, options),
@@ -135,9 +139,10 @@ mod tests {
 
     #[test]
     fn the_help_names_every_command() {
-        for name in
-            ["test", "loom", "mutants", "kill", "bench", "peers", "tidy", "book", "ci", "miri"]
-        {
+        for name in [
+            "test", "loom", "mutants", "kill", "fuzz", "bench", "peers", "tidy", "book", "ci",
+            "miri",
+        ] {
             assert!(HELP.lines().any(|line| line.trim_start().starts_with(name)), "{name}");
         }
     }

@@ -22,7 +22,7 @@
 //!   gone: only the kernel looks at the word's address, and at memory that is not there it says so.
 //! - **Wakes may be spurious**, and each wait ends after a second at the latest
 //!   ([`Waited::Woken`]): that bounds what a keeper costs that was killed alone. Where the system
-//!   refuses `futex_waitv`, after 10 ms.
+//!   refuses `futex_waitv`, the sleeper looks at the words every 10 ms.
 //! - **After `fork`**, an inherited future never becomes ready in the child, and its drop does nothing;
 //!   new ones get a sleeper of the child's own.
 //!

@@ -313,11 +313,11 @@ impl Sleeper {
                     .collect()
             }
             Slept::Changed if rung => Vec::new(),
-            Slept::Changed => {
+            // Refused: looked at instead. A wake without a change is nobody's loss.
+            Slept::Changed | Slept::Refused => {
                 let differs = |word: &&Watched| !kernel::holds(word.address, word.expected);
                 round.words.iter().filter(differs).copied().collect()
             }
-            Slept::Refused => round.words.clone(),
             Slept::Over => Vec::new(),
         };
         let now = Instant::now();

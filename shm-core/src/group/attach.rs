@@ -66,9 +66,7 @@ unsafe fn take(control: &Control, list: *mut List, index: usize) -> Result<Optio
     if !armed? {
         return Ok(None);
     }
-    let owner = owner_at(control, index);
-    introduce(control, index);
-    Ok(Some(owner))
+    Ok(Some(owner_at(control, index)))
 }
 
 /// A3 and A4: whoever is parked without watching this index is woken, always. The one who raised
@@ -107,9 +105,9 @@ fn owner_at(control: &Control, index: usize) -> Owner {
     Owner::new(index, control.words().lines[index].generation.load(Ordering::Relaxed))
 }
 
-/// Who we are, for people.
-fn introduce(control: &Control, index: usize) {
-    let line = &control.words().lines[index];
+/// Says who we are, for people.
+pub(crate) fn introduce(control: &Control, me: Owner) {
+    let line = &control.words().lines[me.index()];
     let namespace = std::fs::metadata("/proc/self/ns/pid").map(|meta| inode(&meta)).unwrap_or(0);
     // Relaxed everywhere: shown, never relied on.
     line.start_time.store(origin::own_start(), Ordering::Relaxed);

@@ -67,6 +67,7 @@ pub(crate) fn run(
             return;
         }
     };
+    attach::introduce(control, owner);
     let mut known = Known::new(control);
     let _ = joined.send(Ok((owner, robust::thread_id())));
     let last = watch(shared, list, owner, &mut known);
@@ -94,8 +95,7 @@ fn watch(shared: &Shared, list: &ListBox, me: Owner, known: &mut Known) -> Scan 
         let roster = words.roster.0.word().load(Ordering::Acquire);
         // W3, which is W5 of the round before.
         // SAFETY: as in `run`.
-        let _ = unsafe { rearm(control, list, me) };
-        let scan = recover::scan(control, me);
+        let scan = unsafe { look(control, list, me) };
         known.report(shared);
         // Acquire: pairs with the Release of whoever asks us to end.
         if shared.stop.word().load(Ordering::Acquire) != 0 {
@@ -117,6 +117,17 @@ fn watch(shared: &Shared, list: &ListBox, me: Owner, known: &mut Known) -> Scan 
             futex::Futex::wait(&shared.stop, 0, Some(UNWATCHED));
         }
     }
+}
+
+/// One look around: takes the own word back, if somebody claimed it, and recovers whoever is dead.
+///
+/// # Safety
+///
+/// As for [`robust::arm`].
+pub(crate) unsafe fn look(control: &Control, list: &ListBox, me: Owner) -> Scan {
+    // SAFETY: passed on to the caller. Refused by the kernel, the word is looked at again.
+    let _ = unsafe { rearm(control, list, me) };
+    recover::scan(control, me)
 }
 
 /// Takes the own word back, if it is stamped or claimed.

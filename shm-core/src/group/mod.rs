@@ -8,9 +8,12 @@ mod owner;
 mod peers;
 mod recover;
 mod robust;
+#[doc(hidden)]
+pub mod seat;
 mod shared;
 mod table;
 pub(crate) mod travel;
+mod view;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::channel;
@@ -240,31 +243,21 @@ impl Group {
     #[inline]
     #[must_use]
     pub fn looks_alive(&self, owner: Owner) -> bool {
-        let line = &self.control().words().lines[owner.index()];
-        // Acquire: whoever sees the end of a stay sees what was done in it.
-        owner.is_of(line.generation.load(Ordering::Acquire))
-            && Life::of(line.life.word().load(Ordering::Acquire)) == Life::Armed
+        self.control().looks_alive(owner)
     }
 
-    // Orderings: what is shown here is Relaxed; it is for people.
     /// Who is in the group now: members that are alive, or not yet proven dead.
     #[must_use]
     pub fn members(&self) -> Vec<Member> {
-        let control = self.control();
-        let lines = control.words().lines.iter().enumerate().take(recover::mark(control));
-        lines
-            .filter_map(|(index, line)| {
-                // Acquire: as in `looks_alive`.
-                let life = Life::of(line.life.word().load(Ordering::Acquire));
-                (life != Life::Free).then(|| Member {
-                    owner: Owner::new(index, line.generation.load(Ordering::Relaxed)),
-                    pid: line.pid.load(Ordering::Relaxed),
-                    start_time: line.start_time.load(Ordering::Relaxed),
-                    pid_namespace: line.namespace.load(Ordering::Relaxed),
-                    is_armed: life == Life::Armed,
-                })
-            })
-            .collect()
+        self.control().members()
+    }
+
+    /// Whether the group's words are in order: for tests, and for whoever doubts it.
+    ///
+    /// # Errors
+    /// [`Error::Corrupted`], which says what is wrong: something else has written them.
+    pub fn validate(&self) -> Result<(), Error> {
+        self.control().validate()
     }
 
     /// Calls `f` on the keeper thread for every member that died, after the death is proven and
@@ -322,13 +315,13 @@ impl Peers for Group {
         if owner == self.inner.me || self.looks_alive(owner) {
             return false;
         }
-        self.prove_gone(owner)
+        let shared = self.inner.shared();
+        Shared::count(&shared.counts.proofs);
+        shared.control.prove_gone(self.inner.me, owner)
     }
 
     fn ticket(&self) -> Ticket {
-        // Acquire: pairs with the Release in `ring_all`: whoever is counted in this ticket is seen
-        // as gone.
-        Ticket(self.control().words().events.0.word().load(Ordering::Acquire))
+        self.control().ticket()
     }
 
     fn park(
@@ -367,22 +360,6 @@ impl Group {
         Shared::count(&shared.counts.parks);
         self.ensure_keeper();
         &shared.control.words().events.0
-    }
-
-    #[cold]
-    fn prove_gone(&self, owner: Owner) -> bool {
-        let shared = self.inner.shared();
-        Shared::count(&shared.counts.proofs);
-        let line = &shared.control.words().lines[owner.index()];
-        // Acquire: as in `looks_alive`.
-        if !owner.is_of(line.generation.load(Ordering::Acquire)) {
-            return true;
-        }
-        // A process does not see its own locks; its own index is of its own stay, or of an ended
-        // one, which the line above found.
-        owner.index() != self.inner.me.index()
-            && Life::of(line.life.word().load(Ordering::Acquire)).is_stamped()
-            && shared.control.is_proven_gone(owner.index())
     }
 }
 

@@ -150,3 +150,34 @@ pub fn listen() -> String {
     }
     line.trim_end().to_owned()
 }
+
+/// From now on the kernel refuses these calls, as a container's filter may.
+pub fn refuse(calls: &[libc::c_long]) {
+    let instruction =
+        |code: u32, jt: u8, k: u32| libc::sock_filter { code: code as u16, jt, jf: 0, k };
+    // Load the call's number; for each refused one: equal, then to the next line, else over it.
+    let mut program = vec![instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
+    for call in calls {
+        let number = u32::try_from(*call).unwrap();
+        let mut equal = instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, number);
+        equal.jf = 1;
+        program.push(equal);
+        let refused = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
+        program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, refused));
+    }
+    program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
+    let len = program.len() as u16;
+    let filter = libc::sock_fprog { len, filter: program.as_mut_ptr() };
+    // SAFETY: numbers only.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) }, 0);
+    // SAFETY: a live program, which the kernel copies. For all threads of this process.
+    let set = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            libc::SECCOMP_FILTER_FLAG_TSYNC,
+            &raw const filter,
+        )
+    };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
