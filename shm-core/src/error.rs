@@ -153,10 +153,12 @@ pub enum Error {
         "the data cannot be frozen while another process still maps it for writing: let its users drop their parts first"
     )]
     StillWritable,
-    /// Named data has no handle.
-    #[error("named data travels by its name: send the name, and let the receiver open it")]
+    /// A named frozen array has no handle.
+    #[error(
+        "a named frozen array travels by its name: send the name, and let the receiver open it"
+    )]
     TravelsByName,
-    /// A handle arrived, but not the file that it names.
+    /// A handle arrived, but not the file that it names; or its name shows another file by now.
     #[error(
         "{id} is not reachable from this process: push its file to this process before its handle, and keep the original alive"
     )]
@@ -282,6 +284,14 @@ pub enum Error {
     /// The block is free.
     #[error("the block at offset {offset} is free already: it was freed twice")]
     NotAllocated {
+        /// Bytes from the heap's start.
+        offset: u64,
+    },
+    /// A handle of a hardened heap whose block was freed, and may be another's by now.
+    #[error(
+        "the handle of the block at offset {offset} is stale: the block was freed since; look for who keeps the handle"
+    )]
+    StaleBlock {
         /// Bytes from the heap's start.
         offset: u64,
     },

@@ -6,6 +6,9 @@
 extern crate self as shm_core;
 
 mod array;
+#[cfg(feature = "async")]
+#[doc(hidden)]
+pub mod asynchronous;
 mod backing;
 pub mod barrier;
 mod budget;

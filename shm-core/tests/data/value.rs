@@ -16,9 +16,9 @@ fn no_addition_of_four_threads_is_lost() {
         for _ in 0..4 {
             let sums = sums.clone();
             scope.spawn(move || {
-                for _ in 0..1000 {
-                    sums[1].fetch_add(1.0);
-                }
+                (0..1000).for_each(|_| {
+                    let _ = sums[1].fetch_add(1.0);
+                })
             });
         }
     });
