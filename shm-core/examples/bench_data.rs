@@ -51,8 +51,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (value, plain) = (Value::new(0u64), AtomicU64::new(0));
     compare(
         "Value::fetch_add; AtomicU64",
-        || drop(black_box(value.fetch_add(1))),
-        || drop(black_box(plain.fetch_add(1, std::sync::atomic::Ordering::AcqRel))),
+        || {
+            black_box(value.fetch_add(1));
+        },
+        || {
+            black_box(plain.fetch_add(1, std::sync::atomic::Ordering::AcqRel));
+        },
     );
     Ok(())
 }

@@ -46,6 +46,7 @@ mod string;
 mod typed;
 mod value;
 mod vec;
+mod view;
 
 #[cfg(feature = "serde")]
 pub use arc::sent_to;
@@ -56,3 +57,4 @@ pub use string::FixedString;
 pub use typed::NotThat;
 pub use value::{Scalar, Value};
 pub use vec::FixedVec;
+pub use view::View;

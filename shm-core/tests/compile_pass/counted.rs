@@ -1,4 +1,4 @@
-// The same count, locked and atomic.
+//! The same count as in `racy_increment`, locked and atomic.
 use shm_core::data::Value;
 use shm_core::lock::Mutex;
 use shm_core::{Group, Shared};

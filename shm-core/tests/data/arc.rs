@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use shm_core::data::{Arc, Arcs, Flight, ReadOnly, sent_to};
+use shm_core::data::{Arc, Arcs, Flight, ReadOnly, View, sent_to};
 use shm_core::heap::{Heap, HeapOptions};
 use shm_core::{Error, Group, Peers, Segment};
 
@@ -99,6 +99,40 @@ fn a_value_on_its_way_is_a_serde_value() {
         broken[at] ^= 0x55;
         assert!(postcard::from_bytes::<Arc<AtomicU64>>(&broken).is_err());
     }
+}
+
+#[derive(Clone, Copy, Debug, shm_core::ShmSafe)]
+#[repr(C)]
+struct Tick {
+    time: i64,
+    price: f64,
+}
+
+#[test]
+fn a_view_of_records_travels_and_keeps_them_alive() {
+    let heap = heap();
+    let arcs = Arcs::open(&heap).unwrap();
+    let ticks = (0..10).map(|time| ReadOnly::new(Tick { time, price: time as f64 / 2.0 }));
+    let all = View::of(Arc::<[_]>::from_values(&arcs, ticks).unwrap());
+    let parts = all.split(3);
+    assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [4, 3, 3]);
+    let message = postcard::to_stdvec(&parts[2].slice(1..).unwrap()).unwrap();
+    drop((all, parts));
+    assert_eq!(values(&heap), 1, "it is on its way");
+    let late: View<Tick> = postcard::from_bytes(&message).unwrap();
+    assert_eq!(late.column::<i64>("time").unwrap().collect::<Vec<_>>(), [8, 9]);
+    assert_eq!((late[1].time, late.column::<f64>("price").unwrap().sum::<f64>()), (9, 8.5));
+    assert!(matches!(late.column::<f32>("price").err(), Some(Error::WrongColumnType { .. })));
+    assert!(matches!(late.column::<f64>("size").err(), Some(Error::NoColumn { .. })));
+    assert!(late.slice(1..4).is_err());
+    // A range that is not there: the reference is received and given up.
+    let mut message = postcard::to_stdvec(&late).unwrap();
+    let last = message.len() - 1;
+    message[last] = 9;
+    assert!(postcard::from_bytes::<View<Tick>>(&message).is_err());
+    assert_eq!(values(&heap), 1);
+    drop(late);
+    assert_eq!(values(&heap), 0);
 }
 
 #[test]

@@ -157,7 +157,7 @@ fn the_error_names_the_field_that_differs() {
     assert_eq!(error("[('a', '<i2', (3, 2)), ('b', '>u4')]"), "b");
     assert_eq!(error("[('a', '<i2', (3, 2)), ('c', '<u4')]"), "c");
     assert_eq!(error("[('a', '<i2', (3, 2))]"), "b");
-    assert_eq!(error("[('a', '<i2', (3, 2)), ('b', '<u4'), ('', '|V4')]"), "");
+    assert_eq!(error("[('a', '<i2', (3, 2)), ('b', '<u4'), ('', '|V4')]"), "padding");
     for text in ["", "[", "[('a'", "'<i2", "[('a', '<i2', (3, 2)), ('b', '<u4')] x", "{'names'}"] {
         assert_eq!(error(text), "the element", "{text}");
     }

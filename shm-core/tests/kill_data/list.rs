@@ -81,9 +81,37 @@ fn kill_list() {
     row("shm_core::data::List::push_back", "two in it", |l| l.push_back(3).unwrap(), &[1, 2, 3]);
     row("shm_core::data::List::push_front", "two in it", |l| l.push_front(3).unwrap(), &[3, 1, 2]);
     row("shm_core::data::List::insert", "two in it", |l| l.insert(1, 3).unwrap(), &[1, 3, 2]);
-    row("shm_core::data::List::pop_back", "two in it", |l| drop(l.pop_back()), &[1]);
-    row("shm_core::data::List::pop_front", "two in it", |l| drop(l.pop_front()), &[2]);
-    row("shm_core::data::List::remove", "two in it", |l| drop(l.remove(1)), &[1]);
+    row(
+        "shm_core::data::List::pop_back",
+        "two in it",
+        |l| {
+            l.pop_back();
+        },
+        &[1],
+    );
+    row(
+        "shm_core::data::List::pop_front",
+        "two in it",
+        |l| {
+            l.pop_front();
+        },
+        &[2],
+    );
+    row(
+        "shm_core::data::List::remove",
+        "two in it",
+        |l| {
+            l.remove(1);
+        },
+        &[1],
+    );
     row("shm_core::data::List::clear", "two in it", List::clear, &[]);
-    row("shm_core::data::List::repair", "two in it", |l| drop(l.repair()), &[1, 2]);
+    row(
+        "shm_core::data::List::repair",
+        "two in it",
+        |l| {
+            l.repair();
+        },
+        &[1, 2],
+    );
 }

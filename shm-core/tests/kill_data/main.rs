@@ -8,4 +8,5 @@ mod arc;
 #[allow(dead_code, reason = "the other rows use the rest")]
 #[path = "../kill_heap/ground.rs"]
 mod ground;
+mod held;
 mod list;
