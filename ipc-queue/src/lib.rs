@@ -11,6 +11,8 @@
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
 //! | [`select`] | waiting for several ends at once, of any kinds |
+//! | `futures` | the waits as futures, for any executor (feature `async`) |
+//! | `handle` | a queue as a serde value, to be sent to another process (feature `serde`) |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
 //! | [`Monitor`] | a supervisor's view: watches a ring, tells the living that their peer died |
 //!
@@ -35,7 +37,7 @@
 //! [`pipe`] does not wait in vain once somebody with proof of the death has called
 //! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: async; follow a `fork`.
+//! **What it does not do yet**: messages of varying size from several producers at a time; follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -50,6 +52,10 @@ pub mod broadcast;
 pub mod duplex;
 mod ends;
 mod error;
+#[cfg(feature = "async")]
+pub mod futures;
+#[cfg(feature = "serde")]
+pub mod handle;
 mod mapped;
 pub mod message;
 #[cfg(all(test, loom))]

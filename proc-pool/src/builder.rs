@@ -11,6 +11,7 @@ use shm_core::Segment;
 
 use crate::child::Launch;
 use crate::error::PoolError;
+use crate::fork_server::StartMethod;
 use crate::keeper::Keeper;
 use crate::link::{Answer, Settings};
 use crate::pool::Pool;
@@ -37,12 +38,13 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Builder {
         let rules = Rules {
-            fingerprint: 0,
+            build: Vec::new(),
             attempts: 3,
             backoff: Duration::ZERO,
             initializer: None,
             exit_hook: None,
             recycle_after: None,
+            timings: false,
             replace: true,
         };
         let launch = Launch { replace: true, ..Launch::default() };
@@ -107,11 +109,18 @@ impl Builder {
         input: T::Input,
     ) -> Builder {
         let _ = task;
-        self.rules.initializer = self.call::<T>(&input, |answer| {
+        self.rules.initializer = self.initializer_call::<T>(&input);
+        self
+    }
+
+    fn initializer_call<T: Task<Output: InitializerOutput>>(
+        &mut self,
+        input: &T::Input,
+    ) -> Option<Call> {
+        self.call::<T>(input, |answer| {
             let output = crate::future::decode::<T>(Ok(answer)).map_err(|error| error.to_string());
             output.and_then(InitializerOutput::into_result)
-        });
-        self
+        })
     }
 
     /// Has every worker that ends in order run this task at last: when the pool is closed or
@@ -151,6 +160,67 @@ impl Builder {
     /// has touched included. Looked at after tasks, every 5 ms at most.
     pub fn recycle_above(mut self, bytes: NonZero<u64>) -> Builder {
         self.launch.settings.resident_limit = bytes.get();
+        self
+    }
+
+    /// Takes the time of every single task, for [`Pool::stats`]: what it waited and what it took.
+    /// Costs some hundred nanoseconds a task. Items of streams are timed in any case.
+    pub fn timings(mut self) -> Builder {
+        self.rules.timings = true;
+        self
+    }
+
+    /// How workers are started: [`StartMethod::Spawn`] by default.
+    ///
+    /// ```standalone_crate
+    /// use proc_pool::{Pool, StartMethod, task, worker_state};
+    ///
+    /// #[task]
+    /// fn load(size: u64) {
+    ///     worker_state::set((0..size).collect::<Vec<u64>>());
+    /// }
+    ///
+    /// #[task(pure)]
+    /// fn look_up(index: usize) -> Option<u64> {
+    ///     worker_state::with(|table: &mut Vec<u64>| table.get(index).copied())
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = Pool::builder()
+    ///         .workers(2)
+    ///         .start_method(StartMethod::Server)
+    ///         .preload(load, 100_000)
+    ///         .build()?;
+    ///     assert_eq!(pool.map(look_up, [3, 100_000])?, [Some(3), None]);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// With a server, death is the same as with `Spawn`: workers are children of this process, and
+    /// end with it. A server that is killed costs no worker; another is started with the next
+    /// worker that is needed, and preloads again.
+    pub fn start_method(mut self, method: StartMethod) -> Builder {
+        self.launch.method = method;
+        self
+    }
+
+    /// Has the fork server run this task once, before it forks workers: what it leaves in
+    /// [`worker_state`](crate::worker_state), or in statics, every worker has, copy-on-write.
+    /// Implies [`StartMethod::Server`].
+    ///
+    /// The task must leave no thread behind, nor anything that a copy of the process could not use
+    /// (a connection, say): threads are not copied by a fork, locks that they hold are. With a
+    /// preload, [`build`](Builder::build) waits until it has run. If it fails, the pool does not
+    /// start, with [`PoolError::InitializerFailed`].
+    pub fn preload<T: Task<Output: InitializerOutput>>(
+        mut self,
+        task: T,
+        input: T::Input,
+    ) -> Builder {
+        let _ = task;
+        self.launch.preload = self.initializer_call::<T>(&input);
+        self.launch.method = StartMethod::Server;
         self
     }
 
@@ -204,7 +274,8 @@ impl Builder {
         if workers == 0 {
             return Err(PoolError::NoWorkers);
         }
-        self.rules.fingerprint = Registry::collect()?.fingerprint();
+        self.rules.build = crate::build::own(&Registry::collect()?);
+        self.launch.settings.build = self.rules.build.clone();
         if self.pin {
             self.launch.processors = processors()?;
         }

@@ -36,6 +36,12 @@ pub enum PoolError {
         /// Its name, and what it said last.
         reason: String,
     },
+    /// The worker that was started is another program, or another build, than this process.
+    #[error("{reason}")]
+    WorkerDiffers {
+        /// In what, and what to do.
+        reason: String,
+    },
     /// The input of the initializer, the exit hook or an actor's constructor cannot be sent.
     #[error("the input of {task} cannot be sent: {reason}")]
     Encode {

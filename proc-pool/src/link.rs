@@ -136,6 +136,8 @@ pub(crate) struct Settings {
     pub exit_on_panic: bool,
     /// Its number.
     pub number: u32,
+    /// The build of program that it must be.
+    pub build: Vec<u8>,
 }
 
 impl Settings {
@@ -148,6 +150,11 @@ impl Settings {
         store(&words.processor, self.processor);
         store(&words.number, self.number);
         store(&words.exit_on_panic, u32::from(self.exit_on_panic));
+        store(&words.build_length, self.build.len().min(protocol::BUILD) as u32);
+        for (place, byte) in words.build.iter().zip(&self.build) {
+            // Relaxed: as above.
+            place.store(*byte, Ordering::Relaxed);
+        }
         // Relaxed: as above.
         words.resident_limit.store(self.resident_limit, Ordering::Relaxed);
         // Relaxed: as above.

@@ -299,6 +299,16 @@ pub enum Error {
         /// How many there can be.
         max: u64,
     },
+    /// A numpy description is not of the type that it is compared with.
+    #[error("`{field}` is {found} in numpy, not {wanted}: describe one by the other's fields")]
+    WrongDtype {
+        /// The first field that differs, with the records around it.
+        field: String,
+        /// What numpy says of it.
+        found: String,
+        /// What the type says.
+        wanted: String,
+    },
     /// Every place among those that share values of a heap is taken.
     #[error("{max} processes share values of this heap, all there can be: use several heaps")]
     TooManyHolders {

@@ -9,6 +9,7 @@ use super::{Ended, Job, State};
 use crate::death::{Death, DeathNotice};
 use crate::error::TaskError;
 use crate::slot::Notice;
+use crate::stats::Counts;
 
 /// Workers in a row that may end by themselves before they are ready.
 const FAILED_STARTS: u32 = 3;
@@ -23,11 +24,13 @@ impl State {
         self.signals.retain(|(other, _)| *other != number);
         self.seats[number].pid = 0;
         let Some(mut member) = self.seats[number].member.take() else { return false };
-        let (answers, _) = member.take_answers(&self.rules, &mut self.notices);
+        let (answers, _) = member.take_answers(&self.rules, &mut self.counts, &mut self.notices);
         let ready = member.ready;
         self.note(answers);
         self.bytes_moved += member.link.bytes_moved();
         notice.complete(&member.link);
+        self.counts.deaths += u64::from(!member.leaving);
+        self.end_by_difference(member.difference.take());
         if !ready {
             self.count_failed_start(&member, &notice);
         }
@@ -85,7 +88,7 @@ impl State {
     /// Delivers what the worker had finished, decides about what it was running, and puts the rest
     /// back in front.
     fn settle(&mut self, member: &mut Member, notice: &Arc<DeathNotice>) {
-        salvage(member);
+        salvage(member, &mut self.counts);
         let running = member.link.started() > member.answered;
         let mut rest = Vec::new();
         let mut lost = None;
@@ -115,8 +118,10 @@ impl State {
             && job.attempts < self.rules.attempts_of(&job)
             && self.ended.is_none();
         if !again {
+            self.count_failed(&job);
             return fail_lost(job, notice, &mut self.notices);
         }
+        self.counts.of(job.task.name).retries += 1;
         for file in &job.input.files {
             // SAFETY: the input went to this worker alone, which is proven dead: its pidfd was
             // readable. Its answer did not arrive whole, so nothing in it is redeemed.
@@ -144,13 +149,14 @@ impl State {
         seat.gone = Some(Arc::clone(notice));
         let inbox = std::mem::take(&mut seat.inbox);
         for job in inbox {
+            self.count_failed(&job);
             fail_lost(job, notice, &mut self.notices);
         }
     }
 }
 
 /// The results of a chunk's items that the worker had finished and not sent yet.
-fn salvage(member: &mut Member) {
+fn salvage(member: &mut Member, counts: &mut Counts) {
     let Some(held) = member.held.front_mut().filter(|held| held.job.chunk) else { return };
     let count = member.link.finished().saturating_sub(member.answered);
     let count = count.min(u64::from(held.live())) as u32;
@@ -159,6 +165,7 @@ fn salvage(member: &mut Member) {
     }
     held.job.deliver_records(held.done, count, member.link.salvage(count));
     held.done += count;
+    counts.of(held.job.task.name).done += u64::from(count);
     member.answered += u64::from(count);
 }
 

@@ -95,6 +95,18 @@ pub fn create(region: &Region) {
     drop(KitHeap::create_for(&segment(region), kit, id(), options).unwrap());
 }
 
+/// Peers without a heap: a first stay that is over.
+#[allow(dead_code, reason = "for the rows of what needs no heap")]
+pub fn make_kit(region: &Region) {
+    Kit::join(region, GONE);
+}
+
+/// Another stay, of this thread.
+#[allow(dead_code, reason = "for the rows of what needs no heap")]
+pub fn kit(region: &Region) -> Kit {
+    Kit::join(region, gettid().as_raw_pid() as u32)
+}
+
 pub fn attach(region: &Region) -> KitHeap {
     let kit = Kit::join(region, gettid().as_raw_pid() as u32);
     KitHeap::attach_for(&segment(region), kit, id(), 0).unwrap()
