@@ -14,6 +14,7 @@ use crate::error::PoolError;
 use crate::fork_server::StartMethod;
 use crate::keeper::Keeper;
 use crate::link::{Answer, Settings};
+use crate::output::{OutputLine, Sink};
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::state::{Call, Named, Rules, State};
@@ -78,6 +79,9 @@ impl<E: std::fmt::Display> InitializerOutput for Result<(), E> {
 impl Builder {
     /// How many workers; by default as many as the processors this process may use
     /// ([`std::thread::available_parallelism`]: affinity and cgroup quota).
+    ///
+    /// Each takes three of this process's open files, five with [`output`](Builder::output): the
+    /// usual limit of 1024 suffices for some 300 workers.
     pub fn workers(mut self, workers: usize) -> Builder {
         self.workers = Some(workers);
         self
@@ -168,6 +172,54 @@ impl Builder {
     pub fn timings(mut self) -> Builder {
         self.rules.timings = true;
         self
+    }
+
+    /// Has `sink` get what workers write to standard output and error, line by line, instead of
+    /// having it mixed with this process's own.
+    ///
+    /// Lines are whole, those of one worker and stream come in order, and none is lost, also not
+    /// when the worker is killed: what it wrote is read to the end. (Rust's standard output is
+    /// buffered up to the end of a line, C's longer.) They come later than a task's result, perhaps;
+    /// all have come when [`Pool::close`] or the pool's drop returns.
+    ///
+    /// `sink` runs on a thread of the pool's; while it is slow, workers that write much wait. Lines
+    /// beyond 1 MiB come in pieces. Cost: two files a worker.
+    ///
+    /// ```standalone_crate
+    /// use std::sync::mpsc;
+    /// use proc_pool::{OutputStream, Pool, task};
+    ///
+    /// #[task]
+    /// fn complain(number: u32) {
+    ///     eprintln!("number {number} is bad");
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let (send, receive) = mpsc::channel();
+    ///     let sink = move |line| drop(send.send(line));
+    ///     let pool = Pool::builder().workers(2).output(sink).build()?;
+    ///     pool.submit(complain, 13).wait()?;
+    ///     let line = receive.recv()?;
+    ///     assert_eq!((line.text.as_str(), line.stream), ("number 13 is bad", OutputStream::Err));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn output(mut self, sink: impl Fn(OutputLine) + Send + Sync + 'static) -> Builder {
+        self.launch.output = Some(Sink(Arc::new(sink)));
+        self
+    }
+
+    /// As [`output`](Builder::output), with each line as a `tracing` event (target
+    /// `proc_pool::worker`, level `INFO`), and with the workers' own `tracing` events as such: same
+    /// level, text and fields as one message, target in the field `from`; spans are left out.
+    ///
+    /// The level of the subscriber at the time of [`build`](Builder::build) holds for the workers.
+    /// They have a subscriber then, so an initializer should not set one.
+    #[cfg(feature = "tracing")]
+    pub fn output_to_tracing(mut self) -> Builder {
+        self.launch.settings.events = 1;
+        self.output(|line| crate::events::tell_line(&line))
     }
 
     /// How workers are started: [`StartMethod::Spawn`] by default.
@@ -278,6 +330,10 @@ impl Builder {
         self.launch.settings.build = self.rules.build.clone();
         if self.pin {
             self.launch.processors = processors()?;
+        }
+        #[cfg(feature = "tracing")]
+        if self.launch.settings.events > 0 {
+            self.launch.settings.events = crate::events::level_number();
         }
         let segment = Segment::anonymous(4096)?;
         let bell = Doorbell::at(&segment, 0)?;

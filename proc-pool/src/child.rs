@@ -17,6 +17,7 @@ use crate::death::Death;
 use crate::error::PoolError;
 use crate::fork_server::StartMethod;
 use crate::link::Settings;
+use crate::output::{Sink, WriteEnds};
 use crate::protocol::ENV;
 use crate::state::Call;
 
@@ -30,6 +31,8 @@ pub(crate) struct Launch {
     /// Whether a worker that ended may be followed by another.
     pub replace: bool,
     pub method: StartMethod,
+    /// Who gets what workers write; nobody when they inherit this process's output.
+    pub output: Option<Sink>,
     /// Run by a fork server before it forks.
     pub preload: Option<Call>,
 }
@@ -67,12 +70,17 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts this program again, with `socket` as its standard input.
+    /// Starts this program again, with `socket` as its standard input, and with these as standard
+    /// output and error, or this process's.
     ///
     /// By way of `posix_spawn`, which takes about a millisecond whatever the size of this process
     /// (a fork takes 18 ms a GiB). `/proc/self/exe` is the program that runs, also when its file
     /// was replaced or deleted meanwhile.
-    pub fn start(launch: &Launch, socket: OwnedFd) -> Result<Child, PoolError> {
+    pub fn start(
+        launch: &Launch,
+        socket: OwnedFd,
+        output: Option<WriteEnds>,
+    ) -> Result<Child, PoolError> {
         let mut command = Command::new("/proc/self/exe");
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
@@ -81,6 +89,9 @@ impl Child {
         if let Some(arguments) = arguments {
             // The harness would announce the test on standard output once for every worker.
             command.args(arguments).stdout(Stdio::null());
+        }
+        if let Some([out, err]) = output {
+            command.stdout(Stdio::from(out)).stderr(Stdio::from(err));
         }
         command
             .envs(launch.env.iter().map(|(key, value)| (key, value)))

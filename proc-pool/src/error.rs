@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::death::{Death, DeathNotice};
+use crate::frames::PanicFrames;
 
 /// Why a pool could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +87,8 @@ pub enum TaskError {
         message: String,
         /// `file:line:column`.
         location: String,
+        /// The calls that led there.
+        frames: PanicFrames,
     },
     /// The worker died while it ran the task, and the task may not run again, or not once more.
     #[error(

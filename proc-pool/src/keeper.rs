@@ -14,6 +14,7 @@ use crate::child::{Child, Launch};
 use crate::death::{Death, DeathNotice};
 use crate::link;
 use crate::oom::OomWatch;
+use crate::output::{self, Collector};
 use crate::shared::Shared;
 use crate::starter::Starter;
 use crate::state::Ended;
@@ -33,6 +34,8 @@ pub(crate) struct Keeper {
     wanted: Vec<bool>,
     oom: Option<OomWatch>,
     starter: Starter,
+    /// Reads the workers' output where somebody wants it.
+    collector: Option<Collector>,
     /// Readable when somebody wants the keeper's attention.
     calls: OwnedFd,
 }
@@ -41,12 +44,13 @@ impl Keeper {
     pub fn new(shared: Arc<Shared>, launch: Launch, calls: OwnedFd) -> Keeper {
         let (children, wanted) = (Vec::new(), Vec::new());
         let starter = Starter::new(launch.method);
-        Keeper { shared, launch, children, wanted, oom: None, starter, calls }
+        Keeper { shared, launch, children, wanted, oom: None, starter, collector: None, calls }
     }
 
     /// Starts all workers; the first failure is the pool's.
     pub fn start_all(&mut self) -> Result<(), PoolError> {
         self.adjust();
+        self.collector = self.launch.output.clone().map(Collector::start).transpose()?;
         self.starter.wait_until_ready(&self.launch)?;
         (0..self.children.len()).try_for_each(|number| self.start(number))
     }
@@ -80,10 +84,14 @@ impl Keeper {
         let settings = self.launch.settings_of(number);
         let (link, socket) = link::connect(&self.shared.segment, &settings)?;
         let give_up = || self.shared.is_ending();
-        let Some(child) = self.starter.start(&self.launch, socket, give_up)? else {
+        let (read, write) = self.collector.as_ref().map(|_| output::pipes()).transpose()?.unzip();
+        let Some(child) = self.starter.start(&self.launch, socket, write, give_up)? else {
             return Ok(());
         };
         let pid = child.pid();
+        if let Some((collector, pipes)) = self.collector.as_ref().zip(read) {
+            collector.add(number, pid, pipes);
+        }
         self.children[number] = Some(child);
         self.wanted[number] = false;
         self.shared.lock().worker_started(number, pid, link);
@@ -204,5 +212,6 @@ impl Keeper {
             }
             self.bury(false);
         }
+        self.collector = None;
     }
 }

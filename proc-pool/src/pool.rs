@@ -1,5 +1,6 @@
 //! The pool.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -11,6 +12,7 @@ use crate::codec;
 use crate::error::{PoolError, TaskError};
 use crate::future::TaskHandle;
 use crate::imap::{Imap, ImapUnordered};
+use crate::intent::Intent;
 use crate::keeper::Keeper;
 use crate::options::TaskOptions;
 use crate::scope::Scope;
@@ -340,11 +342,29 @@ impl Pool {
         self.shared.stats()
     }
 
+    /// Draws [`stats`](Pool::stats) on the terminal, five times a second, until what it gives is
+    /// dropped. Nothing is drawn where standard error is no terminal. Cost: a thread.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError::System`] when no thread can be started.
+    #[cfg(feature = "live-view")]
+    pub fn live_view(&self) -> Result<crate::LiveView, PoolError> {
+        crate::LiveView::start(&self.shared)
+    }
+
     /// Bytes that went to the workers and came from them, counted at the transport: what is in
     /// shared memory and was handed over as a handle is not in it.
     #[must_use]
     pub fn bytes_moved(&self) -> u64 {
         self.shared.lock().bytes_moved()
+    }
+
+    /// How many workers have died so far, by what they were doing. Workers that ended because they
+    /// were told to are counted too, as waiting.
+    #[must_use]
+    pub fn deaths(&self) -> BTreeMap<Intent, u64> {
+        self.shared.lock().deaths.clone()
     }
 
     /// Waits until every task is done, then ends the workers.

@@ -1,10 +1,11 @@
 //! Where a pool's new workers come from: `posix_spawn`, or a fork server.
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use crate::PoolError;
 use crate::child::{Child, Launch};
 use crate::fork_server::{ForkServer, Forked, StartMethod};
+use crate::output::WriteEnds;
 
 /// Servers in a row that may end before they are ready.
 const FAILED_SERVERS: u32 = 3;
@@ -66,18 +67,21 @@ impl Starter {
         Ok(())
     }
 
-    /// Starts a worker with this socket; `None` when it must be tried again.
+    /// Starts a worker with this socket, and this output or the pool's; `None` when it must be tried again.
     pub fn start(
         &mut self,
         launch: &Launch,
         socket: OwnedFd,
+        output: Option<WriteEnds>,
         give_up: impl FnMut() -> bool,
     ) -> Result<Option<Child>, PoolError> {
         let Starter::Server { server: place, .. } = self else {
-            return Child::start(launch, socket).map(Some);
+            return Child::start(launch, socket, output).map(Some);
         };
         let Some(server) = place else { return Ok(None) };
-        match server.fork(&socket, give_up) {
+        let files: Vec<BorrowedFd<'_>> =
+            std::iter::once(&socket).chain(output.iter().flatten()).map(AsFd::as_fd).collect();
+        match server.fork(&files, give_up) {
             Forked::Child(child) => Ok(Some(child)),
             Forked::Refused(errno) => Err(PoolError::system("clone3")(errno)),
             Forked::ServerGone => {

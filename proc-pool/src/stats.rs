@@ -113,7 +113,7 @@ impl TaskStats {
     }
 
     /// A worker's answer: `count` items that took `nanos` together, if somebody measured.
-    pub fn answered(&mut self, count: u32, nanos: u64) {
+    pub(crate) fn answered(&mut self, count: u32, nanos: u64) {
         self.done += u64::from(count);
         if nanos > 0 && count > 0 {
             self.work.add(Duration::from_nanos(nanos / u64::from(count)), u64::from(count));

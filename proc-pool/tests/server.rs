@@ -241,3 +241,72 @@ fn a_dropped_pool_leaves_neither_worker_nor_server() {
     assert!(matches!(handle.wait(), Err(TaskError::WorkerDied { .. })));
     assert_eq!(children(), [0; 0], "a process is left");
 }
+
+/// Starts a program in the worker's process group and leaves it behind.
+#[task]
+fn leave_a_child() -> u32 {
+    let mut sleep = std::process::Command::new("sleep");
+    sleep.arg("1000").stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null());
+    sleep.spawn().expect("a child").id()
+}
+
+/// Whether the kernel can send a signal to a process group by pidfd: since 6.9.
+fn can_signal_groups() -> bool {
+    let own = rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    );
+    let own = own.expect("a pidfd of this process");
+    let none = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: signal 0 only asks whether it could be sent.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            std::os::fd::AsRawFd::as_raw_fd(&own),
+            0,
+            none,
+            4,
+        )
+    };
+    let errno = std::io::Error::last_os_error().raw_os_error();
+    result == 0 || errno != Some(libc::EINVAL)
+}
+
+/// What tasks left running ends too, when the parent and perhaps the server could do nothing.
+fn grandchildren_end(test: &str, end: impl FnOnce(&Parent, u32)) {
+    if folder().is_some() {
+        let pool = pool(2);
+        let left = pool.submit(leave_a_child, ()).wait().expect("a child");
+        wait_for_death(&[server(&pool).expect("a server"), left]);
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut parent = Parent::start(test, folder.path());
+    let [server, left] = parent.workers()[..] else { panic!("two processes") };
+    assert!(runs(server) && runs(left));
+    end(&parent, server);
+    parent.end();
+    assert!(all_end(&[server]), "the server outlived its parent");
+    if can_signal_groups() {
+        assert!(all_end(&[left]), "a task's child outlived the pool");
+    } else {
+        signal(left, Signal::KILL);
+    }
+}
+
+#[proc_pool::test]
+fn what_tasks_left_running_ends_with_a_killed_parent() {
+    grandchildren_end("what_tasks_left_running_ends_with_a_killed_parent", |parent, _| {
+        parent.signal(Signal::KILL);
+    });
+}
+
+#[proc_pool::test]
+fn a_stopped_server_goes_on_to_end_what_tasks_left_running() {
+    grandchildren_end(
+        "a_stopped_server_goes_on_to_end_what_tasks_left_running",
+        |parent, server| {
+            signal(server, Signal::STOP);
+            parent.signal(Signal::KILL);
+        },
+    );
+}

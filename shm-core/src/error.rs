@@ -287,6 +287,14 @@ pub enum Error {
         /// Bytes from the heap's start.
         offset: u64,
     },
+    /// A handle of a hardened heap whose block was freed, and may be another's by now.
+    #[error(
+        "the handle of the block at offset {offset} is stale: the block was freed since; look for who keeps the handle"
+    )]
+    StaleBlock {
+        /// Bytes from the heap's start.
+        offset: u64,
+    },
     /// Every place of a heap is taken by a living thread.
     #[error("the heap has {max} threads, as many as it was made for: make it for more")]
     TooManyThreads {

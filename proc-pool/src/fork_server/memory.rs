@@ -8,7 +8,7 @@ use shm_core::Segment;
 use crate::PoolError;
 use crate::codec::Encoded;
 use crate::link::Answer;
-use crate::protocol::{Outcome, Request, Response};
+use crate::protocol::{Outcome, Request};
 
 /// Where the preload's request lies, then its bytes and blobs.
 const INPUT: usize = 64 << 10;
@@ -98,17 +98,7 @@ impl Memory {
         let byte = |byte: &AtomicU8| byte.load(Ordering::Relaxed);
         let body: Vec<u8> = words.result.iter().take(length).map(byte).collect();
         let outcome = Outcome::from_number(outcome).unwrap_or(Outcome::BadOutput);
-        let head = Response {
-            ticket: 0,
-            outcome,
-            files: 0,
-            bytes: body.len() as u64,
-            blobs: 0,
-            count: 1,
-            nanos: 0,
-            arena: 0,
-        };
-        Answer { head, body, files: Vec::new(), leases: Vec::new() }
+        Answer::of(outcome, 1, body)
     }
 
     /// The preload's request, with a copy of its input and blobs.

@@ -82,7 +82,7 @@ impl ForkServer {
             send(Note::File, &[file.as_fd()])?;
         }
         send(Note::Preload, &[])?;
-        let child = Child::start(launch, theirs)?;
+        let child = Child::start(launch, theirs, None)?;
         Ok(ForkServer { child, socket: ours, memory, ready: false })
     }
 
@@ -105,12 +105,13 @@ impl ForkServer {
         self.hear(None);
     }
 
-    /// Has it fork a worker with this socket. `give_up` is asked now and then.
-    pub fn fork(&mut self, socket: &OwnedFd, mut give_up: impl FnMut() -> bool) -> Forked {
+    /// Has it fork a worker with these files: its socket, and standard output and error where they
+    /// are not the server's. `give_up` is asked now and then.
+    pub fn fork(&mut self, files: &[BorrowedFd<'_>], mut give_up: impl FnMut() -> bool) -> Forked {
         const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
         self.memory.forget_born();
         let deadline = Instant::now() + FORK_TIME;
-        if socket::send(&self.socket, Note::Fork, &[socket.as_fd()]).is_err() {
+        if socket::send(&self.socket, Note::Fork, files).is_err() {
             return self.last_child();
         }
         loop {

@@ -8,6 +8,8 @@ use super::member::Member;
 use super::{Ended, Job, State};
 use crate::death::{Death, DeathNotice};
 use crate::error::TaskError;
+#[cfg(feature = "tracing")]
+use crate::events::Event;
 use crate::slot::Notice;
 use crate::stats::Counts;
 
@@ -30,7 +32,13 @@ impl State {
         self.bytes_moved += member.link.bytes_moved();
         notice.complete(&member.link);
         self.counts.deaths += u64::from(!member.leaving);
+        #[cfg(feature = "tracing")]
+        {
+            let (pid, how, asked) = (notice.pid, notice.to_string(), member.leaving);
+            Event::Died { worker: number, pid, asked, how }.note(&mut self.notices);
+        }
         self.end_by_difference(member.difference.take());
+        *self.deaths.entry(member.link.intent()).or_insert(0) += 1;
         if !ready {
             self.count_failed_start(&member, &notice);
         }
@@ -122,6 +130,11 @@ impl State {
             return fail_lost(job, notice, &mut self.notices);
         }
         self.counts.of(job.task.name).retries += 1;
+        #[cfg(feature = "tracing")]
+        {
+            let (task, notice) = (job.task.name, Arc::clone(notice));
+            Event::Retry { task, attempt: job.attempts + 1, notice }.note(&mut self.notices);
+        }
         for file in &job.input.files {
             // SAFETY: the input went to this worker alone, which is proven dead: its pidfd was
             // readable. Its answer did not arrive whole, so nothing in it is redeemed.

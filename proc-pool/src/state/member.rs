@@ -8,6 +8,8 @@ use super::held::{Held, unstarted};
 use super::job::Job;
 use super::outcome::outcome;
 use super::rules::Rules;
+#[cfg(feature = "tracing")]
+use crate::events::Event;
 use crate::link::{Answer, Link};
 use crate::protocol::{FINISH, FIRST_SPECIAL, HELLO, INITIALIZE, Outcome, Request};
 use crate::slot::Notice;
@@ -230,6 +232,11 @@ impl Member {
             self.declined += u64::from(count);
         } else {
             held.job.count(&answer.head, counts.of(held.job.task.name));
+            #[cfg(feature = "tracing")]
+            {
+                let (task, nanos) = (held.job.task.name, answer.head.nanos);
+                Event::Answered { task, items: count, nanos }.note(notices);
+            }
         }
         let over = held.is_over();
         if declined {

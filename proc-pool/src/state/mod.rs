@@ -23,14 +23,17 @@ mod member;
 mod outcome;
 mod rules;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::Intent;
 use crate::death::DeathNotice;
 use crate::error::{PoolError, TaskError};
+#[cfg(feature = "tracing")]
+use crate::events::Event;
 use crate::link::Link;
 use crate::protocol::{FINISH, INITIALIZE};
 use crate::slot::Notice;
@@ -66,6 +69,8 @@ pub(crate) struct State {
     counts: Counts,
     /// Bytes moved by workers that are gone.
     bytes_moved: u64,
+    /// How many workers died, by what they were doing.
+    pub deaths: BTreeMap<Intent, u64>,
     /// Whether any task ever had a limit of time: only then are clocks looked at.
     timed: bool,
     /// When an idle worker may be given what another one has.
@@ -148,6 +153,7 @@ impl State {
             ended: None,
             counts: Counts::default(),
             bytes_moved: 0,
+            deaths: BTreeMap::new(),
             timed: false,
             balance_at: None,
             signals: Vec::new(),
@@ -199,6 +205,8 @@ impl State {
         let counts = self.counts.of(job.task.name);
         counts.done += u64::from(job.items);
         counts.failed += u64::from(job.items);
+        #[cfg(feature = "tracing")]
+        Event::Failed { task: job.task.name, items: job.items }.note(&mut self.notices);
     }
 
     /// Items that failed inside a chunk, which only their reader sees.
@@ -264,6 +272,8 @@ impl State {
             member.link.enqueue(&call.request(INITIALIZE), Arc::clone(&call.input));
         }
         self.counts.started += 1;
+        #[cfg(feature = "tracing")]
+        Event::Started { worker: number, pid }.note(&mut self.notices);
         self.seats[number].pid = pid;
         self.seats[number].gone = None;
         let member = self.seats[number].member.insert(member);
@@ -341,6 +351,8 @@ impl State {
                 .min_by_key(|member| member.held.len());
             let Some(member) = free else { break };
             let Some(job) = self.queue.pop_front() else { break };
+            #[cfg(feature = "tracing")]
+            Event::Given { task: job.task.name, items: job.items }.note(&mut self.notices);
             member.hold(job, self.next_ticket);
             self.next_ticket += 1;
         }
@@ -361,6 +373,8 @@ impl State {
             };
             while member.held.len() < depth {
                 let Some(job) = inbox.pop_front() else { break };
+                #[cfg(feature = "tracing")]
+                Event::Given { task: job.task.name, items: job.items }.note(&mut self.notices);
                 member.hold(job, self.next_ticket);
                 self.next_ticket += 1;
             }
@@ -464,6 +478,11 @@ impl State {
     pub fn terminate(&mut self, ended: Ended) {
         self.rules.exit_hook = None;
         self.end(ended);
+    }
+
+    /// Lets go of all workers without a word: others go on with their memory.
+    pub fn leave(self) {
+        self.seats.into_iter().filter_map(|seat| seat.member).for_each(|m| m.link.leave());
     }
 
     pub fn ended(&self) -> Option<&Ended> {

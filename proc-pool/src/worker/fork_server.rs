@@ -3,13 +3,15 @@
 //! It has one thread and waits in one system call. A worker begins as a copy of that moment, with
 //! what the preload left, and goes on as a spawned worker would.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rustix::process::setpgid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, setpgid};
 use shm_core::{Segment, handle};
 
 use super::desk::answer_of;
+use super::die_with;
 use crate::codec::{BlobSource, Encoded};
 use crate::fork_server::Memory;
 use crate::protocol::{Note, Outcome};
@@ -18,30 +20,98 @@ use crate::task::{Registry, TaskId};
 
 /// Serves until the pool ends. Returns in the workers that it makes, with their sockets; `None` in
 /// the server itself.
-pub(super) fn run(socket: OwnedFd, files: Vec<OwnedFd>) -> Result<Option<OwnedFd>, String> {
+pub(super) fn run(
+    parent: Pid,
+    socket: OwnedFd,
+    files: Vec<OwnedFd>,
+) -> Result<Option<OwnedFd>, String> {
     let file = files.into_iter().next().ok_or("the pool sent no memory")?;
     let segment = Segment::attach(file).map_err(|error| error.to_string())?;
     let memory = Memory::attach(segment)?;
-    while let Some(received) = receive(&socket)? {
+    let mut groups = Groups::default();
+    let result = serve(parent, &socket, &memory, &mut groups);
+    if !matches!(result, Ok(Some(_))) {
+        // The pool's process is gone, or is about to kill this one.
+        groups.kill();
+    }
+    result
+}
+
+fn serve(
+    parent: Pid,
+    socket: &OwnedFd,
+    memory: &Memory,
+    groups: &mut Groups,
+) -> Result<Option<OwnedFd>, String> {
+    while let Some(received) = receive(socket)? {
         match received.note {
             Note::File => received.files.into_iter().try_for_each(offer)?,
             Note::Preload => {
-                let (outcome, body) = preload(&memory)?;
+                let (outcome, body) = preload(memory)?;
                 memory.put_result(outcome, &body.bytes);
-                reply(&socket, Note::Ready)?;
+                // From here on the end of the socket suffices, and leaves time to look after the
+                // groups; one that is stopped goes on.
+                die_with(parent, Signal::CONT)?;
+                reply(socket, Note::Ready)?;
             }
             Note::Fork => {
-                let Some(theirs) = received.files.into_iter().next() else { continue };
-                match fork(&memory) {
-                    Ok(Side::Worker) => return Ok(Some(theirs)),
-                    Ok(Side::Server) => reply(&socket, Note::Forked)?,
-                    Err(errno) => reply(&socket, Note::Refused(errno))?,
+                let mut files = received.files.into_iter();
+                let Some(theirs) = files.next() else { continue };
+                match fork(memory) {
+                    Ok(Side::Worker) => {
+                        redirect(files)?;
+                        return Ok(Some(theirs));
+                    }
+                    Ok(Side::Server(worker)) => {
+                        groups.add(worker);
+                        reply(socket, Note::Forked)?;
+                    }
+                    Err(errno) => reply(socket, Note::Refused(errno))?,
                 }
             }
             other => return Err(format!("the pool speaks another protocol: {other:?}")),
         }
     }
     Ok(None)
+}
+
+/// The process groups of workers, as pidfds: what tasks left running is in them.
+///
+/// Workers end with the pool's process by the kernel's doing; what they started does not. The pool
+/// ends it with each worker ([`Child::kill_group`](crate::child::Child)), and where the pool itself
+/// was killed, the server does, by a signal that needs no number which another might have by then.
+#[derive(Default)]
+struct Groups(Vec<OwnedFd>);
+
+impl Groups {
+    fn add(&mut self, worker: OwnedFd) {
+        // The pool has ended the groups of those that are dead.
+        self.0.retain(|worker| !is_readable(worker));
+        self.0.push(worker);
+    }
+
+    /// Where the kernel cannot do it (before 6.9), nothing happens.
+    fn kill(&self) {
+        const PIDFD_SIGNAL_PROCESS_GROUP: libc::c_uint = 4;
+        for worker in &self.0 {
+            // SAFETY: `pidfd_send_signal(2)` without further information, which may be null; no
+            // memory is passed.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_pidfd_send_signal,
+                    worker.as_raw_fd(),
+                    libc::SIGKILL,
+                    std::ptr::null::<libc::siginfo_t>(),
+                    PIDFD_SIGNAL_PROCESS_GROUP,
+                )
+            };
+        }
+    }
+}
+
+fn is_readable(pidfd: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
 }
 
 fn receive(socket: &OwnedFd) -> Result<Option<socket::Received>, String> {
@@ -83,8 +153,19 @@ impl BlobSource for Rest<'_> {
     }
 }
 
+/// Standard output and error of a new worker, where it has its own.
+fn redirect(mut files: impl Iterator<Item = OwnedFd>) -> Result<(), String> {
+    let text = |errno: rustix::io::Errno| format!("dup2: {errno}");
+    if let (Some(out), Some(err)) = (files.next(), files.next()) {
+        rustix::stdio::dup2_stdout(out).map_err(text)?;
+        rustix::stdio::dup2_stderr(err).map_err(text)?;
+    }
+    Ok(())
+}
+
 enum Side {
-    Server,
+    /// The new worker's pidfd.
+    Server(OwnedFd),
     Worker,
 }
 
@@ -99,12 +180,16 @@ fn fork(memory: &Memory) -> Result<Side, i32> {
     let settid = if own.is_some() { libc::CLONE_CHILD_SETTID } else { 0 };
     // SAFETY: all-zero is a value of this plain C structure.
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
-    arguments.flags = (libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID | settid) as u64;
+    let mut pidfd: libc::c_int = -1;
+    let flags = libc::CLONE_PARENT | libc::CLONE_PARENT_SETTID | libc::CLONE_PIDFD | settid;
+    arguments.flags = flags as u64;
+    arguments.pidfd = &raw mut pidfd as u64;
     arguments.parent_tid = memory.born_word() as u64;
     arguments.child_tid = own.unwrap_or(0) as u64;
     // SAFETY: without `CLONE_VM` the child has a copy of everything and goes on from here on a copy
     // of this stack. The kernel writes the child's number to the shared word, which is mapped as
-    // long as `memory`, and in the child to its own copy of the thread's number.
+    // long as `memory`, and in the child to its own copy of the thread's number; the child's pidfd
+    // to the variable above.
     let pid = unsafe {
         libc::syscall(libc::SYS_clone3, &raw const arguments, size_of::<libc::clone_args>())
     };
@@ -116,7 +201,8 @@ fn fork(memory: &Memory) -> Result<Side, i32> {
             let _ = setpgid(None, None);
             Ok(Side::Worker)
         }
-        _ => Ok(Side::Server),
+        // SAFETY: the kernel has just made this file for us.
+        _ => Ok(Side::Server(unsafe { OwnedFd::from_raw_fd(pidfd) })),
     }
 }
 
