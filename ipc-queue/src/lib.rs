@@ -37,7 +37,7 @@
 //! [`pipe`] does not wait in vain once somebody with proof of the death has called
 //! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: follow a `fork`.
+//! **What it does not do yet**: messages from several producers at a time; follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between

@@ -37,7 +37,9 @@ impl<T: Element, P: Peers> Source for Producer<T, P> {
 
     fn bell(&self) -> &Bell {
         // Before the announcement that follows: readers ring only for what is waited for.
-        self.side.await_room(self.place.ring(&self.peers), 1);
+        if self.peers.me() == Some(self.me) {
+            self.side.await_room(self.place.ring(&self.peers), 1);
+        }
         &self.place.shared().control.0.space
     }
 

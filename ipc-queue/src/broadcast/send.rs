@@ -11,6 +11,9 @@ use super::words::copy_in;
 use crate::ring::{Line, Stop};
 use crate::wait::{Deadline, Patience};
 
+/// No ring has sent so many: a century of one element a nanosecond is less.
+const FURTHEST: u64 = 1 << 62;
+
 /// Where the producer stands.
 #[derive(Debug)]
 pub(crate) struct SendSide {
@@ -29,7 +32,7 @@ impl SendSide {
         // the proof of its death when it was taken over.
         let tail = shared.producer.0.tail.load(Ordering::Relaxed);
         let reserved = shared.producer.0.reserved.load(Ordering::Relaxed);
-        if reserved < tail || reserved - tail > capacity {
+        if reserved < tail || reserved - tail > capacity || reserved > FURTHEST {
             return Err(Stop::Corrupted);
         }
         Ok(SendSide { tail, reserved, limit: tail, patience: Patience::default() })

@@ -37,7 +37,9 @@ impl<P: Peers> Source for Producer<P> {
 
     fn bell(&self) -> &Bell {
         // Before the announcement that follows: the consumer rings only for what is waited for.
-        self.side.await_room(self.place.ring(&self.peers));
+        if self.peers.me() == Some(self.me) {
+            self.side.await_room(self.place.ring(&self.peers));
+        }
         &self.place.shared().control.0.space
     }
 

@@ -16,6 +16,9 @@ const HAD_CONSUMER: u32 = 1 << 2;
 /// Bytes of a word; what messages are aligned to, and what stands before each: its length.
 pub(crate) const WORD: u64 = 8;
 
+/// No ring has sent so many bytes.
+const FURTHEST: u64 = 1 << 62;
+
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Shared {
@@ -131,7 +134,7 @@ impl Shared {
         // Acquire: as above.
         let tail = self.producer.0.position.load(Ordering::Acquire);
         let are_words = head.is_multiple_of(WORD) && tail.is_multiple_of(WORD);
-        if tail.wrapping_sub(head) > capacity || !are_words {
+        if tail.wrapping_sub(head) > capacity || tail > FURTHEST || !are_words {
             return Err(Stop::Corrupted);
         }
         Ok((head, tail))

@@ -100,7 +100,7 @@ fn a_reader_receives_all_that_a_row_of_killed_producers_sent() {
     let mut reader =
         broadcast::attach_reader::<Item>(&segment, 0, &group, Mode::Block, Start::Now).unwrap();
     let mut expected = 0;
-    for round in 0..12 {
+    for round in 0..8 {
         let mut child = run_child("producer", &segment, &group);
         let enough = expected + 1 + 37 * round;
         let mut receive = |until: u64| {

@@ -98,7 +98,7 @@ fn a_row_of_killed_producers_loses_nothing() {
             }
         }
     };
-    for round in 0..12 {
+    for round in 0..8 {
         let mut child = run_child("producer", &segment, &group);
         let so_far = word(&segment, 0).load(Acquire);
         receive(Some(so_far + 1 + 37 * round));
@@ -115,7 +115,7 @@ fn a_row_of_killed_consumers_loses_nothing() {
     let mut producer = messages::attach_producer(&segment, 0, &group).unwrap();
     let mut next = 0;
     let mut child = run_child("consumer", &segment, &group);
-    for round in 0..12 {
+    for round in 0..8 {
         let enough = next + 1 + 41 * round;
         while next < enough {
             match producer.send_timeout(&message(next), LONG) {

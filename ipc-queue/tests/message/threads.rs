@@ -1,6 +1,7 @@
 //! One process.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -16,11 +17,11 @@ use crate::{LONG, message, number};
 fn what_is_sent_is_received_in_order_and_whole() {
     let (mut producer, mut consumer) = messages::channel(256).unwrap();
     let sender = thread::spawn(move || {
-        for next in 0..30_000 {
+        for next in 0..4_000 {
             producer.send(&message(next)).unwrap();
         }
     });
-    for next in 0..30_000 {
+    for next in 0..4_000 {
         assert_eq!(number(&consumer.recv().unwrap()), next);
     }
     sender.join().unwrap();
@@ -174,6 +175,41 @@ fn what_threads_see_of_a_ring_is_linearizable() {
         let checker = Checker::new(Queue::bounded(4), Condition::Strict);
         let verdict = checker.check(&recorder.into_history()).unwrap();
         assert!(verdict.violation().is_none(), "{}", verdict.violation().unwrap());
+    }
+}
+
+/// Whatever stands in a word: an answer, and no panic and no hang.
+#[test]
+fn a_ring_of_nonsense_is_survived() {
+    let size = messages::required_size(64).unwrap();
+    for (at, nonsense) in (0..size / 8).flat_map(|at| [u64::MAX, 1 << 63, 0x0102].map(|n| (at, n)))
+    {
+        let segment = Segment::anonymous(size).unwrap();
+        let group = Group::anonymous().unwrap();
+        messages::create(&segment, 0, 64).unwrap();
+        let attach = || {
+            let producer = messages::attach_producer(&segment, 0, &group).ok();
+            (producer, messages::attach_consumer(&segment, 0, &group).ok())
+        };
+        let mut before = attach();
+        if let Some(producer) = &mut before.0 {
+            producer.try_send(&[1; 10]).unwrap();
+        }
+        // SAFETY: within the segment, aligned; the words there are atomics, or bytes of messages.
+        let word: &AtomicU64 = unsafe { &*segment.data().as_ptr().wrapping_add(8 * at).cast() };
+        word.store(nonsense, Ordering::Release);
+        for _ in 0..2 {
+            for _ in 0..6 {
+                if let Some(producer) = &mut before.0 {
+                    let _ = (producer.try_send(&[1; 20]), producer.validate(), producer.used());
+                }
+                if let Some(consumer) = &mut before.1 {
+                    let _ = consumer.try_recv().map(|message| message.len());
+                }
+            }
+            drop(before);
+            before = attach();
+        }
     }
 }
 
