@@ -118,6 +118,15 @@ pub enum Error {
         /// The most that a ring can have.
         max: usize,
     },
+    /// A handle of a queue whose users must be members of a group, made without one.
+    #[error("the handle names no group; make it with the group that the queue's users join")]
+    NoGroup,
+    /// What lies where a handle points is another queue by now.
+    #[error(
+        "the queue at offset {0} is not the one that the handle was made of: kind, type or capacity \
+         differ; ask for a new handle"
+    )]
+    AnotherQueue(usize),
     /// The group was joined by a process that forked this one.
     #[error("the group was joined by the parent process; join it here, with `Group::attach`")]
     NotAMember,

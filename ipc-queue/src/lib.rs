@@ -7,9 +7,12 @@
 //! | [`mpmc`] | a typed queue: several producers, several consumers that compete |
 //! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
 //! | [`broadcast`] | a typed ring: one producer at a time, readers that each receive everything |
+//! | [`message`] | a ring of messages of varying size, written and read in place |
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
 //! | [`select`] | waiting for several ends at once, of any kinds |
+//! | `futures` | the waits as futures, for any executor (feature `async`) |
+//! | `handle` | a queue as a serde value, to be sent to another process (feature `serde`) |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
 //! | [`Monitor`] | a supervisor's view: watches a ring, tells the living that their peer died |
 //!
@@ -34,7 +37,7 @@
 //! [`pipe`] does not wait in vain once somebody with proof of the death has called
 //! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: messages of varying size, async; follow a `fork`.
+//! **What it does not do yet**: follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -49,7 +52,12 @@ pub mod broadcast;
 pub mod duplex;
 mod ends;
 mod error;
+#[cfg(feature = "async")]
+pub mod futures;
+#[cfg(feature = "serde")]
+pub mod handle;
 mod mapped;
+pub mod message;
 #[cfg(all(test, loom))]
 mod models;
 mod monitor;

@@ -232,7 +232,7 @@ impl Opened {
 }
 
 #[inline]
-fn decode_record<T: Task>(record: Option<(Outcome, &[u8])>) -> Result<T> {
+pub(crate) fn decode_record<T: Task>(record: Option<(Outcome, &[u8])>) -> Result<T> {
     match record {
         Some((Outcome::Done, bytes)) => {
             codec::plain(bytes).map_err(|reason| bad_record::<T>(&format!("its result: {reason}")))

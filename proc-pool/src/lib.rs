@@ -22,6 +22,7 @@ mod future;
 mod histogram;
 mod imap;
 mod inbox;
+mod intent;
 mod keeper;
 mod link;
 #[cfg(feature = "live-view")]
@@ -42,6 +43,8 @@ mod socket;
 mod starter;
 mod state;
 mod stats;
+#[doc(hidden)]
+pub mod stepped;
 mod task;
 mod tune;
 mod worker;
@@ -58,6 +61,7 @@ pub use frames::{PanicFrame, PanicFrames};
 pub use future::TaskHandle;
 pub use histogram::Histogram;
 pub use imap::{Imap, ImapUnordered};
+pub use intent::Intent;
 #[cfg(feature = "live-view")]
 pub use live_view::LiveView;
 pub use options::TaskOptions;

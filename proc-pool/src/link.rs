@@ -12,13 +12,12 @@ use shm_core::barrier::heavy_barrier;
 use shm_core::handle::{self, Reachable, WeakReachable};
 use shm_core::{Segment, SegmentId};
 
-use crate::PoolError;
 use crate::arena::{self, Lease};
 use crate::codec::Encoded;
 use crate::protocol::{
     self, NUDGE, Note, Outcome, ParentWords, Places, Request, Response, VERSION, WorkerWords,
 };
-use crate::{record, socket};
+use crate::{Intent, PoolError, record, socket};
 
 /// The parent's end of one worker.
 #[derive(Debug)]
@@ -113,29 +112,12 @@ pub(crate) fn connect(pool: &Segment, settings: &Settings) -> Result<(Link, Owne
     let segment = Segment::anonymous(places.size)?;
     pipe::create(&segment, places.requests, protocol::PIPE)?;
     pipe::create(&segment, places.responses, protocol::PIPE)?;
-    let requests = pipe::attach_writer(&segment, places.requests)?;
-    let mut responses = pipe::attach_reader(&segment, places.responses)?;
-    // The parent never waits on one worker's pipes, but on the bell of all.
-    responses.set_spin_limit(0);
     settings.write(&protocol::status(&segment).parent);
     let (ours, theirs) = socket::pair()?;
     use std::os::fd::AsFd;
     socket::send(&ours, Note::Setup(VERSION), &[segment.as_fd(), pool.as_fd()])
         .map_err(PoolError::system("sendmsg"))?;
-    let link = Link {
-        segment,
-        requests,
-        responses,
-        socket: ours,
-        outbox: VecDeque::new(),
-        arriving: Arriving::new(),
-        pushed: Vec::new(),
-        nudged: false,
-        closing: false,
-        revoked: 0..0,
-        area: places.area,
-        through_arena: 0,
-    };
+    let link = Link::over(segment, &places, ours)?;
     Ok((link, theirs))
 }
 
@@ -183,6 +165,34 @@ impl Settings {
 }
 
 impl Link {
+    /// The parent's ends of the pipes in this segment.
+    pub fn over(segment: Segment, places: &Places, socket: OwnedFd) -> Result<Link, PoolError> {
+        let requests = pipe::attach_writer(&segment, places.requests)?;
+        let mut responses = pipe::attach_reader(&segment, places.responses)?;
+        // The parent never waits on one worker's pipes, but on the bell of all.
+        responses.set_spin_limit(0);
+        Ok(Link {
+            segment,
+            requests,
+            responses,
+            socket,
+            outbox: VecDeque::new(),
+            arriving: Arriving::new(),
+            pushed: Vec::new(),
+            nudged: false,
+            closing: false,
+            revoked: 0..0,
+            area: places.area,
+            through_arena: 0,
+        })
+    }
+
+    /// Lets go of the pipes without closing them.
+    pub fn leave(self) {
+        self.requests.detach();
+        self.responses.detach();
+    }
+
     /// Puts an input on its way; [`flush`](Link::flush) moves it.
     pub fn enqueue(&mut self, request: &Request, input: Arc<Encoded>) {
         // Head and bytes go as one write: one publication for a small task.
@@ -314,6 +324,12 @@ impl Link {
     pub fn has_grown(&self) -> bool {
         // Relaxed: a hint that is acted upon now or at the next look.
         self.words().grown.load(Ordering::Relaxed) != 0
+    }
+
+    /// What the worker was about to do last.
+    pub fn intent(&self) -> Intent {
+        // Relaxed: asked only once the worker is dead.
+        Intent::from_number(self.words().intent.load(Ordering::Relaxed))
     }
 
     /// Whether the worker has begun with its initializer.

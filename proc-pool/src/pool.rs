@@ -1,5 +1,6 @@
 //! The pool.
 
+use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::mpsc;
@@ -11,6 +12,7 @@ use crate::codec;
 use crate::error::{PoolError, TaskError};
 use crate::future::TaskHandle;
 use crate::imap::{Imap, ImapUnordered};
+use crate::intent::Intent;
 use crate::keeper::Keeper;
 use crate::options::TaskOptions;
 use crate::scope::Scope;
@@ -356,6 +358,13 @@ impl Pool {
     #[must_use]
     pub fn bytes_moved(&self) -> u64 {
         self.shared.lock().bytes_moved()
+    }
+
+    /// How many workers have died so far, by what they were doing. Workers that ended because they
+    /// were told to are counted too, as waiting.
+    #[must_use]
+    pub fn deaths(&self) -> BTreeMap<Intent, u64> {
+        self.shared.lock().deaths.clone()
     }
 
     /// Waits until every task is done, then ends the workers.

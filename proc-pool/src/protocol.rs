@@ -80,6 +80,8 @@ pub(crate) struct WorkerWords {
     pub grown: AtomicU32,
     /// Bytes of the last words.
     pub words_length: AtomicU32,
+    /// An [`Intent`](crate::Intent); the parent asks for it once the worker is dead.
+    pub intent: AtomicU32,
     /// Not 0 once the worker has begun with the initializer.
     pub initializing: AtomicU32,
 }
@@ -136,8 +138,13 @@ pub(crate) struct Places {
 
 impl Places {
     pub fn new() -> Result<Places, PoolError> {
+        Places::with(PIPE)
+    }
+
+    /// With pipes of so many bytes.
+    pub fn with(pipe: usize) -> Result<Places, PoolError> {
         const PAGE: usize = 4096;
-        let ring = pipe::required_size(PIPE)?.next_multiple_of(PAGE);
+        let ring = pipe::required_size(pipe)?.next_multiple_of(PAGE);
         let area = size_of::<Status>().next_multiple_of(PAGE);
         let requests = area + AREA;
         Ok(Places { area, requests, responses: requests + ring, size: requests + 2 * ring })

@@ -81,6 +81,38 @@ impl Writer {
         self.write_everything(bytes, Deadline::after(timeout))
     }
 
+    /// Writes at least one byte, as a future for any executor: see [`futures`](crate::futures).
+    /// Dropped before it is ready, it has written nothing.
+    ///
+    /// # Errors
+    /// As the pipe's [`write`](io::Write::write).
+    #[cfg(feature = "async")]
+    pub async fn write_async(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        crate::futures::until(self, |writer| writer.write_now(bytes)).await
+    }
+
+    /// Writes everything. Dropped before it is ready, it has written a part.
+    ///
+    /// # Errors
+    /// As the pipe's [`write_all`](io::Write::write_all).
+    #[cfg(feature = "async")]
+    pub async fn write_all_async(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = self.write_async(bytes).await?;
+            bytes = bytes.get(written..).unwrap_or(&[]);
+        }
+        Ok(())
+    }
+
+    /// A write that does not wait: `None` if it would have to.
+    #[cfg(feature = "async")]
+    pub(super) fn write_now(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        match self.write_piece(bytes, Deadline::Now) {
+            Err(Stop::NotYet) => None,
+            written => Some(written.map_err(|stop| refused(stop, ()).into())),
+        }
+    }
+
     fn write_everything(
         &mut self,
         bytes: &[u8],

@@ -170,10 +170,14 @@ pub(crate) fn wait_for_any(
     if deadline.left().is_err() {
         return None;
     }
-    // As one unit: bursts are each end's own business.
-    let again = patience.look_again(&mut || look().map(|index| Ok(index as u64)));
-    if let Some(Ok(index)) = again {
-        return Some(index as usize);
+    let mut found = None;
+    let again = patience.look_again(&mut || {
+        found = look();
+        // As one unit: bursts are each end's own business.
+        found.map(|_| Ok(1))
+    });
+    if again.is_some() {
+        return found;
     }
     sleep_until_ready(patience, sources, look, deadline)
 }

@@ -96,6 +96,13 @@ impl<'a> Listening<'a> {
         }
     }
 
+    /// What is to be slept on, with what each word holds as long as nothing has happened, and for how
+    /// long without a look.
+    #[cfg(feature = "async")]
+    pub(crate) fn into_parts(self) -> (Vec<(&'a Futex, u32)>, Duration) {
+        (self.words, self.longest)
+    }
+
     /// The caller stops listening. If it slept, what it may have been woken for and leaves is
     /// another's.
     pub(crate) fn end(sources: &[&dyn Source], has_slept: bool) {

@@ -219,8 +219,17 @@ impl<T: Element, P: Peers> Worker<T, P> {
     }
 
     fn lease_until(&mut self, deadline: Deadline) -> Result<Lease<'_, T, P>, RecvError> {
+        self.take(deadline)?;
+        self.lend()
+    }
+
+    fn take(&mut self, deadline: Deadline) -> Result<(), Stop> {
+        self.side.lease_until(self.end.work()?, deadline)
+    }
+
+    /// The item that was just leased.
+    fn lend(&mut self) -> Result<Lease<'_, T, P>, RecvError> {
         let work = self.end.work()?;
-        self.side.lease_until(work, deadline)?;
         let value = work.slots[self.side.index].value.with(|at| {
             // SAFETY: leased in our name: nobody writes the item before the lease ends; it was
             // written before it was queued.
@@ -245,6 +254,21 @@ impl<T: Element, P: Peers> Worker<T, P> {
     /// [`RecvError::Empty`], or as [`lease`](Self::lease).
     pub fn try_lease(&mut self) -> Result<Lease<'_, T, P>, RecvError> {
         self.lease_until(Deadline::Now)
+    }
+
+    /// [`lease`](Self::lease) as a future, for any executor: see [`futures`](crate::futures). Dropped
+    /// before it is ready, it has leased nothing.
+    ///
+    /// # Errors
+    /// As [`lease`](Self::lease).
+    #[cfg(feature = "async")]
+    pub async fn lease_async(&mut self) -> Result<Lease<'_, T, P>, RecvError> {
+        crate::futures::until(self, |worker| match worker.take(Deadline::Now) {
+            Err(Stop::NotYet) => None,
+            done => Some(done),
+        })
+        .await?;
+        self.lend()
     }
 
     /// Leases the next item, waiting at most `timeout`.

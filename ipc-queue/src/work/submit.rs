@@ -209,6 +209,20 @@ impl<T: Element, P: Peers> Submitter<T, P> {
         self.submit_until(value, Deadline::Now)
     }
 
+    /// [`submit`](Self::submit) as a future, for any executor: see [`futures`](crate::futures). Dropped
+    /// before it is ready, it has submitted nothing, and `value` is gone.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    #[cfg(feature = "async")]
+    pub async fn submit_async(&mut self, value: T) -> Result<(), SendError<T>> {
+        crate::futures::until(self, move |end| match end.try_submit(value) {
+            Err(SendError::Full(_)) => None,
+            done => Some(done),
+        })
+        .await
+    }
+
     /// Submits an item, waiting at most `timeout`.
     ///
     /// # Errors

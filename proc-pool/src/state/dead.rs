@@ -38,6 +38,7 @@ impl State {
             Event::Died { worker: number, pid, asked, how }.note(&mut self.notices);
         }
         self.end_by_difference(member.difference.take());
+        *self.deaths.entry(member.link.intent()).or_insert(0) += 1;
         if !ready {
             self.count_failed_start(&member, &notice);
         }

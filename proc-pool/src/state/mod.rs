@@ -23,12 +23,13 @@ mod member;
 mod outcome;
 mod rules;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::Intent;
 use crate::death::DeathNotice;
 use crate::error::{PoolError, TaskError};
 #[cfg(feature = "tracing")]
@@ -68,6 +69,8 @@ pub(crate) struct State {
     counts: Counts,
     /// Bytes moved by workers that are gone.
     bytes_moved: u64,
+    /// How many workers died, by what they were doing.
+    pub deaths: BTreeMap<Intent, u64>,
     /// Whether any task ever had a limit of time: only then are clocks looked at.
     timed: bool,
     /// When an idle worker may be given what another one has.
@@ -150,6 +153,7 @@ impl State {
             ended: None,
             counts: Counts::default(),
             bytes_moved: 0,
+            deaths: BTreeMap::new(),
             timed: false,
             balance_at: None,
             signals: Vec::new(),
@@ -474,6 +478,11 @@ impl State {
     pub fn terminate(&mut self, ended: Ended) {
         self.rules.exit_hook = None;
         self.end(ended);
+    }
+
+    /// Lets go of all workers without a word: others go on with their memory.
+    pub fn leave(self) {
+        self.seats.into_iter().filter_map(|seat| seat.member).for_each(|m| m.link.leave());
     }
 
     pub fn ended(&self) -> Option<&Ended> {

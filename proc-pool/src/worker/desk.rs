@@ -13,6 +13,7 @@ use shm_core::barrier::light_barrier;
 
 use super::notes::send_files;
 use super::report::{forget_words, report};
+use crate::Intent;
 use crate::codec::{self, Encoded, Failure, Placed};
 use crate::link::monotonic_nanos;
 use crate::protocol::{self, AREA, Outcome, Places, Request, Response, Status, TIME_ITEMS};
@@ -85,6 +86,13 @@ impl Desk {
         }
     }
 
+    /// Notes what comes next, for whoever asks when this process is dead.
+    #[inline]
+    pub fn intend(&self, intent: Intent) {
+        // Relaxed: the parent looks only once this process is dead.
+        self.status.worker.intent.store(intent as u32, Ordering::Relaxed);
+    }
+
     /// A request has come.
     pub fn begin(&mut self, request: &Request) {
         self.ticket = request.ticket;
@@ -124,6 +132,7 @@ impl Desk {
             return false;
         }
         self.next += 1;
+        self.intend(Intent::Run);
         true
     }
 
@@ -138,6 +147,7 @@ impl Desk {
     /// The result of an item of a chunk, which was just started.
     #[inline]
     fn give<V: Transfer>(&mut self, value: &V) -> Result<(), Failure> {
+        self.intend(Intent::Publish);
         let (start, room) = (self.filled, AREA - self.filled);
         if room > record::WORD {
             // SAFETY: `filled` is within the area.
@@ -300,6 +310,7 @@ impl Desk {
         mut body: Encoded,
         nanos: u64,
     ) -> Result<(), String> {
+        self.intend(Intent::Publish);
         self.check_process();
         let files = send_files(&body)?;
         // Unmapped before the parent can know the result: it may want to freeze the memory.

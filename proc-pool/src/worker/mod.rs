@@ -22,6 +22,7 @@ use crate::socket::{self, Received};
 
 pub(crate) use desk::{Desk, run_chunk};
 pub(crate) use report::PanicReport;
+pub(crate) use run::Worker;
 
 /// Whether `init` ran in this process.
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -115,7 +116,8 @@ fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
         None => Err("the parent sent too few files".to_owned()),
     };
     let (own, pool) = (segment()?, segment()?);
-    if own.size() < Places::new().map_err(|error| error.to_string())?.size {
+    let places = Places::new().map_err(|error| error.to_string())?;
+    if own.size() < places.size {
         return Err("the parent's segment is too small".to_owned());
     }
     notes::SOCKET.set(socket).map_err(|_| "init was called twice at once".to_owned())?;
@@ -127,7 +129,7 @@ fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
     #[cfg(feature = "tracing")]
     // Relaxed: written before the parent sent us the segment in a message.
     events::forward(status.parent.events.load(Ordering::Relaxed));
-    run::Worker::attach(segment, status, &pool)?.run()
+    Worker::attach(segment, status, &pool, &places)?.run()
 }
 
 /// What the parent says first; `None` when it is gone.

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use super::{WaitOn, park};
 use crate::futex::Waited;
 use crate::group::Peers;
-use crate::lock::Wait;
+use crate::lock::wait::Wait;
 
 /// Waits in the caller's task; [`lock::wait`](crate::lock) is the same in the caller's thread.
 pub(crate) fn wait<'a, P: Peers, W: Wait<'a>>(peers: &'a P, wait: W) -> Waiting<'a, P, W> {

@@ -26,8 +26,9 @@
 //! None of these is lock-free. A process that is *stopped* (not killed) while it holds a lock keeps
 //! it; one that is stopped between the release and the wake that follows delays the sleepers, at
 //! most by a second if others do not wake them first. [`Mutex`] and the writers of [`RwLock`]
-//! hand the lock over to those who have slept, as soon as one of them woke in vain: so a sleeper is
-//! passed by newcomers once, and then by nobody but earlier sleepers.
+//! hand the lock over to those who have slept, as soon as one of them woke in vain: newcomers can
+//! pass those who sleep only between a release and the moment when the one it woke runs. The page on
+//! locks in the book states the bound, and what checks it.
 
 mod barrier;
 mod condvar;
@@ -37,12 +38,12 @@ mod event;
 mod mutex;
 mod once;
 mod permits;
-mod raw;
+pub(crate) mod raw;
 mod rwlock;
 mod semaphore;
 mod shares;
 mod signal;
-mod wait;
+pub(crate) mod wait;
 
 pub use barrier::{Barrier, Broken};
 pub use condvar::Condvar;
@@ -55,5 +56,3 @@ pub use once::{Once, OnceState};
 pub use permits::{Permit, Permits};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Semaphore, TooManyPosts};
-#[cfg(feature = "async")]
-pub(crate) use wait::Wait;

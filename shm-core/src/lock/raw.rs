@@ -57,8 +57,8 @@ pub(crate) struct Locking<'a> {
     /// What the last look found.
     seen: u32,
     slept: bool,
-    /// Has woken, and found the lock held.
-    in_vain: bool,
+    /// Has woken, and found the lock held: from its next sleep on, newcomers stand back.
+    pub in_vain: bool,
     /// Was woken, and has made nothing of it yet.
     woken: bool,
     spins: u32,
@@ -212,7 +212,7 @@ impl RawLock {
 
 impl<'a> Locking<'a> {
     /// With so many looks before the first sleep.
-    fn new(lock: &'a RawLock, me: Owner, spins: u32) -> Locking<'a> {
+    pub fn new(lock: &'a RawLock, me: Owner, spins: u32) -> Locking<'a> {
         let seen = 0;
         Locking { lock, me, seen, slept: false, in_vain: false, woken: false, spins }
     }
@@ -278,9 +278,11 @@ impl<'a> Wait<'a> for Locking<'a> {
     }
 
     fn woke(&mut self, waited: Waited) {
-        self.slept = true;
+        let stood_back = self.is_free();
+        // Whoever stood back and did not even fall asleep is a newcomer still.
+        self.slept |= !stood_back || waited != Waited::Changed;
         self.woken = waited == Waited::Woken;
-        if self.is_free() && waited == Waited::TimedOut {
+        if stood_back && waited == Waited::TimedOut {
             // Nobody came for it.
             self.lock.exchange(self.seen, self.seen & !HANDOFF);
         }
