@@ -88,7 +88,8 @@ impl<T: Task> Work<T> {
 
     fn state(&self) -> Said<State> {
         let rules = Rules {
-            fingerprint: Registry::collect().map_err(text)?.fingerprint(),
+            build: crate::build::own(&Registry::collect().map_err(text)?),
+            timings: false,
             attempts: self.attempts,
             backoff: Duration::ZERO,
             initializer: None,

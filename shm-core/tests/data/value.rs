@@ -15,7 +15,11 @@ fn no_addition_of_four_threads_is_lost() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             let sums = sums.clone();
-            scope.spawn(move || (0..1000).for_each(|_| drop(sums[1].fetch_add(1.0))));
+            scope.spawn(move || {
+                (0..1000).for_each(|_| {
+                    let _ = sums[1].fetch_add(1.0);
+                })
+            });
         }
     });
     assert_eq!((sums[0].load(), sums[1].load()), (0.0, 4001.0));
