@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open,
-    pidfd_send_signal, waitpid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group,
+    pidfd_open, pidfd_send_signal, waitid, waitpid,
 };
 
 use crate::death::Death;
@@ -150,6 +150,13 @@ impl Child {
     pub fn is_gone(&self) -> bool {
         let mut fds = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)];
         matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+    }
+
+    /// Of one that is gone and not reaped: whether SIGKILL ended it.
+    pub fn was_killed(&self) -> bool {
+        let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let status = waitid(WaitId::PidFd(self.as_fd()), look).ok().flatten();
+        status.and_then(|status| status.terminating_signal()) == Some(libc::SIGKILL)
     }
 
     /// Waits until it is; does not reap it.

@@ -7,60 +7,81 @@ use crate::child::{Child, Launch};
 use crate::fork_server::{ForkServer, Forked, StartMethod};
 use crate::output::WriteEnds;
 
-/// Servers in a row that may end before they are ready.
+/// Servers in a row that may end by themselves before they are ready.
 const FAILED_SERVERS: u32 = 3;
+/// Servers in a row that may be killed (SIGKILL) before they are ready: no fault of theirs.
+const KILLED_SERVERS: u32 = 100;
 
 /// Starts workers.
 #[derive(Debug)]
 pub(crate) enum Starter {
     Spawn,
-    Server {
-        server: Option<ForkServer>,
-        /// Servers that ended, without one that was ready in between.
-        failures: u32,
-    },
+    Server(Place),
+}
+
+/// Where a fork server is, or comes.
+#[derive(Debug, Default)]
+pub(crate) struct Place {
+    server: Option<ForkServer>,
+    /// Servers that ended before they were ready, without one that was in between.
+    failures: u32,
+    /// Those of them that were killed.
+    kills: u32,
+}
+
+impl Place {
+    /// Lets go of a server that is dead, and counts it.
+    fn bury(&mut self) {
+        if let Some(server) = self.server.take_if(|server| server.is_gone())
+            && !server.was_ready()
+        {
+            let count = if server.was_killed() { &mut self.kills } else { &mut self.failures };
+            *count += 1;
+        }
+    }
+
+    fn is_ready(&mut self, launch: &Launch) -> Result<bool, PoolError> {
+        self.bury();
+        if let Some(server) = &mut self.server {
+            let ready = server.is_ready(launch.preload.as_ref());
+            match &ready {
+                Ok(true) => (self.failures, self.kills) = (0, 0),
+                Ok(false) => {}
+                Err(_) => self.server = None,
+            }
+            return ready;
+        }
+        if self.failures >= FAILED_SERVERS || self.kills >= KILLED_SERVERS {
+            (self.failures, self.kills) = (0, 0);
+            let reason = "the fork server ends before it is ready".to_owned();
+            return Err(PoolError::WorkersDoNotStart { reason });
+        }
+        self.server = Some(ForkServer::start(launch)?);
+        Ok(false)
+    }
 }
 
 impl Starter {
     pub fn new(method: StartMethod) -> Starter {
         match method {
             StartMethod::Spawn => Starter::Spawn,
-            StartMethod::Server => Starter::Server { server: None, failures: 0 },
+            StartMethod::Server => Starter::Server(Place::default()),
         }
     }
 
     /// Whether a worker can be started just now. Starts a server where there is none; an error
     /// when servers keep ending before they are ready, or the preload fails.
     pub fn is_ready(&mut self, launch: &Launch) -> Result<bool, PoolError> {
-        let Starter::Server { server, failures } = self else { return Ok(true) };
-        if let Some(running) = server {
-            let ready = running.is_ready(launch.preload.as_ref()).inspect_err(|_| *failures += 1);
-            let gone = running.is_gone();
-            if gone || ready.is_err() {
-                *server = None;
-            }
-            match ready? {
-                true if gone => {}
-                ready if !gone => {
-                    *failures = if ready { 0 } else { *failures };
-                    return Ok(ready);
-                }
-                _ => *failures += 1,
-            }
+        match self {
+            Starter::Spawn => Ok(true),
+            Starter::Server(place) => place.is_ready(launch),
         }
-        if *failures >= FAILED_SERVERS {
-            *failures = 0;
-            let reason = "the fork server ends before it is ready".to_owned();
-            return Err(PoolError::WorkersDoNotStart { reason });
-        }
-        *server = Some(ForkServer::start(launch)?);
-        Ok(false)
     }
 
     /// Waits until workers can be started.
     pub fn wait_until_ready(&mut self, launch: &Launch) -> Result<(), PoolError> {
         while !self.is_ready(launch)? {
-            if let Starter::Server { server: Some(server), .. } = self {
+            if let Starter::Server(Place { server: Some(server), .. }) = self {
                 server.wait();
             }
         }
@@ -75,7 +96,7 @@ impl Starter {
         output: Option<WriteEnds>,
         give_up: impl FnMut() -> bool,
     ) -> Result<Option<Child>, PoolError> {
-        let Starter::Server { server: place, .. } = self else {
+        let Starter::Server(Place { server: place, .. }) = self else {
             return Child::start(launch, socket, output).map(Some);
         };
         let Some(server) = place else { return Ok(None) };
@@ -94,7 +115,7 @@ impl Starter {
     /// What is readable when [`is_ready`](Starter::is_ready) should be asked.
     pub fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let server = match self {
-            Starter::Server { server, .. } => server.as_ref(),
+            Starter::Server(place) => place.server.as_ref(),
             Starter::Spawn => None,
         };
         server.into_iter().flat_map(ForkServer::watched)
@@ -102,17 +123,15 @@ impl Starter {
 
     /// Lets go of a server that is dead, so that it is reaped.
     pub fn look(&mut self) {
-        if let Starter::Server { server, .. } = self
-            && server.as_ref().is_some_and(ForkServer::is_gone)
-        {
-            *server = None;
+        if let Starter::Server(place) = self {
+            place.bury();
         }
     }
 
     /// Ends the server.
     pub fn end(&mut self) {
-        if let Starter::Server { server, .. } = self {
-            *server = None;
+        if let Starter::Server(place) = self {
+            place.server = None;
         }
     }
 }

@@ -5,7 +5,7 @@
 mod parent;
 
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use proc_pool::{OutputLine, OutputStream, Pool, StartMethod, TaskError, TaskStats, task};
@@ -152,6 +152,34 @@ fn every_line_of_spawned_workers_arrives_whole_also_of_killed_ones() {
 #[proc_pool::test]
 fn every_line_of_forked_workers_arrives_whole_also_of_killed_ones() {
     every_line_arrives(StartMethod::Server);
+}
+
+#[proc_pool::test]
+fn lines_that_are_still_in_the_pipe_when_the_pool_closes_arrive_too() {
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let lines: Arc<Mutex<Vec<OutputLine>>> = Arc::default();
+    let for_sink = Arc::clone(&lines);
+    let sink = move |line| {
+        // Nothing is read until somebody opens the gate, and after that nobody can send.
+        let _ = gate.lock().expect("the gate").recv();
+        for_sink.lock().expect("lines").push(line);
+    };
+    let pool = Pool::builder().workers(1).output(sink).build().unwrap();
+    let worker = pool.worker_pids()[0];
+    pool.submit(talk, (0, 1000, false)).wait().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| pool.close().unwrap());
+        while std::fs::exists(format!("/proc/{worker}")).unwrap() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // Enough for the pool to want its reader's end; a little late changes nothing.
+        std::thread::sleep(Duration::from_millis(50));
+        drop(open);
+    });
+    // The test harness in the worker has said something too.
+    let lines = lines.lock().unwrap();
+    assert_eq!(lines.iter().filter(|line| line.text.starts_with("0 ")).count(), 2000);
 }
 
 #[cfg(feature = "tracing")]

@@ -161,6 +161,16 @@ impl ForkServer {
     pub fn is_gone(&self) -> bool {
         self.child.is_gone()
     }
+
+    /// Whether it ever said that it was ready.
+    pub fn was_ready(&self) -> bool {
+        self.ready
+    }
+
+    /// Of one that is gone: whether SIGKILL ended it.
+    pub fn was_killed(&self) -> bool {
+        self.child.was_killed()
+    }
 }
 
 impl Drop for ForkServer {
