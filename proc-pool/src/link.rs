@@ -77,6 +77,23 @@ pub(crate) struct Answer {
     pub leases: Vec<Arc<Lease>>,
 }
 
+impl Answer {
+    /// One that came by shared memory and not through the response pipe.
+    pub fn of(outcome: Outcome, count: u32, body: Vec<u8>) -> Answer {
+        let head = Response {
+            ticket: 0,
+            outcome,
+            files: 0,
+            bytes: body.len() as u64,
+            blobs: 0,
+            count,
+            nanos: 0,
+            arena: 0,
+        };
+        Answer { head, body, files: Vec::new(), leases: Vec::new() }
+    }
+}
+
 impl Drop for Answer {
     fn drop(&mut self) {
         for id in self.files.drain(..) {
@@ -118,6 +135,10 @@ pub(crate) struct Settings {
     pub exit_on_panic: bool,
     /// Its number.
     pub number: u32,
+    /// The level of `tracing` events that it sends; 0 for none.
+    pub events: u32,
+    /// The build of program that it must be.
+    pub build: Vec<u8>,
 }
 
 impl Settings {
@@ -129,7 +150,13 @@ impl Settings {
         store(&words.spin, self.spin);
         store(&words.processor, self.processor);
         store(&words.number, self.number);
+        store(&words.events, self.events);
         store(&words.exit_on_panic, u32::from(self.exit_on_panic));
+        store(&words.build_length, self.build.len().min(protocol::BUILD) as u32);
+        for (place, byte) in words.build.iter().zip(&self.build) {
+            // Relaxed: as above.
+            place.store(*byte, Ordering::Relaxed);
+        }
         // Relaxed: as above.
         words.resident_limit.store(self.resident_limit, Ordering::Relaxed);
         // Relaxed: as above.
@@ -360,17 +387,7 @@ impl Link {
         unsafe { std::ptr::copy_nonoverlapping(area.as_ptr(), body.as_mut_ptr(), body.len()) };
         let length = record::slice(&body, 0, count).len();
         body.truncate(length);
-        let head = Response {
-            ticket: 0,
-            outcome: Outcome::Records,
-            files: 0,
-            bytes: length as u64,
-            blobs: 0,
-            count,
-            nanos: 0,
-            arena: 0,
-        };
-        Answer { head, body, files: Vec::new(), leases: Vec::new() }
+        Answer::of(Outcome::Records, count, body)
     }
 
     /// Tells the worker to end once it has done what it has and what is on its way.

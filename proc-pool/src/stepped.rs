@@ -88,12 +88,13 @@ impl<T: Task> Work<T> {
 
     fn state(&self) -> Said<State> {
         let rules = Rules {
-            fingerprint: Registry::collect().map_err(text)?.fingerprint(),
+            build: crate::build::own(&Registry::collect().map_err(text)?),
             attempts: self.attempts,
             backoff: Duration::ZERO,
             initializer: None,
             exit_hook: None,
             recycle_after: None,
+            timings: false,
             replace: true,
         };
         Ok(State::new(1, rules))
@@ -196,7 +197,8 @@ impl Loop {
     ///
     /// What ends a worker.
     pub fn run(&mut self) -> Said<()> {
-        self.0.greet()?;
+        // Whether the builds are the same is the parent's to say here.
+        let _ = self.0.greet()?;
         self.0.serve().map(|_| ())
     }
 }

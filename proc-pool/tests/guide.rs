@@ -128,3 +128,17 @@ fn actors_find_the_solution_that_is_known() {
     assert!(number(&lines, "steps: ") > 100);
     assert!(lines[1].starts_with("error: "), "{lines:#?}");
 }
+
+#[test]
+fn values_and_locks_lose_no_increment_and_a_queue_takes_many_producers() {
+    assert_eq!(
+        lines("guide_locks"),
+        [
+            "value: 400000",
+            "lock: [0, 400000]",
+            "died: true",
+            "repaired: [0, 400000]",
+            "queue: 499500",
+        ]
+    );
+}

@@ -58,13 +58,15 @@
 //!
 //! `heap` and `cli` (the program `memtree`) are on by default. A library that depends on this crate
 //! turns them off, and asks for what it wants: `heap`, `serde`, `symbols` (names for heap profiles),
-//! `recording` (recordings as files), `pprof`.
+//! `recording` (recordings as files), `pprof`, `deep-size` (a value with all that it owns).
 
 #![deny(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("this crate reads Linux's /proc and works on Linux only");
 
+#[cfg(feature = "deep-size")]
+mod deep_size;
 mod error;
 #[cfg(feature = "heap")]
 pub mod heap;
@@ -82,9 +84,11 @@ mod stacks;
 mod timeline;
 pub mod units;
 
+#[cfg(feature = "deep-size")]
+pub use deep_size::{GetSize, deep_size};
 pub use error::{Error, Result};
 pub use ledger::Ledger;
-pub use process::{Denied, ForkCopies, ProcessDetail, ProcessMemory, ProcessState};
+pub use process::{Denied, ForkCopies, ProcessDetail, ProcessMemory, ProcessState, start_ticks};
 pub use report::{Report, Summary};
 pub use sampler::{Sampler, SamplerBuilder, Seen};
 pub use segment::{SegmentId, SegmentMemory};

@@ -1,5 +1,23 @@
 //! The memory of one process, each figure defined by the kernel's own field.
 
+use crate::proc_files::{ProcessDirectory, stat};
+
+/// When a process was started, in clock ticks since boot (`starttime` of `/proc/PID/stat`); `None`
+/// if there is none of that id. With the pid it names a process for as long as the machine is up,
+/// as [`ProcessMemory::start_ticks`] does. Costs three system calls.
+///
+/// ```
+/// let this = std::process::id();
+/// assert_eq!(profiling::start_ticks(this), profiling::start_ticks(this));
+/// assert_eq!(profiling::start_ticks(u32::MAX), None);
+/// ```
+#[must_use]
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let mut text = Vec::new();
+    ProcessDirectory::open(pid).ok()?.read(c"stat", &mut text).ok()?;
+    stat::start_ticks(&text)
+}
+
 /// What a process is doing, from the `State:` line of `/proc/PID/status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]

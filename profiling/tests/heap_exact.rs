@@ -171,6 +171,46 @@ fn a_closure_is_measured_to_the_byte() {
 }
 
 #[test]
+fn the_most_that_a_closure_held_is_measured_to_the_byte() {
+    let _alone = alone();
+    for mode in [Mode::Counters, Mode::SAMPLED, Mode::Exact] {
+        heap::set_mode(mode).unwrap();
+        let before = black_box(vec![0u8; 50_000]);
+        let (inner, usage) = heap::measure(|| {
+            drop(before);
+            let first = black_box(vec![0u8; 70_001]);
+            let (_, inner) = heap::measure(|| drop(black_box(vec![0u8; 30_000]))).unwrap();
+            drop(first);
+            (0..100).for_each(|_| drop(black_box(vec![0u8; 1])));
+            inner
+        })
+        .unwrap();
+        assert_eq!((inner.peak_bytes, usage.peak_bytes), (30_000, 50_001), "{mode:?}");
+        let (_, nothing) = heap::measure(|| black_box(1)).unwrap();
+        assert_eq!(nothing.peak_bytes, 0);
+        let fails = std::panic::AssertUnwindSafe(|| heap::measure(|| panic!("on purpose")));
+        assert!(std::panic::catch_unwind(fails).is_err());
+    }
+}
+
+#[cfg(feature = "deep-size")]
+#[test]
+fn the_deep_size_of_a_value_is_what_its_clone_allocates() {
+    #[derive(Clone, get_size2::GetSize)]
+    struct Row {
+        name: String,
+        values: Vec<Vec<u32>>,
+    }
+    let _alone = alone();
+    let row = |nth: usize| Row { name: "x".repeat(nth), values: vec![vec![7; 3]; nth] };
+    let table: Vec<Row> = (0..100).map(row).collect();
+    let (clone, usage) = heap::measure(|| table.clone()).unwrap();
+    let own = size_of::<Vec<Row>>() as i64;
+    assert_eq!(profiling::deep_size(&clone) as i64, own + usage.kept_bytes());
+    assert_eq!(table.iter().map(|row| row.name.len() + row.values.len()).sum::<usize>(), 9900);
+}
+
+#[test]
 fn an_assertion_holds_where_it_should_and_fails_where_it_should() {
     let _alone = alone();
     heap::assert_no_allocation(|| black_box(1 + 1));
@@ -211,6 +251,22 @@ fn a_scope_names_what_is_allocated_in_it() {
     let snapshot = heap::snapshot().unwrap();
     let holds = |name| live_in_scope(&snapshot, name);
     assert_eq!((holds("outer"), holds("inner")), (6004.0, 3002.0));
+    drop(kept);
+}
+
+#[test]
+fn an_empty_name_is_no_scope() {
+    let _alone = alone();
+    let kept = {
+        let _outer = heap::scope("around");
+        let _none = heap::scope("");
+        black_box(vec![0u8; 3004])
+    };
+    let snapshot = heap::snapshot().unwrap();
+    assert!(snapshot.tags.iter().all(|name| !name.is_empty()));
+    let untagged = snapshot.sites.iter().filter(|site| site.tag.is_none());
+    assert!(untagged.map(|site| site.live.bytes).sum::<f64>() >= 3004.0);
+    assert_eq!(live_in_scope(&snapshot, "around"), 0.0);
     drop(kept);
 }
 

@@ -92,10 +92,19 @@ fn under_fire(mut work: impl FnMut() -> bool) {
     });
 }
 
+/// Bytes allocated and freed that the profile has not counted: those of threads that died in
+/// between, and nothing else.
+fn missed() -> (u64, u64) {
+    let totals = heap::current().unwrap();
+    let (allocated, freed) = (ALLOCATED.load(SeqCst), FREED.load(SeqCst));
+    (allocated.wrapping_sub(totals.allocated_bytes), freed.wrapping_sub(totals.freed_bytes))
+}
+
 #[test]
 fn a_handler_that_allocates_in_the_middle_of_a_record_is_counted_to_the_byte() {
     let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
     handle_signals();
+    let missed_before = missed();
     let mut kept = Vec::with_capacity(64);
     let (before, mut rounds) = (HANDLED.load(SeqCst), 0);
     under_fire(|| {
@@ -107,9 +116,7 @@ fn a_handler_that_allocates_in_the_middle_of_a_record_is_counted_to_the_byte() {
         HANDLED.load(SeqCst) < before + 2000 && rounds < 500_000
     });
     assert!(HANDLED.load(SeqCst) > before, "no signal came");
-    let totals = heap::current().unwrap();
-    let reference = (ALLOCATED.load(SeqCst), FREED.load(SeqCst));
-    assert_eq!((totals.allocated_bytes, totals.freed_bytes), reference);
+    assert_eq!(missed(), missed_before);
     let snapshot = heap::snapshot().unwrap();
     let by_sites: u64 = snapshot.sites.iter().map(|site| site.live.samples).sum();
     let (live, lost) = (snapshot.totals.live_blocks(), snapshot.quality.reentrant);
@@ -121,6 +128,7 @@ fn a_handler_that_allocates_in_the_middle_of_a_record_is_counted_to_the_byte() {
 fn a_handler_that_forks_in_the_middle_of_a_record_writes_to_no_other_profile() {
     let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
     handle_signals();
+    let missed_before = missed();
     for _ in 0..20 {
         let parent = std::process::id();
         let mut pipe = [0; 2];
@@ -164,9 +172,83 @@ fn a_handler_that_forks_in_the_middle_of_a_record_writes_to_no_other_profile() {
             unsafe { libc::close(end) };
         }
     }
-    let totals = heap::current().unwrap();
-    let reference = (ALLOCATED.load(SeqCst), FREED.load(SeqCst));
-    assert_eq!((totals.allocated_bytes, totals.freed_bytes), reference);
+    assert_eq!(missed(), missed_before);
+}
+
+/// Ends the thread that it interrupts, and nothing else: no destructor runs, no slot is given back.
+extern "C" fn end_this_thread(_: libc::c_int) {
+    // SAFETY: the kernel ends the thread and wakes who joins it; nothing of it is used again.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
+extern "C" fn allocate_without_end(ready: *mut libc::c_void) -> *mut libc::c_void {
+    // SAFETY: the flag of the thread that started this one, and joins it.
+    unsafe { &*ready.cast::<AtomicBool>() }.store(true, SeqCst);
+    let mut kept = Vec::with_capacity(64);
+    loop {
+        kept.push(black_box(vec![0u8; 10]));
+        if kept.len() == 64 {
+            kept.clear();
+        }
+    }
+}
+
+#[test]
+fn threads_that_die_while_they_are_recorded_leave_a_profile_that_goes_on() {
+    let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
+    let handler = end_this_thread as extern "C" fn(libc::c_int);
+    // SAFETY: the handler makes one system call.
+    unsafe { libc::signal(libc::SIGUSR2, handler as libc::sighandler_t) };
+    let before = heap::snapshot().unwrap();
+    for round in 0..60 {
+        let ready = AtomicBool::new(false);
+        let mut thread = MaybeUninit::uninit();
+        let argument = (&raw const ready).cast_mut().cast();
+        // SAFETY: the flag outlives the thread, which is joined below. Not one of std's threads:
+        // those expect to be told when they end.
+        let made = unsafe {
+            libc::pthread_create(
+                thread.as_mut_ptr(),
+                std::ptr::null(),
+                allocate_without_end,
+                argument,
+            )
+        };
+        assert_eq!(made, 0);
+        // SAFETY: written by the call above.
+        let thread = unsafe { thread.assume_init() };
+        while !ready.load(SeqCst) {
+            std::hint::spin_loop();
+        }
+        (0..round * 500).map(black_box).for_each(|_| ());
+        // SAFETY: it runs until this comes.
+        assert_eq!(unsafe { libc::pthread_kill(thread, libc::SIGUSR2) }, 0);
+        // SAFETY: joined once.
+        assert_eq!(unsafe { libc::pthread_join(thread, std::ptr::null_mut()) }, 0);
+    }
+    let after = heap::snapshot().unwrap();
+    let inside = after.threads.iter().filter(|thread| thread.inside.is_some()).count();
+    println!("{inside} of 60 threads died inside the profiler");
+    assert!(inside > 0, "none died inside the profiler");
+    // Each may have counted a block that it had not recorded yet, or the other way round.
+    let missing = |snapshot: &heap::Snapshot| {
+        let by_sites: u64 = snapshot.sites.iter().map(|site| site.live.samples).sum();
+        by_sites.abs_diff(snapshot.totals.live_blocks())
+    };
+    let most = missing(&before) + 60 + 50;
+    assert!(missing(&after) <= most, "{} {:?}", missing(&after), after.quality);
+    // The others go on, to the byte.
+    let (_, usage) = heap::measure(|| drop(black_box(vec![0u8; 4000]))).unwrap();
+    assert_eq!((usage.allocated_bytes, usage.freed_blocks), (4000, 1));
+    let kept = {
+        let _scope = heap::scope("goes on");
+        black_box(vec![0u8; 5000])
+    };
+    let goes_on = heap::snapshot().unwrap();
+    let tag = goes_on.tags.iter().position(|name| name == "goes on").map(|nth| nth as u32);
+    let site = goes_on.sites.iter().find(|site| site.tag == tag).unwrap();
+    assert_eq!(site.live.bytes, 5000.0);
+    drop(kept);
 }
 
 fn live_in_child(snapshot: &heap::Snapshot) -> f64 {

@@ -102,7 +102,7 @@ impl Desk {
         if request.items > 0 {
             // Release: nothing is in the area; see `place`.
             self.status.worker.finished.store(self.next, Ordering::Release);
-            self.measured = request.timed == TIME_ITEMS;
+            self.measured = request.timed & TIME_ITEMS != 0;
             if self.measured || request.items > 1 {
                 self.since = Instant::now();
             }
@@ -254,6 +254,17 @@ impl Desk {
         Ok(())
     }
 
+    /// Nobody here knows the task of this chunk: each of its items is answered so.
+    pub fn refuse_chunk(&mut self) -> Result<(), String> {
+        while self.next < self.end {
+            if !self.start(false) {
+                return self.decline();
+            }
+            self.put_record(Outcome::Unknown, &[])?;
+        }
+        self.flush()
+    }
+
     /// The chunk is over.
     pub fn end(&mut self) -> Result<(), String> {
         self.flush()
@@ -268,6 +279,18 @@ impl Desk {
     /// Answers the one item that was just started.
     pub fn answer_item(&mut self, outcome: Outcome, body: Encoded) -> Result<(), String> {
         self.send(outcome, 1, body, 0)
+    }
+
+    /// As [`answer_item`](Desk::answer_item), for one whose time was taken.
+    pub fn answer_measured(
+        &mut self,
+        outcome: Outcome,
+        body: Encoded,
+        took: Option<Duration>,
+    ) -> Result<(), String> {
+        // 0 would say that nobody measured.
+        let nanos = took.map_or(0, |took| (took.as_nanos() as u64).max(1));
+        self.send(outcome, 1, body, nanos)
     }
 
     /// Answers something that is no task.

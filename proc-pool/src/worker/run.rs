@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use ipc_queue::bell::Doorbell;
 use ipc_queue::pipe::{self, Reader};
@@ -15,7 +16,7 @@ use super::report::{IN_TASK, forget_words};
 use crate::Intent;
 use crate::codec::{BlobSource, Encoded};
 use crate::protocol::{
-    FINISH, FIRST_SPECIAL, HELLO, NUDGE, Outcome, Places, Request, Status, TIME_START,
+    FINISH, FIRST_SPECIAL, HELLO, NUDGE, Outcome, Places, Request, Status, TIME_ITEMS, TIME_START,
 };
 use crate::task::{Registry, TaskEntry, TaskId};
 use crate::worker_state;
@@ -50,17 +51,20 @@ impl Worker {
         Ok(Worker { status, requests, desk, registry, bell, growth: Growth::new(status) })
     }
 
-    /// Says that this process is a worker, and of what program.
-    pub fn greet(&mut self) -> Result<(), String> {
-        let hello = Encoded {
-            bytes: self.registry.fingerprint().to_ne_bytes().into(),
-            ..Encoded::default()
-        };
-        self.desk.answer(HELLO, Outcome::Done, hello)
+    /// Says that this process is a worker, and of what program; whether that is the parent's.
+    pub fn greet(&mut self) -> Result<bool, String> {
+        let own = crate::build::own(&self.registry);
+        let is_same = own == self.status.parent.build();
+        let hello = Encoded { bytes: own, ..Encoded::default() };
+        self.desk.answer(HELLO, Outcome::Done, hello)?;
+        Ok(is_same)
     }
 
     pub fn run(mut self) -> Result<(), String> {
-        self.greet()?;
+        if !self.greet()? {
+            // The parent sees it too, and says so.
+            return Ok(());
+        }
         while self.serve()? {}
         worker_state::clear();
         Ok(())
@@ -109,6 +113,7 @@ impl Worker {
         self.desk.begin(request);
         match entry {
             Some(entry) if request.items > 0 => self.execute_chunk(entry, &bytes),
+            None if request.items > 0 => self.desk.refuse_chunk(),
             entry => self.execute_one(request, entry, &bytes),
         }
     }
@@ -128,7 +133,7 @@ impl Worker {
     ) -> Result<(), String> {
         let mut blobs = PipeBlobs { pipe: &mut self.requests, left: request.blobs };
         let is_task = request.ticket < FIRST_SPECIAL;
-        if is_task && !self.desk.start(request.timed == TIME_START) {
+        if is_task && !self.desk.start(request.timed & TIME_START != 0) {
             blobs.skip()?;
             return self.desk.decline();
         }
@@ -140,14 +145,16 @@ impl Worker {
             self.desk.note_initializer();
         }
         let limit = DataLimit::set(request.memory);
+        let began = (request.timed & TIME_ITEMS != 0).then(Instant::now);
         IN_TASK.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| (entry.run)(bytes, &mut blobs)));
         IN_TASK.set(false);
+        let took = began.map(|began| began.elapsed());
         drop(limit);
         // What a task did not read (its input failed half-way) must not be taken for a request.
         blobs.skip()?;
         let (outcome, body) = answer_of(result);
-        self.desk.answer_item(outcome, body)?;
+        self.desk.answer_measured(outcome, body, took)?;
         forget_words(self.status);
         if outcome == Outcome::Panicked {
             // Relaxed: written before the parent sent us the segment in a message.

@@ -26,6 +26,9 @@ pub struct Usage {
     pub freed_bytes: u64,
     /// Blocks freed.
     pub freed_blocks: u64,
+    /// The most bytes that were live at one time, beyond those that were before: to the byte. A
+    /// reallocation is a free and then an allocation, also where the allocator copied.
+    pub peak_bytes: u64,
 }
 
 impl Usage {
@@ -144,7 +147,9 @@ pub fn set_mode(mode: Mode) -> Result<()> {
     Ok(())
 }
 
-/// Runs a closure, and says what this thread allocated and freed meanwhile.
+/// Runs a closure, and says what this thread allocated and freed meanwhile, and held at most.
+///
+/// An allocation in the closure costs some 20 ns more than else. Measured closures nest.
 ///
 /// # Errors
 ///
@@ -160,6 +165,9 @@ pub fn set_mode(mode: Mode) -> Result<()> {
 /// let (text, usage) = heap::measure(|| "x".repeat(100))?;
 /// assert_eq!((usage.allocated_bytes, usage.kept_bytes()), (100, 100));
 /// # drop(text);
+///
+/// let ((), usage) = heap::measure(|| (0..10).for_each(|_| drop(vec![0u8; 1000])))?;
+/// assert_eq!((usage.allocated_bytes, usage.peak_bytes), (10_000, 1000));
 /// # Ok::<(), profiling::Error>(())
 /// ```
 pub fn measure<T>(run: impl FnOnce() -> T) -> Result<(T, Usage)> {
@@ -171,11 +179,44 @@ pub fn measure<T>(run: impl FnOnce() -> T) -> Result<(T, Usage)> {
     let what = "this thread has no slot of its own: measure in a program of fewer threads";
     let slot = THREAD.with(|thread| thread.slot(area)).ok_or(Error::HeapProfilerOff { what })?;
     let before = counts(slot);
+    let watched = Watched::begin(slot);
     let result = run();
+    let peak = watched.end();
     let after = counts(slot);
     let [allocated_bytes, allocated_blocks, freed_bytes, freed_blocks] =
         std::array::from_fn(|nth| after[nth].wrapping_sub(before[nth]));
-    Ok((result, Usage { allocated_bytes, allocated_blocks, freed_bytes, freed_blocks }))
+    let held = before[0].wrapping_sub(before[2]);
+    let peak_bytes = peak.wrapping_sub(held);
+    Ok((result, Usage { allocated_bytes, allocated_blocks, freed_bytes, freed_blocks, peak_bytes }))
+}
+
+/// The calling thread's peak is being watched until this is dropped, also by a panic.
+struct Watched {
+    /// What an outer measurement has seen.
+    outer: Option<i64>,
+}
+
+impl Watched {
+    fn begin(slot: &Slot) -> Watched {
+        let outer = THREAD.with(|thread| thread.peak.replace(Some(slot.held())));
+        slot.look_at_next();
+        Watched { outer }
+    }
+
+    /// The most that the thread held meanwhile, in the slot's own count.
+    fn end(self) -> u64 {
+        THREAD.with(|thread| thread.peak.get()).unwrap_or(0).cast_unsigned()
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        // What was most here was most outside, too.
+        THREAD.with(|thread| {
+            let here = thread.peak.get();
+            thread.peak.set(self.outer.map(|outer| here.map_or(outer, |here| here.max(outer))));
+        });
+    }
 }
 
 fn counts(slot: &Slot) -> [u64; 4] {

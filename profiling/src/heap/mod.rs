@@ -57,6 +57,9 @@
 //! - 1.4 million live samples, 32,768 sites, 2 million frames, 1,000 names: what finds no room is
 //!   counted in [`Quality`].
 //! - A profile takes 0.7 to 1 MiB for a small program, and 60 MiB of addresses.
+//! - Code that is loaded in the place of code that was unloaded has its own names if the two files
+//!   have build ids. A block that was allocated at the same addresses and in the same scope by
+//!   both counts with the later one.
 //! - Linux. Tested on x86-64; the registers of aarch64 are known, but were not tried.
 //! - A program that closes descriptors that are not its own closes the one that
 //!   [`Profile::of_process`] looks for; use the folder.
@@ -65,8 +68,8 @@
 //!
 //! # How large is a value?
 //!
-//! That is for a library: `get-size2` or `mem_dbg` derive the deep size of a type. Without either,
-//! [`measure()`] says what building (or cloning) the value allocates and keeps.
+//! The crate's `deep_size` (feature `deep-size`) asks the types for what they own. [`measure()`]
+//! says to the byte what building or cloning a value allocates, keeps, and needs at most meanwhile.
 //!
 //! # Finding a profile
 //!

@@ -9,6 +9,7 @@
 //! Release, read after its Acquire.
 
 use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use rustix::fs::{Mode, OFlags};
@@ -28,9 +29,45 @@ pub(crate) struct Mapping<'a> {
     pub(crate) path: &'a [u8],
 }
 
-/// Does a known module hold all of these addresses?
+/// How many modules there were when the program began: those are never unloaded.
+static AT_START: AtomicUsize = AtomicUsize::new(0);
+
+/// Reads what the program begins with.
+pub(crate) fn begin(area: Area<'_>) {
+    refresh(area);
+    // Relaxed, both: a number of its own.
+    AT_START.store(area.word(header::MODULES_USED).load(Relaxed) as usize, Relaxed);
+}
+
+/// Does a known module hold each of these addresses, and is it still the one that lies there?
+///
+/// Costs a few system calls for each module that was loaded later than the program.
 pub(crate) fn know(area: Area<'_>, frames: &[u64]) -> bool {
-    frames.iter().all(|frame| find(area, *frame).is_some())
+    let mut last = None;
+    frames.iter().all(|frame| {
+        let found = find(area, *frame);
+        let is_known = found == last || found.is_some_and(|nth| is_still_there(area, nth));
+        last = found;
+        found.is_some() && is_known
+    })
+}
+
+/// Other code may have been loaded in the place of code that was unloaded: by its build id.
+fn is_still_there(area: Area<'_>, nth: usize) -> bool {
+    let word = |at| area.word(area.layout.module(nth) + at).load(Relaxed);
+    // Relaxed: a number of its own.
+    if nth < AT_START.load(Relaxed) || word(module::BUILD_ID_LENGTH) == 0 {
+        return true;
+    }
+    let Some(memory) = open(c"/proc/self/mem") else { return true };
+    elf::read(&memory, word(module::BIAS)).is_none_or(|elf| has_build_id(area, nth, &elf))
+}
+
+fn has_build_id(area: Area<'_>, nth: usize, elf: &elf::Facts) -> bool {
+    let word = |at| area.word(area.layout.module(nth) + at).load(Relaxed);
+    let words = elf.build_id.chunks(8).map(to_word);
+    word(module::BUILD_ID_LENGTH) == elf.build_id_length as u64
+        && words.enumerate().all(|(nth, id)| word(module::BUILD_ID + 8 * nth) == id)
 }
 
 fn find(area: Area<'_>, address: u64) -> Option<usize> {
@@ -42,15 +79,42 @@ fn find(area: Area<'_>, address: u64) -> Option<usize> {
         .find(|nth| (word(*nth, module::START)..word(*nth, module::END)).contains(&address))
 }
 
-/// Adds the modules that were loaded since. One thread at a time; others do not wait.
+/// The lock: free; held; held, and to be read once more.
+const FREE: u64 = 0;
+const HELD: u64 = 1;
+const WANTED: u64 = 2;
+
+/// Adds the modules that were loaded since. One thread at a time; others do not wait: the one that
+/// reads begins anew for them.
 #[cold]
 pub(crate) fn refresh(area: Area<'_>) {
     let lock = area.word(header::MODULES_LOCK);
     // Acquire: pairs with the Release below: the last one's records are seen.
-    if lock.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
+    if lock.swap(WANTED, Acquire) != FREE {
+        return;
+    }
+    loop {
+        // Relaxed: whoever wants it from here on finds it held; who did before is served below.
+        lock.store(HELD, Relaxed);
+        read_until_nothing_is_new(area);
+        // Release: pairs with the Acquire above. Relaxed else: nothing was given away.
+        if lock.compare_exchange(HELD, FREE, Release, Relaxed).is_ok() {
+            return;
+        }
+    }
+}
+
+/// A line of the maps and the memory that it speaks of are not read at one instant: what was loaded
+/// in between shows in the next pass.
+fn read_until_nothing_is_new(area: Area<'_>) {
+    const MOST: usize = 4;
+    for _ in 0..MOST {
+        // Relaxed, both: under the lock.
+        let before = area.word(header::MODULES_USED).load(Relaxed);
         read_maps(area);
-        // Release: pairs with the Acquire above.
-        lock.store(0, Release);
+        if area.word(header::MODULES_USED).load(Relaxed) == before {
+            return;
+        }
     }
 }
 
@@ -109,6 +173,13 @@ fn path_hash(path: &[u8]) -> u64 {
     })
 }
 
+fn has_path(area: Area<'_>, nth: usize, path: &[u8]) -> bool {
+    let place = area.word(area.layout.module(nth) + module::PATH).load(Relaxed);
+    let at = area.layout.strings + (place >> 32) as usize;
+    let is_same = |(nth, bytes)| area.word(at + 8 * nth).load(Relaxed) == to_word(bytes);
+    place & 0xffff_ffff == path.len() as u64 && path.chunks(8).enumerate().all(is_same)
+}
+
 /// Adds a module, if it is not there. Under the lock.
 pub(crate) fn add(area: Area<'_>, mapping: Mapping<'_>, elf: elf::Facts) {
     let word = |nth, at| area.word(area.layout.module(nth) + at);
@@ -118,6 +189,8 @@ pub(crate) fn add(area: Area<'_>, mapping: Mapping<'_>, elf: elf::Facts) {
         word(nth, module::START).load(Relaxed) == mapping.start
             && word(nth, module::END).load(Relaxed) == mapping.end
             && word(nth, module::BIAS).load(Relaxed) == elf.bias
+            && has_build_id(area, nth, &elf)
+            && has_path(area, nth, mapping.path)
     });
     if is_there {
         return;

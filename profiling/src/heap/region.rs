@@ -21,6 +21,7 @@ use rustix::process::{Resource, getrlimit};
 use super::format::{Layout, PAGE, Shape, header, live, site};
 use super::site_table;
 use super::text::Text;
+use crate::proc_files::stat;
 
 /// The layout of every profile that a program makes of itself.
 pub(crate) static LAYOUT: Layout = Layout::new(Shape::DEFAULT);
@@ -261,12 +262,8 @@ pub(crate) fn program(into: &mut [u8; header::PROGRAM_MAX]) -> usize {
 /// Start of this process in clock ticks since the machine's start; 0 if it can not be read.
 pub(crate) fn started_ticks() -> u64 {
     let mut text = [0; 1024];
-    let Some(stat) = read_small(c"/proc/self/stat", &mut text) else { return 0 };
-    // The name in parentheses may hold anything; field 3 follows the last one.
-    let Some(close) = stat.iter().rposition(|byte| *byte == b')') else { return 0 };
-    let mut fields = stat[close + 1..].split(|byte| *byte == b' ').skip(1);
-    let field = fields.nth(19).and_then(|field| std::str::from_utf8(field).ok());
-    field.and_then(|field| field.parse().ok()).unwrap_or(0)
+    let stat = read_small(c"/proc/self/stat", &mut text);
+    stat.and_then(stat::start_ticks).unwrap_or(0)
 }
 
 fn read_small<'a>(path: &CStr, into: &'a mut [u8]) -> Option<&'a [u8]> {

@@ -22,7 +22,8 @@ pub struct Scope {
 ///
 /// Names are cut off at 48 bytes, and a profile has room for some 1,000 of them; further ones count
 /// as no scope, and in [`Quality::dropped_tags`](super::Quality::dropped_tags). A frequent name
-/// costs some 20 ns. Without a profile nothing happens.
+/// costs some 20 ns. Without a profile nothing happens. An empty name is no scope, as if there had
+/// been none around it.
 ///
 /// # Examples
 ///
@@ -33,7 +34,8 @@ pub struct Scope {
 /// # drop(table);
 /// ```
 pub fn scope(name: &str) -> Scope {
-    let tag = control::area().map_or(0, |area| tags::intern(area, name));
+    let area = control::area().filter(|_| !name.is_empty());
+    let tag = area.map_or(0, |area| tags::intern(area, name));
     Scope { before: enter(tag), thread: PhantomData }
 }
 

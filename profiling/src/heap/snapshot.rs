@@ -82,9 +82,9 @@ pub struct Snapshot {
     pub totals: Totals,
     /// Where memory was allocated: a stack and a scope, the most live bytes first.
     pub sites: Vec<Site>,
-    /// The code that the frames point into.
+    /// The code that the frames point into, in the order in which it was seen.
     pub modules: Vec<Module>,
-    /// Names of scopes; [`Site::tag`] and [`Thread::tag`] are indices.
+    /// Names of scopes, each once and none empty; [`Site::tag`] and [`Thread::tag`] are indices.
     pub tags: Vec<String>,
     /// The threads that have a counter of their own and are (or died) running.
     pub threads: Vec<Thread>,
@@ -209,6 +209,16 @@ pub enum StackEnd {
     Broken,
     /// At once: not the thread's own stack, or no frame pointers at all.
     Unknown,
+}
+
+impl Snapshot {
+    /// The code that an address lies in. Where code was unloaded and other code loaded in its
+    /// place, both are in [`modules`](Self::modules), and the later one is right.
+    #[must_use]
+    pub fn module_at(&self, address: u64) -> Option<&Module> {
+        let mut latest_first = self.modules.iter().rev();
+        latest_first.find(|module| (module.start..module.end).contains(&address))
+    }
 }
 
 /// A piece of executable code in memory.

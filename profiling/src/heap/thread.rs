@@ -29,6 +29,8 @@ pub(crate) struct Thread {
     pub(crate) tag: Cell<usize>,
     /// It settles its countdown just now: a signal handler must not.
     pub(crate) is_busy: Cell<bool>,
+    /// The most that it has held, in its slot's count, while a measurement goes on.
+    pub(crate) peak: Cell<Option<i64>>,
     /// It shall look for no slot any more.
     pub(crate) shares: Cell<bool>,
     /// The step of recording that it is in.
@@ -43,6 +45,7 @@ thread_local! {
             number: Cell::new(0),
             tag: Cell::new(0),
             is_busy: Cell::new(false),
+            peak: Cell::new(None),
             shares: Cell::new(false),
             step: Cell::new(Step::Idle as u64),
             bounds: Bounds::new(),

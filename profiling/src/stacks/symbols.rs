@@ -77,9 +77,9 @@ impl Symbols {
     /// The frames of a return address, the outermost first: several where calls were inlined. An
     /// address without a name is shown as its file and the place in it.
     fn frames_at(&self, snapshot: &Snapshot, address: u64) -> Vec<Frame> {
-        let mut modules = snapshot.modules.iter();
-        let module = modules.find(|module| (module.start..module.end).contains(&address));
-        let Some(module) = module else { return vec![Frame::named(format!("{address:#x}"))] };
+        let Some(module) = snapshot.module_at(address) else {
+            return vec![Frame::named(format!("{address:#x}"))];
+        };
         let path = module.path.to_string_lossy().into_owned();
         // A return address is behind the call; the byte before it belongs to the call.
         let probe = address.wrapping_sub(module.bias).wrapping_sub(1);
@@ -263,6 +263,16 @@ mod tests {
         let module = Module { build_id: vec![1, 2, 3], ..this_program() };
         let frames = found_in(module);
         assert!(frames[0].name.contains("+0x"), "{frames:?}");
+    }
+
+    #[test]
+    fn where_code_was_loaded_in_the_place_of_other_code_the_later_one_is_right() {
+        let unloaded = Module { path: "/gone.so".into(), build_id: vec![1], ..this_program() };
+        let mut snapshot = empty_snapshot();
+        snapshot.modules = vec![unloaded, this_program()];
+        let address = a_function_to_find as fn() -> u64 as usize as u64 + 2;
+        let frames = Symbols::new().frames_at(&snapshot, address);
+        assert!(frames.last().unwrap().name.ends_with("a_function_to_find"), "{frames:?}");
     }
 
     #[test]

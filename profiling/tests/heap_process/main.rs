@@ -5,6 +5,9 @@
 
 mod forks;
 mod kills;
+mod memory;
+#[path = "../tree/memory_group.rs"]
+mod memory_group;
 mod roles;
 
 use std::alloc::System;

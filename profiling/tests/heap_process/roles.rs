@@ -15,7 +15,7 @@ pub fn start(role: &str, directory: Option<&Path>, mode: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "roles::plays_its_role", "--nocapture", "--test-threads=1"]);
     command.env(ROLE, role).env(MODE_VARIABLE, mode).stdout(Stdio::piped());
-    command.stderr(Stdio::null());
+    command.stdin(Stdio::piped()).stderr(Stdio::null());
     if let Some(directory) = directory {
         command.env(DIRECTORY_VARIABLE, directory);
     }
@@ -62,6 +62,20 @@ fn plays_its_role() {
             say_ready();
             println!("{}", recurse(&[]));
         }
+        Ok("runs out of memory") => {
+            say_ready();
+            // Until the one who started it waits for its end.
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+            std::thread::spawn(grow);
+            grow();
+        }
+        Ok("has a limit of its own") => {
+            let most = libc::rlimit { rlim_cur: 256 << 20, rlim_max: 256 << 20 };
+            // SAFETY: reads a limit of ours.
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const most) }, 0);
+            say_ready();
+            grow();
+        }
         Ok("execs") => {
             let held = black_box(vec![1u8; 3 << 20]);
             let mut command = Command::new(std::env::current_exe().unwrap());
@@ -82,6 +96,15 @@ fn churn() {
             kept.swap_remove(round % kept.len());
             kept.swap_remove(round * 7 % kept.len());
         }
+    }
+}
+
+/// Allocates, and writes to it, until there is no more.
+fn grow() {
+    let _scope = heap::scope("swallowed");
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    for round in 0usize.. {
+        kept.push(vec![1; 1 + round * 7919 % 50_000]);
     }
 }
 

@@ -1,51 +1,13 @@
 //! The tree's total against a second witness: what the kernel charges a memory cgroup around it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use profiling::Ledger;
 
 use crate::load::Load;
+use crate::memory_group::MemoryGroup;
 
 const MIB: u64 = 1 << 20;
-
-/// A memory cgroup made for a test, taken away after it.
-struct MemoryGroup {
-    folder: PathBuf,
-    usage: &'static str,
-}
-
-impl MemoryGroup {
-    /// `None` where no hierarchy with a memory controller is writable.
-    fn new(name: &str) -> Option<Self> {
-        let hierarchies = [
-            ("/sys/fs/cgroup/memory", "memory.usage_in_bytes"),
-            ("/sys/fs/cgroup", "memory.current"),
-            ("/sys/fs/cgroup/unified", "memory.current"),
-        ];
-        hierarchies.into_iter().find_map(|(root, usage)| {
-            let folder = Path::new(root).join(format!("{name}-{}", std::process::id()));
-            fs::create_dir(&folder).ok()?;
-            let group = Self { folder, usage };
-            fs::metadata(group.folder.join(usage)).ok()?;
-            Some(group)
-        })
-    }
-
-    fn add(&self, pid: u32) -> std::io::Result<()> {
-        fs::write(self.folder.join("cgroup.procs"), pid.to_string())
-    }
-
-    fn charged(&self) -> u64 {
-        fs::read_to_string(self.folder.join(self.usage)).unwrap().trim().parse().unwrap()
-    }
-}
-
-impl Drop for MemoryGroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.folder);
-    }
-}
 
 /// A root with four children, 64 MiB that all of them share, and 24 MiB that each has for itself.
 fn grow(root: &mut Load) {
@@ -72,6 +34,7 @@ fn the_total_agrees_with_what_a_memory_cgroup_charges() {
         println!("{SKIPPED}");
         return;
     }
+    group.limit(1 << 30).unwrap();
     grow(&mut root);
     let mut ledger = Ledger::of(root.pid()).unwrap();
     for snapshot in [ledger.full(), ledger.quick()] {
@@ -81,6 +44,7 @@ fn the_total_agrees_with_what_a_memory_cgroup_charges() {
         assert!(ours.abs_diff(kernels) <= allowed, "ours {ours}, the kernel's {kernels}");
         assert!(snapshot.resident_sum() > 2 * kernels);
     }
+    assert_eq!(group.kills(), 0);
 }
 
 /// The second witness, which needs no privilege: everybody's share of every page that is not an

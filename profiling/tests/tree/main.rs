@@ -6,6 +6,7 @@
 mod cgroup;
 mod ledger;
 mod load;
+mod memory_group;
 mod sampler;
 
 /// Not a test of its own: what the processes of the other tests run.

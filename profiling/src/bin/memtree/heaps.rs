@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use profiling::Seen;
 use profiling::heap::{DIRECTORY_VARIABLE, Profile, Snapshot};
 use profiling::recording::HeapCapture;
+use profiling::{Seen, start_ticks};
 
 use crate::failure::{Failure, Result};
 
@@ -59,7 +59,7 @@ impl Folder {
         let parent = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
         sweep(&parent);
         let pid = std::process::id();
-        let path = parent.join(format!("{PREFIX}{pid}-{}", start_of(pid).unwrap_or(0)));
+        let path = parent.join(format!("{PREFIX}{pid}-{}", start_ticks(pid).unwrap_or(0)));
         let made = fs::DirBuilder::new().mode(0o700).create(&path);
         match made {
             Ok(()) => Ok(Self { path, ours: true }),
@@ -88,17 +88,10 @@ fn sweep(parent: &Path) {
         let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'));
         let Some((pid, start)) = owner else { continue };
         let (Ok(pid), Ok(start)) = (pid.parse(), start.parse()) else { continue };
-        if start_of(pid) != Some(start) {
+        if start_ticks(pid) != Some(start) {
             let _ = fs::remove_dir_all(entry.path()); // somebody else's is refused
         }
     }
-}
-
-/// When a process was started, in clock ticks; `None` if there is none.
-fn start_of(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; field 3 follows the last one.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
 }
 
 /// Looks at the heaps of a tree, near its peak and at its end.

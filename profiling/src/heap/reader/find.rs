@@ -8,6 +8,7 @@ use super::super::FILE_NAME;
 use super::super::format::header;
 use super::Profile;
 use crate::error::{Error, Result};
+use crate::process;
 
 pub(super) fn of_process(pid: u32) -> Result<Profile> {
     let directory = PathBuf::from(format!("/proc/{pid}/fd"));
@@ -64,10 +65,7 @@ fn identity(pid: u32) -> Option<(u64, u64)> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let own = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
     let own = own.and_then(|pids| pids.split_whitespace().next_back()?.parse().ok());
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name in parentheses may hold anything; field 3 follows the last one.
-    let after = stat.rsplit_once(')')?.1;
-    let started = after.split_whitespace().nth(19)?.parse().ok()?;
+    let started = process::start_ticks(pid)?;
     Some((own.unwrap_or(u64::from(pid)), started))
 }
 

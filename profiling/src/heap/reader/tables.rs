@@ -132,8 +132,8 @@ fn tags(bytes: &Bytes, layout: &Layout) -> Result<(Vec<String>, Vec<Option<u32>>
             continue;
         }
         let length = copy.word(at + tag::LENGTH) as usize;
-        if length > tag::NAME_MAX {
-            return Err(bytes.invalid("the name of a scope is out of bounds"));
+        if !(1..=tag::NAME_MAX).contains(&length) {
+            return Err(bytes.invalid("the name of a scope is empty or out of bounds"));
         }
         let name = String::from_utf8_lossy(copy.slice(at + tag::NAME, length)).into_owned();
         let known = names.iter().position(|known| *known == name);
