@@ -95,6 +95,7 @@ impl<T: Task> Work<T> {
             initializer: None,
             exit_hook: None,
             recycle_after: None,
+            timings: false,
             replace: true,
         };
         Ok(State::new(1, rules))
@@ -197,7 +198,8 @@ impl Loop {
     ///
     /// What ends a worker.
     pub fn run(&mut self) -> Said<()> {
-        self.0.greet()?;
+        // Whether the builds are the same is the parent's to say here.
+        let _ = self.0.greet()?;
         self.0.serve().map(|_| ())
     }
 }

@@ -1,16 +1,22 @@
-//! The programs of the book's chapter "From Python's multiprocessing" run and print what it says.
+//! The programs of the book's chapters "From Python's multiprocessing" and "Programs to start from"
+//! run and print what they should.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// The lines that an example prints; it must end well and be silent on standard error.
 fn lines(example: &str) -> Vec<String> {
+    lines_with(example, &[])
+}
+
+fn lines_with(example: &str, arguments: &[&str]) -> Vec<String> {
     let test = std::env::current_exe().expect("this test's path");
     // `cargo test` builds examples beside the tests.
     let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
     let program = profile.join("examples").join(example);
     assert!(program.exists(), "run `cargo build -p proc-pool --examples` first: {program:?}");
-    let output = Command::new(program).stdin(Stdio::null()).output().expect("the example starts");
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.expect("the example starts");
     let text = String::from_utf8(output.stdout).expect("text");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {text}{errors}", output.status);
@@ -87,6 +93,40 @@ fn state_a_process_and_actors_do_what_their_python_twins_do() {
             "group: Some(303)",
         ]
     );
+}
+
+#[test]
+fn a_simulation_comes_to_the_same_value_each_time() {
+    let first = lines_with("monte_carlo", &["10"]);
+    assert_eq!(first[1], "right: true");
+    assert_eq!(lines_with("monte_carlo", &["10"]), first);
+}
+
+#[test]
+fn images_are_resized_and_a_damaged_one_stops_nobody() {
+    assert_eq!(lines_with("resize_images", &["100"]), ["resized: 99", "damaged: 1"]);
+}
+
+#[test]
+fn words_are_counted_where_the_text_lies() {
+    // It compares the counts itself.
+    let lines = lines_with("word_count", &["8"]);
+    assert!(number(&lines, "bytes of text: ") > 8_000_000);
+    assert!(number(&lines, "bytes moved: ") < 10_000, "{lines:#?}");
+}
+
+#[test]
+fn a_service_answers_while_its_pool_computes() {
+    let lines = lines_with("http_service", &["check", "4"]);
+    assert_eq!(lines[0], "primes: 4 right answers");
+    assert!(number(&lines, "health: asked ") >= 3);
+}
+
+#[test]
+fn actors_find_the_solution_that_is_known() {
+    let lines = lines_with("jacobi", &["24", "3"]);
+    assert!(number(&lines, "steps: ") > 100);
+    assert!(lines[1].starts_with("error: "), "{lines:#?}");
 }
 
 #[test]
