@@ -25,12 +25,15 @@
 //!
 //! # Why no wake-up is lost
 //! One word holds an epoch and a bit that says that somebody listens. `listen` begins a new epoch
-//! with the bit set, passes a heavy barrier, and only then its caller looks for work; `ring`
+//! with the bit set, or joins one in which somebody listens and nobody has rung yet; it passes a
+//! heavy barrier, and only then its caller looks for work. `ring`
 //! comes after the change, passes a light barrier, and looks at the bit. The barriers leave two
 //! cases (see [`shm_core::barrier`]): either the ringer sees the bit, or the listener sees the
 //! change. A ringer that sees the bit begins a new epoch (so that a listener on its way to sleep
-//! does not fall asleep), wakes everybody, and takes the bit away only if nobody began to listen
+//! does not fall asleep), marked as rung (so that nobody joins it), wakes everybody, and takes the
+//! bit away only if nobody began to listen
 //! meanwhile. So at every instant: *whoever sleeps and is not yet woken, sleeps under the bit.*
+//! And listeners do not disturb each other: they share an epoch.
 //!
 //! # When a process is killed
 //! | killed | what is left | what follows |
@@ -54,8 +57,10 @@ use crate::Error;
 
 /// Set while somebody may sleep, or is about to.
 const LISTENING: u32 = 1;
-/// One epoch, in the bits above `LISTENING`.
-const EPOCH: u32 = 2;
+/// The epoch was begun by a ringer, who takes `LISTENING` away if nobody begins another.
+const RUNG: u32 = 1 << 1;
+/// One epoch, in the bits above the two.
+const EPOCH: u32 = 1 << 2;
 /// More sleepers than there can be; the kernel takes a signed count.
 const EVERYBODY: u32 = i32::MAX.unsigned_abs();
 
@@ -70,7 +75,8 @@ const LONGEST_SLEEP_WITHOUT_MEMBARRIER: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 #[repr(C)]
 pub struct Bell {
-    /// `epoch << 1 | LISTENING`. An epoch ends when somebody begins to listen or rings.
+    /// `epoch << 2 | RUNG | LISTENING`. An epoch ends when somebody rings; one that was rung also
+    /// when somebody begins to listen.
     state: Futex,
 }
 
@@ -85,7 +91,7 @@ impl Default for Bell {
 
 /// What [`Bell::listen`] gives: pass it to [`Bell::wait`].
 ///
-/// A ticket is stale after 2³¹ epochs (rings that found a listener, or calls of `listen`).
+/// A ticket is stale after 2³⁰ epochs (rings that found a listener, or calls of `listen`).
 #[derive(Debug)]
 #[must_use = "whoever listens should wait, or everybody who rings pays for a wake"]
 pub struct Ticket {
@@ -145,7 +151,7 @@ impl Bell {
                 // Another ringer has woken, after our change: the woken see it (module docs).
                 return false;
             }
-            let rung = state.wrapping_add(EPOCH);
+            let rung = state.wrapping_add(EPOCH) | RUNG;
             // Release: our change comes before the new epoch, which the woken acquire by the
             // barrier in `listen`.
             // Relaxed on failure: the value is only compared again.
@@ -159,7 +165,7 @@ impl Bell {
                     // begun to listen since.
                     let _ = word.compare_exchange(
                         rung,
-                        rung & !LISTENING,
+                        rung & !(LISTENING | RUNG),
                         Ordering::Relaxed,
                         Ordering::Relaxed,
                     );
@@ -173,29 +179,40 @@ impl Bell {
     /// Announces that the caller is about to sleep. Look at your condition once more *after* this
     /// call, and only then [`wait`](Self::wait). Costs a system call (membarrier).
     pub fn listen(&self) -> Ticket {
+        let state = self.announce();
+        Ticket { state, longest_sleep: reach_ringers() }
+    }
+
+    /// The first half of [`listen`](Self::listen), without the barrier: the epoch that the caller
+    /// listens in.
+    pub(crate) fn announce(&self) -> u32 {
         let word = self.state.word();
-        // Relaxed: only compared by the exchange below.
+        // Relaxed: what the ringers of earlier epochs had changed is made visible to the look that
+        // follows by the full fence in the barrier between the two, which pairs with the Release in
+        // `wake_listeners` (an exchange that begins an epoch passes on what it found).
         let mut state = word.load(Ordering::Relaxed);
-        let listening = loop {
-            let listening = state.wrapping_add(EPOCH) | LISTENING;
-            // Relaxed: the full fence in the barrier below makes what the ringers of earlier epochs
-            // had changed visible to the look that follows; it pairs with the Release in
-            // `wake_listeners`. On failure the value is only compared again.
+        loop {
+            if state & (LISTENING | RUNG) == LISTENING {
+                // As long as nobody rings the bit stays: we may sleep under it, too.
+                return state;
+            }
+            let listening = (state.wrapping_add(EPOCH) | LISTENING) & !RUNG;
+            // Relaxed: as above; on failure the value is only compared again.
             match word.compare_exchange(state, listening, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => break listening,
+                Ok(_) => return listening,
                 Err(now) => state = now,
             }
-        };
-        let longest_sleep = match heavy_barrier() {
-            Mode::Asymmetric => LONGEST_SLEEP,
-            Mode::Fences => LONGEST_SLEEP_WITHOUT_MEMBARRIER,
-        };
-        Ticket { state: listening, longest_sleep }
+        }
+    }
+
+    /// The word that whoever listens sleeps on.
+    pub(crate) fn word(&self) -> &Futex {
+        &self.state
     }
 
     /// Takes back a [`listen`](Self::listen) that no sleep followed, so that the next ring costs
     /// nothing. Only for a bell that has one listener at a time: it would take away another's bit.
-    pub(crate) fn cancel(&self, _ticket: Ticket) {
+    pub(crate) fn cancel(&self) {
         // Relaxed: nobody sleeps on the strength of this bit, and nothing is published.
         self.state.word().fetch_and(!LISTENING, Ordering::Relaxed);
     }
@@ -220,6 +237,14 @@ impl Bell {
     ) -> Waited {
         let bound = ticket.bound(timeout);
         ticket.told(peers.park(&self.state, ticket.state, deaths, Some(bound)), timeout)
+    }
+}
+
+/// The second half of [`Bell::listen`], once for any number of bells: so long may be slept.
+pub(crate) fn reach_ringers() -> Duration {
+    match heavy_barrier() {
+        Mode::Asymmetric => LONGEST_SLEEP,
+        Mode::Fences => LONGEST_SLEEP_WITHOUT_MEMBARRIER,
     }
 }
 

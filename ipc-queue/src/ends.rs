@@ -2,18 +2,29 @@
 //! drop does. Typed rings and pipes are these plus copying.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
-use shm_core::Segment;
 use shm_core::barrier;
+use shm_core::{Peers, Segment};
 
 use crate::Error;
-use crate::bell::Doorbell;
+use crate::bell::{Bell, Doorbell};
 use crate::mapped::Mapped;
 use crate::preamble::Unit;
-use crate::ring::{self, RecvSide, SendSide, Shared, Stop};
+use crate::ring::{self, Company, RecvSide, SendSide, Shared, Stop};
 use crate::role::{self, Holder, Side};
+use crate::select::source::Source;
 use crate::spsc::slots::Slot;
 use crate::wait::{Deadline, SideStats};
+
+/// From whom a side is claimed.
+pub(crate) enum From {
+    Nobody,
+    /// From a holder that the caller knows dead.
+    Dead(Holder),
+    /// From nobody, or from a member of the group that is gone.
+    AnyoneGone(Arc<dyn Peers + Send + Sync>),
+}
 
 /// What both ends have.
 #[derive(Debug)]
@@ -29,13 +40,22 @@ impl End {
         offset: usize,
         unit: Unit,
         side: Side,
-        from: Option<Holder>,
-    ) -> Result<Self, Error> {
+        from: From,
+    ) -> Result<(Self, Company), Error> {
         // Registers this process before its first publication (see `barrier`).
         barrier::mode();
         let mapped = Mapped::attach(segment, offset, unit)?;
-        let mine = role::claim(mapped.shared(), side, from)?;
-        Ok(End { mapped, side, mine })
+        let (mine, company) = match from {
+            From::Nobody => (role::claim(mapped.shared(), side, None)?, Company::default()),
+            From::Dead(holder) => {
+                (role::claim(mapped.shared(), side, Some(holder))?, Company::default())
+            }
+            From::AnyoneGone(peers) => {
+                let mine = role::claim_among(mapped.shared(), side, &*peers)?;
+                (mine, Company(Some(peers)))
+            }
+        };
+        Ok((End { mapped, side, mine }, company))
     }
 
     /// A forked child inherits the value, not the role: there it must do nothing.
@@ -87,17 +107,20 @@ pub(crate) struct RecvEnd {
 macro_rules! both_ends {
     ($name:ident, $half:ident, $side:expr, $peer_dead:expr, $words:ident) => {
         impl $name {
-            /// Claims the side: from nobody, or from a holder that the caller knows dead.
+            /// Claims the side.
             pub(crate) fn attach(
                 segment: &Segment,
                 offset: usize,
                 unit: Unit,
-                from: Option<Holder>,
+                from: From,
             ) -> Result<Self, Error> {
-                let end = End::attach(segment, offset, unit, $side, from)?;
+                let (end, company) = End::attach(segment, offset, unit, $side, from)?;
                 match $half::resume(end.mapped.shared(), end.mapped.capacity()) {
                     Err(_) => Err(corrupted(&end)),
-                    Ok(side) => Ok($name { end, side, also: None, open: true }),
+                    Ok(mut side) => {
+                        side.company = company;
+                        Ok($name { end, side, also: None, open: true })
+                    }
                 }
             }
 
@@ -181,6 +204,42 @@ macro_rules! both_ends {
 
 both_ends!(SendEnd, SendSide, Side::Producer, ring::CONSUMER_DEAD, producer);
 both_ends!(RecvEnd, RecvSide, Side::Consumer, ring::PRODUCER_DEAD, consumer);
+
+impl Source for SendEnd {
+    fn is_ready(&self) -> bool {
+        self.shared().is_sendable(self.position(), self.capacity(), &self.side.company)
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.shared().control.0.space
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        self.side.company.peers()
+    }
+}
+
+impl Source for RecvEnd {
+    fn is_ready(&self) -> bool {
+        self.shared().is_receivable(self.position(), &self.side.company)
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.shared().control.0.data
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        self.side.company.peers()
+    }
+}
 
 impl SendEnd {
     #[inline(always)]

@@ -100,6 +100,33 @@ pub enum Error {
         /// The most that a process can have.
         max: usize,
     },
+    /// A ring for one producer at a time has one, who is alive.
+    #[error(
+        "the ring has a producer, who is alive, and takes one at a time; \
+         wait until it leaves or dies, or use a queue for several producers"
+    )]
+    ProducerThere,
+    /// A ring for one consumer at a time has one, who is alive.
+    #[error(
+        "the ring has a consumer, who is alive, and takes one at a time; \
+         wait until it leaves or dies, or use a queue for several consumers"
+    )]
+    ConsumerThere,
+    /// A broadcast ring has as many readers as it can have.
+    #[error("the ring has {max} readers already; drop one, or use a second ring")]
+    TooManyReaders {
+        /// The most that a ring can have.
+        max: usize,
+    },
+    /// A handle of a queue whose users must be members of a group, made without one.
+    #[error("the handle names no group; make it with the group that the queue's users join")]
+    NoGroup,
+    /// What lies where a handle points is another queue by now.
+    #[error(
+        "the queue at offset {0} is not the one that the handle was made of: kind, type or capacity \
+         differ; ask for a new handle"
+    )]
+    AnotherQueue(usize),
     /// The group was joined by a process that forked this one.
     #[error("the group was joined by the parent process; join it here, with `Group::attach`")]
     NotAMember,
@@ -133,6 +160,19 @@ pub enum SendError<T> {
     /// once another one attaches and makes room.
     #[error("there is no room, and every consumer has left or died; attach one, or give up")]
     Disconnected(T),
+    /// What is to be sent is larger than the ring: it never fits.
+    #[error(
+        "{size} elements or bytes are more than the {most} that can be sent at once; \
+         send less at a time, or make a larger ring"
+    )]
+    TooLarge {
+        /// What could not be sent.
+        value: T,
+        /// How large it is: elements, or bytes of a message.
+        size: usize,
+        /// The largest that fits.
+        most: usize,
+    },
     /// The handle was inherited by `fork`: it belongs to the parent process.
     #[error("the handle belongs to the parent process; attach in this process instead")]
     Forked(T),
@@ -155,6 +195,7 @@ impl<T> SendError<T> {
             | SendError::Closed(value)
             | SendError::PeerDead(value)
             | SendError::Disconnected(value)
+            | SendError::TooLarge { value, .. }
             | SendError::Forked(value)
             | SendError::Corrupted(value) => value,
         }
@@ -168,6 +209,7 @@ impl<T> SendError<T> {
             Stop::Closed => SendError::Closed(value),
             Stop::PeerDead => SendError::PeerDead(value),
             Stop::Disconnected => SendError::Disconnected(value),
+            Stop::TooLarge { size, most } => SendError::TooLarge { value, size, most },
             Stop::Forked => SendError::Forked(value),
             Stop::Corrupted => SendError::Corrupted(value),
         }
@@ -181,6 +223,9 @@ impl<T> SendError<T> {
             SendError::Closed(value) => SendError::Closed(f(value)),
             SendError::PeerDead(value) => SendError::PeerDead(f(value)),
             SendError::Disconnected(value) => SendError::Disconnected(f(value)),
+            SendError::TooLarge { value, size, most } => {
+                SendError::TooLarge { value: f(value), size, most }
+            }
             SendError::Forked(value) => SendError::Forked(f(value)),
             SendError::Corrupted(value) => SendError::Corrupted(f(value)),
         }
@@ -205,6 +250,10 @@ pub enum RecvError {
     /// Every producer that there was has left or died, and what they had sent has been received.
     #[error("every producer has left or died, and what they sent is drained; attach one, or stop")]
     Disconnected,
+    /// So many elements were overwritten before this reader received them: only for a reader of a
+    /// broadcast ring that does not block. It goes on with the oldest that is left.
+    #[error("{0} elements were overwritten before they were received; receive faster, or block")]
+    Lagged(u64),
     /// The handle was inherited by `fork`: it belongs to the parent process.
     #[error("the handle belongs to the parent process; attach in this process instead")]
     Forked,
@@ -222,7 +271,8 @@ impl From<Stop> for RecvError {
             Stop::PeerDead => RecvError::PeerDead,
             Stop::Disconnected => RecvError::Disconnected,
             Stop::Forked => RecvError::Forked,
-            Stop::Corrupted => RecvError::Corrupted,
+            // No receive says that something is too large to be sent.
+            Stop::TooLarge { .. } | Stop::Corrupted => RecvError::Corrupted,
         }
     }
 }
@@ -235,6 +285,7 @@ impl From<SendError<()>> for io::Error {
             SendError::Closed(()) => io::ErrorKind::BrokenPipe,
             SendError::PeerDead(()) => io::ErrorKind::ConnectionReset,
             SendError::Disconnected(()) => io::ErrorKind::ConnectionReset,
+            SendError::TooLarge { .. } => io::ErrorKind::InvalidInput,
             SendError::Forked(()) => io::ErrorKind::PermissionDenied,
             SendError::Corrupted(()) => io::ErrorKind::InvalidData,
         };
@@ -250,6 +301,7 @@ impl From<RecvError> for io::Error {
             RecvError::Closed => io::ErrorKind::UnexpectedEof,
             RecvError::PeerDead => io::ErrorKind::ConnectionReset,
             RecvError::Disconnected => io::ErrorKind::ConnectionReset,
+            RecvError::Lagged(_) => io::ErrorKind::InvalidData,
             RecvError::Forked => io::ErrorKind::PermissionDenied,
             RecvError::Corrupted => io::ErrorKind::InvalidData,
         };

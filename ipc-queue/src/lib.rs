@@ -6,8 +6,13 @@
 //! | [`pipe`] | a byte pipe: one writer, one reader, `Read` and `Write` |
 //! | [`mpmc`] | a typed queue: several producers, several consumers that compete |
 //! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
+//! | [`broadcast`] | a typed ring: one producer at a time, readers that each receive everything |
+//! | [`message`] | a ring of messages of varying size, written and read in place |
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
+//! | [`select`] | waiting for several ends at once, of any kinds |
+//! | `futures` | the waits as futures, for any executor (feature `async`) |
+//! | `handle` | a queue as a serde value, to be sent to another process (feature `serde`) |
 //! | [`bell`] | a word that many ring and one sleeps on, to wait for many rings at once |
 //! | [`Monitor`] | a supervisor's view: watches a ring, tells the living that their peer died |
 //!
@@ -32,7 +37,7 @@
 //! [`pipe`] does not wait in vain once somebody with proof of the death has called
 //! [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: broadcast, messages of varying size, select, async; follow a `fork`.
+//! **What it does not do yet**: follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -43,10 +48,16 @@
 //! second).
 
 pub mod bell;
+pub mod broadcast;
 pub mod duplex;
 mod ends;
 mod error;
+#[cfg(feature = "async")]
+pub mod futures;
+#[cfg(feature = "serde")]
+pub mod handle;
 mod mapped;
+pub mod message;
 #[cfg(all(test, loom))]
 mod models;
 mod monitor;
@@ -57,6 +68,7 @@ mod place;
 mod preamble;
 mod ring;
 mod role;
+pub mod select;
 pub mod spsc;
 mod wait;
 pub mod work;

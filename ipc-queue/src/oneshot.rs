@@ -16,12 +16,14 @@ use std::time::Duration;
 
 use shm_core::{Group, Peers, Segment};
 
+use crate::bell::Bell;
 use crate::mpmc::end::End;
 use crate::mpmc::place;
 use crate::mpmc::receive::RecvSide;
 use crate::mpmc::send::SendSide;
 use crate::preamble::Kind;
 use crate::ring::Stop;
+use crate::select::source::Source;
 use crate::spsc::Element;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, SendError, Side};
@@ -133,6 +135,26 @@ impl<T: Element, P: Peers> Sender<T, P> {
     }
 }
 
+impl<T: Element, P: Peers> Source for Receiver<T, P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        let Ok(queue) = self.0.queue() else { return true };
+        RecvSide::new(0, 1).is_ready(queue)
+    }
+
+    fn bell(&self) -> &Bell {
+        self.0.look().shared.bell_of(Side::Consumer)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(self.0.peers())
+    }
+}
+
 impl<T: Element, P: Peers> Receiver<T, P> {
     fn recv_until(&self, deadline: Deadline) -> Result<T, RecvError> {
         Ok(RecvSide::new(0, 1).recv(self.0.queue()?, deadline)?)
@@ -154,6 +176,20 @@ impl<T: Element, P: Peers> Receiver<T, P> {
     /// [`RecvError::Empty`] while it is not, or as [`recv`](Self::recv).
     pub fn try_recv(&mut self) -> Result<T, RecvError> {
         self.recv_until(Deadline::Now)
+    }
+
+    /// The same as a future, for any executor: see [`futures`](crate::futures). Dropped before it is
+    /// ready, it has received nothing.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    #[cfg(feature = "async")]
+    pub async fn recv_async(&mut self) -> Result<T, RecvError> {
+        crate::futures::until(self, |end| match end.try_recv() {
+            Err(RecvError::Empty) => None,
+            done => Some(done),
+        })
+        .await
     }
 
     /// Waits for the element at most `timeout`.

@@ -15,7 +15,7 @@ const MAGIC: u64 = u64::from_be_bytes(*b"ipcqueue");
 /// Somebody is making the queue.
 const BUILDING: u64 = 1;
 /// Counts changes of the layout.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Bytes before the words of a queue.
 pub(crate) const SIZE: usize = 128;
@@ -30,6 +30,8 @@ pub(crate) enum Kind {
     Competing = 3,
     Work = 4,
     Once = 5,
+    Broadcast = 6,
+    Message = 7,
 }
 
 impl Kind {
@@ -40,6 +42,8 @@ impl Kind {
             3 => "queue for several producers and consumers",
             4 => "work queue",
             5 => "oneshot",
+            6 => "broadcast ring",
+            7 => "ring of messages",
             _ => "queue of unknown kind",
         }
     }
@@ -142,6 +146,23 @@ pub(crate) struct Found {
     hash: u64,
     /// A power of two.
     pub(crate) capacity: usize,
+}
+
+/// What a queue is: two places with the same one hold the same kind of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+pub(crate) struct Identity {
+    kind: u32,
+    hash: u64,
+    capacity: u64,
+}
+
+#[cfg(feature = "serde")]
+impl Found {
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { kind: self.kind, hash: self.hash, capacity: self.capacity as u64 }
+    }
 }
 
 /// Reads what stands at `offset`. That the whole queue lies in the segment is still to be checked.

@@ -10,10 +10,14 @@
 //! Release. What it reads from shared memory is the peer's position, and that is checked: the
 //! distance can never exceed the capacity.
 
+use std::sync::Arc;
+
+use shm_core::Peers;
 use shm_core::primitive::{AtomicU32, AtomicU64, Ordering};
 
 use crate::bell::Bell;
-use crate::wait::{Counters, Deadline, Patience};
+use crate::role::{self, Side};
+use crate::wait::{Counters, Deadline, Patience, Sleep};
 
 /// Bits of [`Control::ended`]: why a side will not go on. Set by `fetch_or`, cleared by a take-over.
 pub(crate) const PRODUCER_CLOSED: u32 = 1;
@@ -65,6 +69,27 @@ pub(crate) struct SideWords {
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Shared>() == 3 * 128 && align_of::<Shared>() == 128);
 
+/// The group that a side waits in, if it is a member of one: its deaths end waits.
+#[derive(Clone, Default)]
+pub(crate) struct Company(pub(crate) Option<Arc<dyn Peers + Send + Sync>>);
+
+impl std::fmt::Debug for Company {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "Company(a group)" } else { "Company(none)" })
+    }
+}
+
+impl Company {
+    pub(crate) fn peers(&self) -> Option<&dyn Peers> {
+        self.0.as_deref().map(|peers| peers as &dyn Peers)
+    }
+
+    /// Whether whoever holds `side` is known to be gone.
+    fn has_lost(&self, shared: &Shared, side: Side) -> bool {
+        self.peers().is_some_and(|peers| role::is_gone(shared, side, peers))
+    }
+}
+
 /// Why an operation cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
@@ -77,6 +102,11 @@ pub(crate) enum Stop {
     Disconnected,
     /// The handle was inherited by `fork`.
     Forked,
+    /// What is to be sent never fits.
+    TooLarge {
+        size: usize,
+        most: usize,
+    },
     Corrupted,
 }
 
@@ -111,6 +141,22 @@ impl Shared {
         self.producer.0.position.load(Ordering::Relaxed)
     }
 
+    /// Whether a producer at `tail` would not wait: there is room, or there never will be.
+    pub(crate) fn is_sendable(&self, tail: u64, capacity: u64, company: &Company) -> bool {
+        // Acquire: what made it so is seen by whoever acts on it.
+        self.control.0.ended.load(Ordering::Acquire) != 0
+            || tail.wrapping_sub(self.consumer.0.position.load(Ordering::Acquire)) != capacity
+            || company.has_lost(self, Side::Consumer)
+    }
+
+    /// Whether a consumer at `head` would not wait: there is a unit, or there never will be.
+    pub(crate) fn is_receivable(&self, head: u64, company: &Company) -> bool {
+        // Acquire: what made it so is seen by whoever acts on it.
+        self.control.0.ended.load(Ordering::Acquire) & (CLOSED | PRODUCER_DEAD) != 0
+            || self.producer.0.position.load(Ordering::Acquire) != head
+            || company.has_lost(self, Side::Producer)
+    }
+
     /// Whether a side was closed in an orderly way.
     pub(crate) fn is_closed(&self) -> bool {
         // Acquire: pairs with the Release in `end`.
@@ -126,6 +172,7 @@ pub(crate) struct SendSide {
     head: u64,
     capacity: u64,
     pub(crate) patience: Patience,
+    pub(crate) company: Company,
 }
 
 impl SendSide {
@@ -134,7 +181,8 @@ impl SendSide {
         // Relaxed: the role brings what the producer before us did: by the Acquire in `role::claim`
         // when it was given back, by the proof of its holder's death when it was taken over.
         let tail = shared.producer.0.position.load(Ordering::Relaxed);
-        let mut side = SendSide { tail, head: tail, capacity, patience: Patience::default() };
+        let (patience, company) = (Patience::for_ring(capacity), Company::default());
+        let mut side = SendSide { tail, head: tail, capacity, patience, company };
         match side.refresh(shared) {
             Err(Stop::Corrupted) => Err(Stop::Corrupted),
             _ => Ok(side),
@@ -194,18 +242,33 @@ impl SendSide {
         deadline: Deadline,
     ) -> Result<u64, Stop> {
         if let Deadline::Now = deadline {
-            return Err(Stop::NotYet);
+            return self.room_or_loss(shared, want);
         }
         let mut patience = self.patience;
+        let company = self.company.clone();
         let counters = &shared.producer.0.counters;
-        let found = patience.wait(&shared.control.0.space, counters, deadline, || {
-            match self.room(shared, want) {
+        let sleep = Sleep { bell: &shared.control.0.space, peers: company.peers() };
+        let found =
+            patience.wait(sleep, counters, deadline, || match self.room_or_loss(shared, want) {
                 Err(Stop::NotYet) => None,
                 done => Some(done),
-            }
-        });
+            });
         self.patience = patience;
         found.unwrap_or(Err(Stop::Timeout))
+    }
+
+    /// The ring was full: is there room by now, or a consumer to make some?
+    fn room_or_loss(&mut self, shared: &Shared, want: u64) -> Result<u64, Stop> {
+        match self.room(shared, want) {
+            Err(Stop::NotYet) if self.company.has_lost(shared, Side::Consumer) => {
+                // Once more: what it gave back before it died is room.
+                match self.refresh(shared) {
+                    Err(Stop::NotYet) => Err(Stop::PeerDead),
+                    done => done,
+                }
+            }
+            done => done,
+        }
     }
 
     /// Hands `count` written units to the consumer. The linearization point of every send.
@@ -241,6 +304,7 @@ pub(crate) struct RecvSide {
     tail: u64,
     capacity: u64,
     pub(crate) patience: Patience,
+    pub(crate) company: Company,
 }
 
 impl RecvSide {
@@ -248,7 +312,8 @@ impl RecvSide {
     pub(crate) fn resume(shared: &Shared, capacity: u64) -> Result<Self, Stop> {
         // Relaxed: the role brings what the consumer before us did, as in `SendSide::resume`.
         let head = shared.consumer.0.position.load(Ordering::Relaxed);
-        let mut side = RecvSide { head, tail: head, capacity, patience: Patience::default() };
+        let (patience, company) = (Patience::for_ring(capacity), Company::default());
+        let mut side = RecvSide { head, tail: head, capacity, patience, company };
         side.refresh(shared)?;
         Ok(side)
     }
@@ -310,12 +375,12 @@ impl RecvSide {
             return Err(Stop::NotYet);
         }
         let mut patience = self.patience;
+        let company = self.company.clone();
         let counters = &shared.consumer.0.counters;
-        let found = patience.wait(&shared.control.0.data, counters, deadline, || {
-            match self.ready(shared, want) {
-                Err(Stop::NotYet) => None,
-                done => Some(done),
-            }
+        let sleep = Sleep { bell: &shared.control.0.data, peers: company.peers() };
+        let found = patience.wait(sleep, counters, deadline, || match self.ready(shared, want) {
+            Err(Stop::NotYet) => None,
+            done => Some(done),
         });
         self.patience = patience;
         found.unwrap_or(Err(Stop::Timeout))
@@ -339,7 +404,7 @@ impl RecvSide {
         // Acquire: pairs with the Release in `Shared::end`: if the end is seen, so is everything
         // that was published before it, by the second look below.
         let ended = shared.control.0.ended.load(Ordering::Acquire);
-        if ended & (CLOSED | PRODUCER_DEAD) == 0 {
+        if ended & (CLOSED | PRODUCER_DEAD) == 0 && !self.company.has_lost(shared, Side::Producer) {
             return Err(Stop::NotYet);
         }
         match self.refresh(shared)? {

@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use shm_core::Peers;
 use shm_core::futex::Waited;
 use shm_core::primitive::{SPIN_LIMIT, one_processor, spin_loop, yield_now};
 
@@ -93,9 +94,10 @@ fn add_one(counter: &AtomicU64) {
 const FEWEST_LOOKS: u32 = 16;
 /// The most pauses before the first look. Nothing comes from another processor within one pause;
 /// and if a peer streams, a side that looks at once fetches what it does unit by unit, at a cache
-/// miss each. So a side that found several units at its first look pauses longer the next time, up
-/// to about a microsecond, and one that found a single one or none pauses shorter.
-const MOST_PAUSES: u32 = 16;
+/// miss each, which the peer pays, too. So a side that found several units at its first look pauses
+/// longer the next time, up to a few microseconds, and one that found a single one or none, or so
+/// many that the peer may have had to wait, pauses shorter.
+const MOST_PAUSES: u32 = 64;
 /// After that, so many looks come without a pause: a pause can take as long as the message of a
 /// peer that is about to answer.
 const TIGHT_LOOKS: u32 = 100;
@@ -110,6 +112,14 @@ const YIELDS: u32 = 2;
 /// What a look finds: units to work on, or the end.
 pub(crate) type Found = Result<u64, Stop>;
 
+/// What ends a sleep.
+#[derive(Clone, Copy)]
+pub(crate) struct Sleep<'a> {
+    pub(crate) bell: &'a Bell,
+    /// And a death among these.
+    pub(crate) peers: Option<&'a dyn Peers>,
+}
+
 /// How one handle waits: private to it, learnt from its own waits.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -118,29 +128,36 @@ pub(crate) struct Patience {
     short_sleeps: u32,
     /// Pauses before the first look.
     pauses: u32,
+    /// Units found at once from which on it is not worth waiting longer for more.
+    plenty: u64,
     most: u32,
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let most = if one_processor() { 0 } else { SPIN_LIMIT };
-        Patience { looks: most, short_sleeps: 0, pauses: 1, most }
+        Patience { looks: most, short_sleeps: 0, pauses: 1, plenty: u64::MAX, most }
     }
 }
 
 impl Patience {
+    /// For a ring of so many units.
+    pub(crate) fn for_ring(capacity: u64) -> Self {
+        Patience { plenty: (capacity / 8).max(2), ..Self::default() }
+    }
+
     /// At most `looks` looks before a sleep; 0: sleep at once.
     pub(crate) fn limit(&mut self, looks: u32) {
         self.most = looks.min(SPIN_LIMIT);
         self.looks = self.most;
     }
 
-    /// Calls `check` until it gives something, sleeping on `bell` in between, or `None` when the
+    /// Calls `check` until it gives something, sleeping in between, or `None` when the
     /// time is over. The caller is the bell's only listener.
     #[cold]
     pub(crate) fn wait(
         &mut self,
-        bell: &Bell,
+        Sleep { bell, peers }: Sleep<'_>,
         counters: &Counters,
         deadline: Deadline,
         mut check: impl FnMut() -> Option<Found>,
@@ -153,19 +170,24 @@ impl Patience {
             return Some(found);
         }
         loop {
+            // Before the look, so that a death that the look did not see ends the sleep.
+            let deaths = peers.map(|peers| (peers, peers.ticket()));
             let ticket = bell.listen();
             if let Some(found) = check() {
-                bell.cancel(ticket);
+                bell.cancel();
                 self.look_longer();
                 return Some(found);
             }
             let Ok(left) = deadline.left() else {
-                bell.cancel(ticket);
+                bell.cancel();
                 return None;
             };
             add_one(&counters.parks);
             let start = Instant::now();
-            let waited = bell.wait(ticket, left);
+            let waited = match deaths {
+                Some((peers, deaths)) => bell.wait_in(ticket, &peers, deaths, left),
+                None => bell.wait(ticket, left),
+            };
             self.look_shorter(start.elapsed());
             if let Some(found) = check() {
                 return Some(found);
@@ -228,7 +250,9 @@ impl Patience {
         }
         let found = check();
         self.pauses = match found {
-            Some(Ok(units)) if units > 1 => (self.pauses * 2).min(MOST_PAUSES),
+            Some(Ok(units)) if units > 1 && units < self.plenty => {
+                (self.pauses * 2).min(MOST_PAUSES)
+            }
             _ => (self.pauses / 2).max(1),
         };
         found

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire};
 use std::time::Duration;
 
-use ipc_queue::{RecvError, mpmc};
+use ipc_queue::{Error, RecvError, SendError, mpmc, spsc};
 use shm_core::{Group, Segment};
 
 const ROLE: &str = "IPC_QUEUE_TEST_MPMC";
@@ -64,6 +64,11 @@ fn child_process() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let segment = Segment::attach(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
     let group = Group::attach(std::io::stderr().as_fd()).unwrap();
+    match role.as_str() {
+        "ring producer" => return ring_producer(&segment, &group),
+        "ring consumer" => return ring_consumer(&segment, &group),
+        _ => {}
+    }
     let table = Table(segment.clone());
     if role == "consumer" {
         let mut consumer = mpmc::attach_consumer::<Item>(&segment, 0, &group).unwrap();
@@ -79,6 +84,87 @@ fn child_process() {
         }
         table.sent(who as usize).store(number + 1, std::sync::atomic::Ordering::Release);
     }
+}
+
+/// Goes on where the ring stands, whoever held it before.
+fn ring_producer(segment: &Segment, group: &Group) {
+    let mut producer = spsc::attach_producer_among::<u64>(segment, 0, group.clone()).unwrap();
+    while producer.send(producer.sent()).is_ok() {}
+}
+
+fn ring_consumer(segment: &Segment, group: &Group) {
+    let mut consumer = spsc::attach_consumer_among::<u64>(segment, 0, group.clone()).unwrap();
+    while consumer.recv().is_ok() {}
+}
+
+fn ring() -> (Segment, Group) {
+    let segment = Segment::anonymous(spsc::required_size::<u64>(CAPACITY).unwrap()).unwrap();
+    spsc::create::<u64>(&segment, 0, CAPACITY).unwrap();
+    (segment, Group::anonymous().unwrap())
+}
+
+#[test]
+fn a_ring_in_a_group_learns_of_killed_producers_and_goes_on_with_the_next() {
+    let (segment, group) = ring();
+    let mut consumer = spsc::attach_consumer_among::<u64>(&segment, 0, group.clone()).unwrap();
+    let mut expected = 0;
+    for round in 0..8 {
+        // Asleep in every other round.
+        consumer.set_spin_limit(if round % 2 == 0 { 0 } else { 1024 });
+        let mut child = run_child("ring producer", &segment, &group);
+        let enough = expected + 1 + 311 * round;
+        while expected < enough {
+            match consumer.recv_timeout(LONG) {
+                Ok(number) => assert_eq!(number, expected),
+                // The one before, whose role is not taken over yet.
+                Err(RecvError::PeerDead) if round > 0 => continue,
+                Err(error) => panic!("{error:?}"),
+            }
+            expected += 1;
+        }
+        if round == 0 {
+            let again = spsc::attach_producer_among::<u64>(&segment, 0, group.clone());
+            assert!(matches!(again, Err(Error::RoleTaken { pid, .. }) if pid == child.id()));
+        }
+        child.kill().unwrap();
+        let end = loop {
+            match consumer.recv_timeout(LONG) {
+                Ok(number) => assert_eq!(number, expected, "unbroken, whoever sends"),
+                Err(end) => break end,
+            }
+            expected += 1;
+        };
+        // Nobody told it.
+        assert_eq!(end, RecvError::PeerDead);
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_ring_in_a_group_learns_of_killed_consumers() {
+    let (segment, group) = ring();
+    let mut producer = spsc::attach_producer_among::<u64>(&segment, 0, group.clone()).unwrap();
+    for round in 0..4 {
+        producer.set_spin_limit(if round % 2 == 0 { 0 } else { 1024 });
+        let mut child = run_child("ring consumer", &segment, &group);
+        while producer.sent() < 1000 * (round + 1) {
+            match producer.send_timeout(0, LONG) {
+                // The one before, whose role is not taken over yet.
+                Ok(()) | Err(SendError::PeerDead(0)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        child.kill().unwrap();
+        let end = loop {
+            if let Err(end) = producer.send_timeout(0, LONG) {
+                break end;
+            }
+        };
+        assert_eq!(end, SendError::PeerDead(0));
+        child.wait().unwrap();
+    }
+    let mut last = spsc::attach_consumer_among::<u64>(&segment, 0, group).unwrap();
+    assert_eq!(last.drain().count(), CAPACITY, "what no consumer had received is there");
 }
 
 fn queue() -> (Segment, Group, Table) {

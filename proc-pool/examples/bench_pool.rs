@@ -1,6 +1,6 @@
 //! What a pool costs: a task that does nothing, one round trip, a start.
 //!
-//! `cargo run --release -p proc-pool --example bench_pool`
+//! `cargo run --release -p proc-pool --example bench_pool [-- PART OF A ROW'S NAME [ROUNDS]]`
 //!
 //! Each figure is the median of its rounds, and the spread is half the distance between the first
 //! and the third quartile. The rounds of all figures alternate, so that whatever else the machine
@@ -8,11 +8,13 @@
 //! argument on which it ends at once, waited for; and beside one that waits until the program
 //! answers a byte, which is what "ready" means.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use proc_pool::{Pool, task};
+use proc_pool::{Copied, Pool, task};
+use shm_core::{Array, Frozen};
 
 #[task(pure)]
 fn nothing() {}
@@ -55,7 +57,9 @@ impl Row {
 
     fn print(&mut self) {
         self.microseconds.sort_by(f64::total_cmp);
-        let at = |part: f64| self.microseconds[(part * (ROUNDS - 1) as f64).round() as usize];
+        let at = |part: f64| {
+            self.microseconds[(part * (self.microseconds.len() - 1) as f64).round() as usize]
+        };
         let (median, spread) = (at(0.5), (at(0.75) - at(0.25)) / 2.0);
         let percent = 100.0 * spread / median;
         println!("{:<46} {median:>10.3} {percent:>7.0} % {:>10.3}", self.name, at(0.0));
@@ -111,6 +115,70 @@ fn a_parked_round_trip() -> Result<Duration, Failure> {
         time += start.elapsed();
     }
     Ok(time / (TRIPS / 10) as u32)
+}
+
+/// 64 MiB of numbers.
+const WORDS: u64 = (64 << 20) / 8;
+
+#[task]
+fn ends_of(words: Copied<u64>) -> (u64, u64) {
+    (words[0], words[words.len() - 1])
+}
+
+#[task]
+fn numbers(count: u64) -> Copied<u64> {
+    thread_local!(static NUMBERS: RefCell<Option<Copied<u64>>> = const { RefCell::new(None) });
+    NUMBERS.with_borrow_mut(|kept| {
+        kept.get_or_insert_with(|| Copied::from((0..count).collect::<Vec<_>>())).clone()
+    })
+}
+
+#[task]
+fn sum(words: Frozen<u64>) -> u64 {
+    words.iter().sum()
+}
+
+/// Time until a worker has looked at both ends of 64 MiB that were copied to it.
+fn copied_there() -> Result<impl Fn() -> Result<Duration, Failure>, Failure> {
+    let pool = pool(1)?;
+    let words = Copied::from((0..WORDS).collect::<Vec<_>>());
+    Ok(move || {
+        let start = Instant::now();
+        let ends = pool.submit(ends_of, words.clone()).wait()?;
+        let time = start.elapsed();
+        assert_eq!(ends, (0, WORDS - 1));
+        Ok(time)
+    })
+}
+
+/// Time until 64 MiB that a worker has were copied from it.
+fn copied_back() -> Result<impl Fn() -> Result<Duration, Failure>, Failure> {
+    let pool = pool(1)?;
+    Ok(move || {
+        let start = Instant::now();
+        let words = pool.submit(numbers, WORDS).wait()?;
+        let time = start.elapsed();
+        assert_eq!((words.len() as u64, words[words.len() - 1]), (WORDS, WORDS - 1));
+        Ok(time)
+    })
+}
+
+/// Time until a worker, or else this thread, has summed 64 MiB that are shared.
+fn summed(by_worker: bool) -> Result<impl Fn() -> Result<Duration, Failure>, Failure> {
+    let pool = pool(1)?;
+    let mut words = Array::<u64>::zeroed(WORDS as usize)?;
+    words.iter_mut().zip(0..).for_each(|(word, number)| *word = number);
+    let words = words.freeze()?;
+    Ok(move || {
+        let start = Instant::now();
+        let total = match by_worker {
+            true => pool.submit(sum, words.clone()).wait()?,
+            false => words.iter().sum(),
+        };
+        let time = start.elapsed();
+        assert_eq!(total, WORDS * (WORDS - 1) / 2);
+        Ok(time)
+    })
 }
 
 /// Time until `build` returns.
@@ -177,6 +245,8 @@ fn main() -> Result<(), Failure> {
         Some("answer") => return Ok(std::io::stdout().write_all(b"x")?),
         _ => proc_pool::init(),
     }
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let rounds = std::env::args().nth(2).map_or(Ok(ROUNDS), |rounds| rounds.parse())?.max(1);
     let mut rows = vec![
         Row::new("a task at chunk 1, 1 worker", || a_task(1)),
         Row::new("a task at chunk 1, 2 workers", || a_task(2)),
@@ -187,6 +257,10 @@ fn main() -> Result<(), Failure> {
         Row::new("round trip, 1 worker", || a_round_trip(1)),
         Row::new("round trip, 2 workers", || a_round_trip(2)),
         Row::new("round trip after 1 ms of rest, 1 worker", a_parked_round_trip),
+        Row::new("64 MiB copied to a worker", copied_there()?),
+        Row::new("64 MiB copied from a worker", copied_back()?),
+        Row::new("64 MiB by handle, summed", summed(true)?),
+        Row::new("64 MiB summed by a thread", summed(false)?),
         Row::new("posix_spawn until it has ended", bare_spawn_that_ends),
         Row::new("posix_spawn until it answers", || bare_spawns_that_answer(1)),
         Row::new("4 × posix_spawn until all answer", || bare_spawns_that_answer(4)),
@@ -197,7 +271,8 @@ fn main() -> Result<(), Failure> {
         Row::new("pool of 4: build and a result", || a_first_result(4)),
         Row::new("pool of 4: build, a result, close", || a_whole_life(4)),
     ];
-    for _ in 0..ROUNDS {
+    rows.retain(|row| row.name.contains(&wanted));
+    for _ in 0..rounds {
         rows.iter_mut().try_for_each(Row::run)?;
     }
     println!("{:<46} {:>10} {:>9} {:>10}", "", "median µs", "spread", "least µs");

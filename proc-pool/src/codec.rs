@@ -4,7 +4,7 @@
 //! transport straight from where they lie and read straight to where they will lie (see
 //! [`Copied`](crate::Copied)); and *files*, shared memory that handles in the bytes name.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -27,6 +27,11 @@ impl Encoded {
     pub(crate) fn blob_len(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.bytes().len() as u64).sum()
     }
+
+    /// Bytes that were copied into the arena.
+    pub(crate) fn arena_len(&self) -> u64 {
+        self.blobs.iter().map(|blob| blob.in_arena()).sum()
+    }
 }
 
 impl fmt::Debug for Encoded {
@@ -42,6 +47,14 @@ impl fmt::Debug for Encoded {
 /// Plain data that travels beside the postcard bytes.
 pub(crate) trait Blob: Send + Sync {
     fn bytes(&self) -> &[u8];
+
+    /// Bytes that were copied into the arena instead; see [`arena`](crate::arena).
+    fn in_arena(&self) -> u64 {
+        0
+    }
+
+    /// This process's parent is about to be told of what lies in the arena.
+    fn give_to_parent(&self) {}
 }
 
 /// Where the blobs of an arriving value come from, in order.
@@ -61,34 +74,64 @@ pub enum Failure {
     Lost(String),
 }
 
+/// Blobs of a value, in order.
+type Blobs = Vec<Arc<dyn Blob>>;
+
 thread_local! {
-    /// Blobs of the value that this thread serialises just now.
-    static OUTGOING: RefCell<Option<Vec<Arc<dyn Blob>>>> = const { RefCell::new(None) };
+    /// Where blobs of the value go that this thread serialises just now: into a vector of
+    /// [`gather`]'s; null outside of it.
+    static OUTGOING: Cell<*mut Blobs> = const { Cell::new(std::ptr::null_mut()) };
     /// Source for the value that this thread deserialises just now. The pointer is valid while
     /// [`decode`] runs, which sets and clears it.
-    static INCOMING: RefCell<Option<*mut dyn BlobSource>> = const { RefCell::new(None) };
+    static INCOMING: Cell<Option<*mut dyn BlobSource>> = const { Cell::new(None) };
+}
+
+/// Serialises, and gives what belongs to the value besides: its blobs and its files.
+///
+/// Done for every item of a chunk; two words of this thread's are all that it costs an item which
+/// has neither.
+#[inline]
+fn gather<R>(serialise: impl FnOnce() -> R) -> (R, Blobs, Vec<Reachable>) {
+    /// Puts the outer pointer back even when a `Serialize` panics.
+    struct Restore(*mut Blobs);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            OUTGOING.set(self.0);
+        }
+    }
+    let mut blobs = Vec::new();
+    let restore = Restore(OUTGOING.replace(&raw mut blobs));
+    let (result, files) = handle::collect(serialise);
+    drop(restore);
+    (result, blobs, files)
 }
 
 /// Serialises a value.
 pub(crate) fn encode<V: Transfer>(value: &V) -> Result<Encoded, String> {
-    OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
-    let (bytes, files) = handle::collect(|| postcard::to_stdvec(&Outgoing(value)));
-    let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
+    let (bytes, blobs, files) = gather(|| postcard::to_stdvec(&Outgoing(value)));
     match bytes {
         Ok(bytes) => Ok(Encoded { bytes, blobs, files }),
         Err(error) => Err(error.to_string()),
     }
 }
 
-/// Adds a blob to the value being serialised; `false` outside of [`encode`].
+/// Whether this thread is inside [`gather`].
+pub(crate) fn gathers() -> bool {
+    !OUTGOING.get().is_null()
+}
+
+/// Adds a blob to the value being serialised; `false` outside of [`gather`].
 pub(crate) fn attach_blob(blob: Arc<dyn Blob>) -> bool {
-    OUTGOING.with(|cell| match cell.borrow_mut().as_mut() {
+    // SAFETY: null, or set by `gather` on this thread, which still runs: it takes the pointer away
+    // before its vector goes, does not use the vector meanwhile, and nothing is serialised during
+    // the push below.
+    match unsafe { OUTGOING.get().as_mut() } {
         Some(blobs) => {
             blobs.push(blob);
             true
         }
         None => false,
-    })
+    }
 }
 
 /// Deserialises a value whose blobs come from `source`.
@@ -97,14 +140,14 @@ pub(crate) fn decode<V: Transfer>(bytes: &[u8], source: &mut dyn BlobSource) -> 
     struct Clear;
     impl Drop for Clear {
         fn drop(&mut self) {
-            INCOMING.with(|cell| *cell.borrow_mut() = None);
+            INCOMING.set(None);
         }
     }
     let pointer: *mut (dyn BlobSource + '_) = source;
     // SAFETY: only the lifetime changes; `Clear` removes the pointer before `source` ends, and
     // nobody but `fill_blob` on this thread reads it.
     let pointer: *mut (dyn BlobSource + 'static) = unsafe { std::mem::transmute(pointer) };
-    INCOMING.with(|cell| *cell.borrow_mut() = Some(pointer));
+    INCOMING.set(Some(pointer));
     let _clear = Clear;
     plain(bytes)
 }
@@ -117,12 +160,12 @@ pub(crate) fn plain<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
 
 /// Fills `target` from the value being deserialised; `false` outside of [`decode`].
 pub(crate) fn fill_blob(target: &mut [u8]) -> bool {
-    INCOMING.with(|cell| match *cell.borrow() {
+    match INCOMING.get() {
         // SAFETY: set by `decode`, which still runs: it clears the pointer when it ends. No other
         // reference to the source exists meanwhile, since `decode` holds the only one.
         Some(source) => unsafe { &mut *source }.fill(target),
         None => false,
-    })
+    }
 }
 
 /// Deserialises the input, calls the task, serialises the result: what a worker does.
@@ -139,11 +182,9 @@ pub(crate) fn append_record<V: Transfer>(
     chunk: &mut Vec<u8>,
 ) -> Result<Option<Encoded>, String> {
     let start = chunk.len();
-    OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
     chunk.extend_from_slice(&[0; record::WORD]);
-    let (result, files) =
-        handle::collect(|| postcard::serialize_with_flavor(&Outgoing(value), Append(&mut *chunk)));
-    let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
+    let (result, blobs, files) =
+        gather(|| postcard::serialize_with_flavor(&Outgoing(value), Append(&mut *chunk)));
     let length = chunk.len() - start - record::WORD;
     if result.is_ok() && files.is_empty() && blobs.is_empty() && length <= record::LONGEST {
         chunk[start..start + record::WORD]
@@ -161,11 +202,13 @@ struct Append<'a>(&'a mut Vec<u8>);
 impl Flavor for Append<'_> {
     type Output = ();
 
+    #[inline]
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
         self.0.extend_from_slice(data);
         Ok(())
     }
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.0.push(byte);
         Ok(())
@@ -186,11 +229,9 @@ pub(crate) enum Placed {
 
 /// Serialises a value, once, into `target` if it fits and is nothing but bytes.
 pub(crate) fn encode_into<V: Transfer>(value: &V, target: &mut [u8]) -> Result<Placed, String> {
-    OUTGOING.with(|cell| *cell.borrow_mut() = Some(Vec::new()));
     let mut place = Place { target, used: 0, beyond: None };
-    let (result, files) =
-        handle::collect(|| postcard::serialize_with_flavor(&Outgoing(value), Borrowed(&mut place)));
-    let blobs = OUTGOING.with(RefCell::take).unwrap_or_default();
+    let (result, blobs, files) =
+        gather(|| postcard::serialize_with_flavor(&Outgoing(value), Borrowed(&mut place)));
     result.map_err(|error| error.to_string())?;
     if place.beyond.is_none() && files.is_empty() && blobs.is_empty() {
         return Ok(Placed::Here(place.used));
@@ -208,22 +249,34 @@ struct Place<'a> {
 
 struct Borrowed<'a, 'b>(&'a mut Place<'b>);
 
+impl Place<'_> {
+    /// The rest goes to memory of its own.
+    #[cold]
+    fn go_beyond(&mut self, data: &[u8]) {
+        match &mut self.beyond {
+            Some(beyond) => beyond.extend_from_slice(data),
+            None => self.beyond = Some([&self.target[..self.used], data].concat()),
+        }
+    }
+}
+
 impl Flavor for Borrowed<'_, '_> {
     type Output = ();
 
+    #[inline]
     fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
         let place = &mut *self.0;
-        if let Some(beyond) = &mut place.beyond {
-            beyond.extend_from_slice(data);
-        } else if let Some(room) = place.target.get_mut(place.used..place.used + data.len()) {
-            room.copy_from_slice(data);
-            place.used += data.len();
-        } else {
-            place.beyond = Some([&place.target[..place.used], data].concat());
+        match place.target.get_mut(place.used..place.used + data.len()) {
+            Some(room) if place.beyond.is_none() => {
+                room.copy_from_slice(data);
+                place.used += data.len();
+            }
+            _ => place.go_beyond(data),
         }
         Ok(())
     }
 
+    #[inline]
     fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
         self.try_extend(&[byte])
     }

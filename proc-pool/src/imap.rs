@@ -1,10 +1,11 @@
 //! Streams of results: inputs are drawn as the work proceeds, results come as they are wanted.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
-use crate::codec::{self, Arrived};
+use crate::codec;
 use crate::error::TaskError;
 use crate::future::decode;
 use crate::inbox::{Delivery, Inbox, What};
@@ -17,7 +18,7 @@ use crate::state::{Job, Named, Sink, error_of};
 use crate::task::Task;
 
 /// Items under way at once unless somebody says otherwise.
-const AHEAD: usize = 4096;
+const AHEAD: usize = 16384;
 
 /// Bytes of a chunk's inputs after which it is sent.
 const CHUNK_BYTES: usize = 32 << 10;
@@ -37,9 +38,19 @@ struct Stream<T: Task, I> {
     next: usize,
     /// Items sent and not given to the caller.
     under_way: usize,
-    /// Decoded results of one delivery, with the number of the first.
-    ready: VecDeque<Result<T>>,
-    first_ready: usize,
+    /// The delivery whose results are being given to the caller.
+    open: Opened,
+    task: PhantomData<fn() -> T>,
+}
+
+/// A delivery, of which `left` results are still to be given, the next under this number. Each is
+/// decoded when it is wanted.
+struct Opened {
+    number: usize,
+    left: usize,
+    what: What,
+    /// Of records: where the next one begins.
+    at: usize,
 }
 
 impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
@@ -54,8 +65,8 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
             ahead: AHEAD,
             next: 0,
             under_way: 0,
-            ready: VecDeque::new(),
-            first_ready: 0,
+            open: Opened::nothing(),
+            task: PhantomData,
         }
     }
 
@@ -144,31 +155,29 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
         Some(next)
     }
 
-    /// Decodes a delivery's results.
+    /// Goes on with this delivery; the one before is used up.
     fn unpack(&mut self, delivery: Delivery) {
-        self.first_ready = delivery.first;
-        match delivery.what {
-            What::One(answer) => self.ready.push_back(decode::<T>(Ok(*answer))),
-            What::Failed(error) => {
-                self.ready.extend((0..delivery.count).map(|_| Err(TaskError::clone(&error))));
-            }
-            What::Records(answer) => {
-                let mut rest = answer.body.as_slice();
-                for _ in 0..delivery.count {
-                    let record = record::next(&mut rest);
-                    self.ready.push_back(decode_record::<T>(record));
-                }
-            }
-        }
+        let Delivery { first: number, count: left, what } = delivery;
+        self.open = Opened { number, left, what, at: 0 };
     }
 
     /// A decoded result and its number.
+    #[inline]
     fn pop(&mut self) -> Option<(usize, Result<T>)> {
-        let result = self.ready.pop_front()?;
-        let number = self.first_ready;
-        self.first_ready += 1;
+        let result = self.open.next::<T>()?;
         self.under_way -= 1;
-        Some((number, result))
+        if result.is_err() {
+            self.count_failure();
+        }
+        Some((self.open.number - 1, result))
+    }
+
+    /// What is wrong inside a chunk nobody has seen before; the rest was counted when it came.
+    #[cold]
+    fn count_failure(&self) {
+        if matches!(self.open.what, What::Records(_)) {
+            self.shared.lock().count_failed_item(T::NAME);
+        }
     }
 
     /// Results still to come, as `Iterator::size_hint` gives it.
@@ -187,15 +196,56 @@ impl<T: Task, I> Drop for Stream<T, I> {
     }
 }
 
-fn decode_record<T: Task>(record: Option<(Outcome, &[u8])>) -> Result<T> {
-    let missing = || "the worker's answer ends early".to_owned();
-    let bad = |reason: String| TaskError::Decode { task: T::NAME, reason };
-    let (outcome, bytes) = record.ok_or_else(|| bad(missing()))?;
-    match error_of(T::NAME, outcome, bytes) {
-        Some(error) => Err(error),
-        None => codec::decode(bytes, &mut Arrived { rest: &[] })
-            .map_err(|reason| bad(format!("its result: {reason}"))),
+impl Opened {
+    fn nothing() -> Opened {
+        Opened { number: 0, left: 0, what: What::Used, at: 0 }
     }
+
+    #[inline]
+    fn next<T: Task>(&mut self) -> Option<Result<T>> {
+        self.left = self.left.checked_sub(1)?;
+        self.number += 1;
+        if let What::Records(answer) = &self.what {
+            let mut rest = &answer.body[self.at..];
+            let record = record::next(&mut rest);
+            let result = decode_record::<T>(record);
+            self.at = answer.body.len() - rest.len();
+            return Some(result);
+        }
+        Some(self.next_of_few::<T>())
+    }
+
+    /// The next result of a delivery that is no records.
+    #[cold]
+    fn next_of_few<T: Task>(&mut self) -> Result<T> {
+        match std::mem::replace(&mut self.what, What::Used) {
+            What::One(answer) => decode::<T>(Ok(*answer)),
+            What::Failed(error) => {
+                let copy = TaskError::clone(&error);
+                self.what = What::Failed(error);
+                Err(copy)
+            }
+            // Records are taken one by one above; of others there is one.
+            What::Records(_) | What::Used => decode_record::<T>(None),
+        }
+    }
+}
+
+#[inline]
+pub(crate) fn decode_record<T: Task>(record: Option<(Outcome, &[u8])>) -> Result<T> {
+    match record {
+        Some((Outcome::Done, bytes)) => {
+            codec::plain(bytes).map_err(|reason| bad_record::<T>(&format!("its result: {reason}")))
+        }
+        Some((outcome, bytes)) => Err(error_of(T::NAME, outcome, bytes)
+            .unwrap_or_else(|| bad_record::<T>("the worker's answer makes no sense"))),
+        None => Err(bad_record::<T>("the worker's answer ends early")),
+    }
+}
+
+#[cold]
+fn bad_record<T: Task>(reason: &str) -> TaskError {
+    TaskError::Decode { task: T::NAME, reason: reason.to_owned() }
 }
 
 /// What can be set before the first result is asked for.
@@ -212,7 +262,7 @@ macro_rules! stream_options {
             self
         }
 
-        /// At most these many inputs are drawn and not yet given back as results; 4096 by default.
+        /// At most these many inputs are drawn and not yet given back as results; 16,384 by default.
         /// 0 counts as 1.
         pub fn ahead(mut self, items: usize) -> Self {
             self.stream.ahead = items.max(1);

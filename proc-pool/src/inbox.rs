@@ -23,6 +23,8 @@ pub(crate) enum What {
     Records(Box<Answer>),
     /// All of them failed so.
     Failed(Box<TaskError>),
+    /// Results that were given to whoever wanted them.
+    Used,
 }
 
 impl Delivery {

@@ -4,6 +4,8 @@
 extern crate self as proc_pool;
 
 mod actor;
+mod arena;
+mod build;
 mod builder;
 mod callbacks;
 mod child;
@@ -12,14 +14,23 @@ mod completed;
 mod copied;
 mod death;
 mod error;
+#[cfg(feature = "tracing")]
+mod events;
+mod fork_server;
+mod frames;
 mod future;
+mod histogram;
 mod imap;
 mod inbox;
+mod intent;
 mod keeper;
 mod link;
+#[cfg(feature = "live-view")]
+mod live_view;
 mod locked;
 mod oom;
 mod options;
+mod output;
 mod pace;
 mod pool;
 mod process;
@@ -29,7 +40,11 @@ mod scope;
 mod shared;
 mod slot;
 mod socket;
+mod starter;
 mod state;
+mod stats;
+#[doc(hidden)]
+pub mod stepped;
 mod task;
 mod tune;
 mod worker;
@@ -41,13 +56,21 @@ pub use completed::{AsCompleted, Until, Waited, as_completed, wait};
 pub use copied::Copied;
 pub use death::{Death, DeathNotice};
 pub use error::{PoolError, TaskError};
+pub use fork_server::StartMethod;
+pub use frames::{PanicFrame, PanicFrames};
 pub use future::TaskHandle;
+pub use histogram::Histogram;
 pub use imap::{Imap, ImapUnordered};
+pub use intent::Intent;
+#[cfg(feature = "live-view")]
+pub use live_view::LiveView;
 pub use options::TaskOptions;
+pub use output::{OutputLine, OutputStream};
 pub use pool::Pool;
 pub use proc_pool_macros::{actor, main, task, test};
 pub use process::Process;
 pub use scope::Scope;
+pub use stats::{PoolStats, TaskStats, WorkerStats};
 pub use task::{Task, TaskId, Transfer, register};
 pub use tune::Tuning;
 pub use worker::init;

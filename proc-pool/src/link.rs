@@ -12,12 +12,12 @@ use shm_core::barrier::heavy_barrier;
 use shm_core::handle::{self, Reachable, WeakReachable};
 use shm_core::{Segment, SegmentId};
 
-use crate::PoolError;
+use crate::arena::{self, Lease};
 use crate::codec::Encoded;
 use crate::protocol::{
     self, NUDGE, Note, Outcome, ParentWords, Places, Request, Response, VERSION, WorkerWords,
 };
-use crate::{record, socket};
+use crate::{Intent, PoolError, record, socket};
 
 /// The parent's end of one worker.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(crate) struct Link {
     /// Items that the worker must not start; see [`Link::revoke`].
     revoked: Range<u64>,
     area: usize,
+    /// Bytes that were copied into buffers, both ways.
+    through_arena: u64,
 }
 
 /// An input on its way into the request pipe.
@@ -71,6 +73,25 @@ pub(crate) struct Answer {
     pub body: Vec<u8>,
     /// Files that came along, offered to [`handle`], until this is dropped.
     pub files: Vec<SegmentId>,
+    /// Buffers of the worker's that the result lies in, ours until this and the result are dropped.
+    pub leases: Vec<Arc<Lease>>,
+}
+
+impl Answer {
+    /// One that came by shared memory and not through the response pipe.
+    pub fn of(outcome: Outcome, count: u32, body: Vec<u8>) -> Answer {
+        let head = Response {
+            ticket: 0,
+            outcome,
+            files: 0,
+            bytes: body.len() as u64,
+            blobs: 0,
+            count,
+            nanos: 0,
+            arena: 0,
+        };
+        Answer { head, body, files: Vec::new(), leases: Vec::new() }
+    }
 }
 
 impl Drop for Answer {
@@ -91,28 +112,12 @@ pub(crate) fn connect(pool: &Segment, settings: &Settings) -> Result<(Link, Owne
     let segment = Segment::anonymous(places.size)?;
     pipe::create(&segment, places.requests, protocol::PIPE)?;
     pipe::create(&segment, places.responses, protocol::PIPE)?;
-    let requests = pipe::attach_writer(&segment, places.requests)?;
-    let mut responses = pipe::attach_reader(&segment, places.responses)?;
-    // The parent never waits on one worker's pipes, but on the bell of all.
-    responses.set_spin_limit(0);
     settings.write(&protocol::status(&segment).parent);
     let (ours, theirs) = socket::pair()?;
     use std::os::fd::AsFd;
     socket::send(&ours, Note::Setup(VERSION), &[segment.as_fd(), pool.as_fd()])
         .map_err(PoolError::system("sendmsg"))?;
-    let link = Link {
-        segment,
-        requests,
-        responses,
-        socket: ours,
-        outbox: VecDeque::new(),
-        arriving: Arriving::new(),
-        pushed: Vec::new(),
-        nudged: false,
-        closing: false,
-        revoked: 0..0,
-        area: places.area,
-    };
+    let link = Link::over(segment, &places, ours)?;
     Ok((link, theirs))
 }
 
@@ -130,6 +135,10 @@ pub(crate) struct Settings {
     pub exit_on_panic: bool,
     /// Its number.
     pub number: u32,
+    /// The level of `tracing` events that it sends; 0 for none.
+    pub events: u32,
+    /// The build of program that it must be.
+    pub build: Vec<u8>,
 }
 
 impl Settings {
@@ -141,7 +150,13 @@ impl Settings {
         store(&words.spin, self.spin);
         store(&words.processor, self.processor);
         store(&words.number, self.number);
+        store(&words.events, self.events);
         store(&words.exit_on_panic, u32::from(self.exit_on_panic));
+        store(&words.build_length, self.build.len().min(protocol::BUILD) as u32);
+        for (place, byte) in words.build.iter().zip(&self.build) {
+            // Relaxed: as above.
+            place.store(*byte, Ordering::Relaxed);
+        }
         // Relaxed: as above.
         words.resident_limit.store(self.resident_limit, Ordering::Relaxed);
         // Relaxed: as above.
@@ -150,12 +165,41 @@ impl Settings {
 }
 
 impl Link {
+    /// The parent's ends of the pipes in this segment.
+    pub fn over(segment: Segment, places: &Places, socket: OwnedFd) -> Result<Link, PoolError> {
+        let requests = pipe::attach_writer(&segment, places.requests)?;
+        let mut responses = pipe::attach_reader(&segment, places.responses)?;
+        // The parent never waits on one worker's pipes, but on the bell of all.
+        responses.set_spin_limit(0);
+        Ok(Link {
+            segment,
+            requests,
+            responses,
+            socket,
+            outbox: VecDeque::new(),
+            arriving: Arriving::new(),
+            pushed: Vec::new(),
+            nudged: false,
+            closing: false,
+            revoked: 0..0,
+            area: places.area,
+            through_arena: 0,
+        })
+    }
+
+    /// Lets go of the pipes without closing them.
+    pub fn leave(self) {
+        self.requests.detach();
+        self.responses.detach();
+    }
+
     /// Puts an input on its way; [`flush`](Link::flush) moves it.
     pub fn enqueue(&mut self, request: &Request, input: Arc<Encoded>) {
         // Head and bytes go as one write: one publication for a small task.
         let mut start = Vec::with_capacity(Request::SIZE + input.bytes.len());
         start.extend_from_slice(&request.encode());
         start.extend_from_slice(&input.bytes);
+        self.through_arena += input.arena_len();
         self.outbox.push_back(Outgoing { head: start, input, sent: 0 });
     }
 
@@ -228,8 +272,9 @@ impl Link {
                             return Ok(None);
                         }
                     }
-                    let mut answer =
-                        Answer { head: *head, body: std::mem::take(body), files: Vec::new() };
+                    let body = std::mem::take(body);
+                    let (files, leases) = (Vec::new(), Vec::new());
+                    let mut answer = Answer { head: *head, body, files, leases };
                     self.arriving = Arriving::new();
                     self.take_files(&mut answer)?;
                     return Ok(Some(answer));
@@ -247,8 +292,12 @@ impl Link {
             let file = received.files.into_iter().next();
             if let Some(Ok(id)) = file.map(handle::offer) {
                 answer.files.push(id);
+                if answer.head.arena > 0 {
+                    answer.leases.extend(redeem_buffer(id));
+                }
             }
         }
+        self.through_arena += answer.head.arena;
         Ok(())
     }
 
@@ -275,6 +324,12 @@ impl Link {
     pub fn has_grown(&self) -> bool {
         // Relaxed: a hint that is acted upon now or at the next look.
         self.words().grown.load(Ordering::Relaxed) != 0
+    }
+
+    /// What the worker was about to do last.
+    pub fn intent(&self) -> Intent {
+        // Relaxed: asked only once the worker is dead.
+        Intent::from_number(self.words().intent.load(Ordering::Relaxed))
     }
 
     /// Whether the worker has begun with its initializer.
@@ -332,16 +387,7 @@ impl Link {
         unsafe { std::ptr::copy_nonoverlapping(area.as_ptr(), body.as_mut_ptr(), body.len()) };
         let length = record::slice(&body, 0, count).len();
         body.truncate(length);
-        let head = Response {
-            ticket: 0,
-            outcome: Outcome::Records,
-            files: 0,
-            bytes: length as u64,
-            blobs: 0,
-            count,
-            nanos: 0,
-        };
-        Answer { head, body, files: Vec::new() }
+        Answer::of(Outcome::Records, count, body)
     }
 
     /// Tells the worker to end once it has done what it has and what is on its way.
@@ -350,10 +396,19 @@ impl Link {
         self.flush();
     }
 
-    /// Bytes that went through this worker's pipes, both ways.
+    /// Bytes that went through this worker's pipes, both ways, and those that were copied into
+    /// buffers for it or by it.
     pub fn bytes_moved(&self) -> u64 {
-        self.requests.bytes_moved() + self.responses.bytes_moved()
+        self.requests.bytes_moved() + self.responses.bytes_moved() + self.through_arena
     }
+}
+
+/// The buffer of this name, which came with an answer; none where it is other memory.
+fn redeem_buffer(id: SegmentId) -> Option<Arc<Lease>> {
+    // What stands for a segment in a message is its identity.
+    let handle = postcard::to_stdvec(&id).ok()?;
+    let buffer: Segment = postcard::from_bytes(&handle).ok()?;
+    arena::receive(&buffer)
 }
 
 /// Fills `target` from `filled` on; whether it is full.

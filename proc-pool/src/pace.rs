@@ -7,7 +7,7 @@ use std::time::Duration;
 const CHUNK_TIME: Duration = Duration::from_micros(100);
 
 /// The most items in a chunk.
-const MOST: usize = 1024;
+const MOST: usize = 4096;
 
 /// Learns what an item takes, and sizes chunks by it.
 #[derive(Debug)]
@@ -77,8 +77,8 @@ mod tests {
         assert!(!pace.is_settled());
         assert_eq!(pace.chunk(None), 1);
         pace.learn(1, 50);
-        let sizes: Vec<usize> = (0..6).map(|_| pace.chunk(None)).collect();
-        assert_eq!(sizes, [4, 16, 64, 256, 1024, 1024]);
+        let sizes: Vec<usize> = (0..7).map(|_| pace.chunk(None)).collect();
+        assert_eq!(sizes, [4, 16, 64, 256, 1024, 2000, 2000]);
     }
 
     #[test]

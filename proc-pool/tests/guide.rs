@@ -88,3 +88,17 @@ fn state_a_process_and_actors_do_what_their_python_twins_do() {
         ]
     );
 }
+
+#[test]
+fn values_and_locks_lose_no_increment_and_a_queue_takes_many_producers() {
+    assert_eq!(
+        lines("guide_locks"),
+        [
+            "value: 400000",
+            "lock: [0, 400000]",
+            "died: true",
+            "repaired: [0, 400000]",
+            "queue: 499500",
+        ]
+    );
+}

@@ -153,10 +153,12 @@ pub enum Error {
         "the data cannot be frozen while another process still maps it for writing: let its users drop their parts first"
     )]
     StillWritable,
-    /// Named data has no handle.
-    #[error("named data travels by its name: send the name, and let the receiver open it")]
+    /// A named frozen array has no handle.
+    #[error(
+        "a named frozen array travels by its name: send the name, and let the receiver open it"
+    )]
     TravelsByName,
-    /// A handle arrived, but not the file that it names.
+    /// A handle arrived, but not the file that it names; or its name shows another file by now.
     #[error(
         "{id} is not reachable from this process: push its file to this process before its handle, and keep the original alive"
     )]
@@ -285,6 +287,14 @@ pub enum Error {
         /// Bytes from the heap's start.
         offset: u64,
     },
+    /// A handle of a hardened heap whose block was freed, and may be another's by now.
+    #[error(
+        "the handle of the block at offset {offset} is stale: the block was freed since; look for who keeps the handle"
+    )]
+    StaleBlock {
+        /// Bytes from the heap's start.
+        offset: u64,
+    },
     /// Every place of a heap is taken by a living thread.
     #[error("the heap has {max} threads, as many as it was made for: make it for more")]
     TooManyThreads {
@@ -297,6 +307,39 @@ pub enum Error {
         /// How many there can be.
         max: u64,
     },
+    /// A numpy description is not of the type that it is compared with.
+    #[error("`{field}` is {found} in numpy, not {wanted}: describe one by the other's fields")]
+    WrongDtype {
+        /// The first field that differs, with the records around it.
+        field: String,
+        /// What numpy says of it.
+        found: String,
+        /// What the type says.
+        wanted: String,
+    },
+    /// Every place among those that share values of a heap is taken.
+    #[error("{max} processes share values of this heap, all there can be: use several heaps")]
+    TooManyHolders {
+        /// How many there can be.
+        max: usize,
+    },
+    /// Every slot for a shared value is taken.
+    #[error("the heap has {max} shared values, all there can be: share a slice instead")]
+    TooManyValues {
+        /// How many there can be.
+        max: u32,
+    },
+    /// Too many references to one value are on their way.
+    #[error("{max} references to this value are on their way: wait until one has been received")]
+    TooManyFlights {
+        /// How many there can be.
+        max: usize,
+    },
+    /// A reference that was sent is not there to be received.
+    #[error(
+        "nothing to receive: it was received or taken back, its sender is gone, or it is another's; send it to its receiver by name (`to`) if it shall outlive its sender"
+    )]
+    NotOnItsWay,
     /// A value that a parent process made, used in its child.
     #[error("this was inherited by fork, or is of another mapping: attach anew in this process")]
     Inherited,

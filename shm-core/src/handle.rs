@@ -1,5 +1,6 @@
 //! Handles: how a [`Frozen`](crate::Frozen) array, a [`Column`](crate::Column), a
-//! [`Part`](crate::Part) or an anonymous [`Segment`](crate::Segment) travels to another process.
+//! [`Part`](crate::Part), a [`Segment`](crate::Segment), a [`Shared`](crate::Shared) object or a
+//! [`Group`](crate::Group) travels to another process.
 //!
 //! A handle is `(segment id, place within it)`: bytes cannot carry a file. The one rule: **the file
 //! is pushed to the receiver before the handle is sent**, over a Unix socket that both inherited.
@@ -13,16 +14,21 @@
 //! 4. when the sender no longer needs a file there, the receiver calls [`forget`].
 //!
 //! A handle whose file has not arrived is [`Error::NotReachable`], never a wait. The handle of a view
-//! or a segment can be redeemed as often as one likes, that of a `Part` once. Named data has no handle
-//! ([`Error::TravelsByName`]): its file cannot be pushed, and the receiver can open the name.
+//! a segment, an object or a group can be redeemed as often as one likes, that of a `Part` once; a
+//! group's makes its receiver a member.
+//!
+//! What has a name travels by its name, and no file is pushed: the receiver opens it, and checks that
+//! it is the same. Frozen arrays with names have no handle yet ([`Error::TravelsByName`]): send the
+//! name.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use crate::array::Writable;
 use crate::frozen::FrozenData;
+use crate::group::{self, Group};
 use crate::memory::Memory;
 use crate::{Error, SegmentId};
 
@@ -34,6 +40,9 @@ struct Table {
     plain: HashMap<SegmentId, Weak<Memory>>,
     /// Files that arrived, kept until the sender says that they are needed no longer.
     arrived: HashMap<SegmentId, OwnedFd>,
+    /// Frozen data mapped from such files, kept mapped as long: the next handle to it finds the
+    /// page tables filled.
+    kept: HashMap<SegmentId, Arc<FrozenData>>,
 }
 
 static TABLE: Mutex<Option<Table>> = Mutex::new(None);
@@ -42,8 +51,9 @@ static TABLE: Mutex<Option<Table>> = Mutex::new(None);
 static ON_MISSING: RwLock<Option<fn()>> = RwLock::new(None);
 
 thread_local! {
-    /// The files named by what this thread serialises, while it is inside [`collect`].
-    static COLLECTED: RefCell<Option<Vec<Reachable>>> = const { RefCell::new(None) };
+    /// Where the files go that are named by what this thread serialises: into a vector of
+    /// [`collect`]'s, or, outside of it, nowhere. A bare pointer costs a small value next to nothing.
+    static COLLECTED: Cell<*mut Vec<Reachable>> = const { Cell::new(std::ptr::null_mut()) };
 }
 
 fn with_table<R>(f: impl FnOnce(&mut Table) -> R) -> R {
@@ -64,6 +74,7 @@ enum ReachableKind {
     Frozen(Arc<FrozenData>),
     Writable { memory: Arc<Writable>, part: usize, turn: u64 },
     Plain(Arc<Memory>),
+    Group(Group),
 }
 
 impl Reachable {
@@ -74,6 +85,7 @@ impl Reachable {
             ReachableKind::Frozen(data) => data.id(),
             ReachableKind::Writable { memory, .. } => memory.id(),
             ReachableKind::Plain(memory) => memory.header.id,
+            ReachableKind::Group(group) => group.id(),
         }
     }
 
@@ -101,6 +113,7 @@ impl Reachable {
                     WeakKind::Writable(Arc::downgrade(memory))
                 }
                 ReachableKind::Plain(memory) => WeakKind::Plain(Arc::downgrade(memory)),
+                ReachableKind::Group(group) => WeakKind::Group(group.downgrade()),
             },
         }
     }
@@ -113,6 +126,7 @@ impl AsFd for Reachable {
             ReachableKind::Frozen(data) => data.as_fd(),
             ReachableKind::Writable { memory, .. } => memory.as_fd(),
             ReachableKind::Plain(memory) => memory.backing.as_fd(),
+            ReachableKind::Group(group) => group.as_fd(),
         }
     }
 }
@@ -129,6 +143,7 @@ enum WeakKind {
     Frozen(Weak<FrozenData>),
     Writable(Weak<Writable>),
     Plain(Weak<Memory>),
+    Group(Weak<group::Inner>),
 }
 
 impl WeakReachable {
@@ -145,6 +160,7 @@ impl WeakReachable {
             WeakKind::Frozen(data) => data.strong_count() == 0,
             WeakKind::Writable(memory) => memory.strong_count() == 0,
             WeakKind::Plain(memory) => memory.strong_count() == 0,
+            WeakKind::Group(group) => group.strong_count() == 0,
         }
     }
 }
@@ -153,40 +169,50 @@ impl WeakReachable {
 ///
 /// Calls may nest; the inner one takes what it sees for itself.
 pub fn collect<R>(serialise: impl FnOnce() -> R) -> (R, Vec<Reachable>) {
-    let outer = COLLECTED.with(|cell| cell.replace(Some(Vec::new())));
     // Restores the outer collection even when `serialise` panics.
-    struct Restore(Option<Vec<Reachable>>);
+    struct Restore(*mut Vec<Reachable>);
     impl Drop for Restore {
         fn drop(&mut self) {
-            let outer = self.0.take();
-            COLLECTED.with(|cell| *cell.borrow_mut() = outer);
+            COLLECTED.set(self.0);
         }
     }
-    let restore = Restore(outer);
+    let mut files = Vec::new();
+    let restore = Restore(COLLECTED.replace(&raw mut files));
     let result = serialise();
-    let files = COLLECTED.with(|cell| cell.take()).unwrap_or_default();
     drop(restore);
     (result, files)
 }
 
 /// Takes in a file that another process pushed; gives the identity that handles name it by.
 ///
-/// The file is kept open, unmapped, until [`forget`].
+/// The file is kept open until [`forget`]; frozen data that a handle to it was redeemed for is kept
+/// mapped as long.
 ///
 /// # Errors
 ///
 /// As [`Segment::attach`](crate::Segment::attach): the header is checked now, the seals when a
 /// handle is redeemed.
 pub fn offer(fd: OwnedFd) -> Result<SegmentId, Error> {
-    let id = crate::header::Header::read(fd.as_fd())?.id;
+    let id = identity(fd.as_fd())?;
     with_table(|table| table.arrived.insert(id, fd));
     Ok(id)
+}
+
+/// What the file of a segment or a group says that it is.
+pub(crate) fn identity(fd: BorrowedFd<'_>) -> Result<SegmentId, Error> {
+    // A group shows itself by a descriptor that can be closed without ending a record lock.
+    let flags = rustix::fs::fcntl_getfl(fd).map_err(Error::system("fcntl(F_GETFL)"))?;
+    if flags.contains(rustix::fs::OFlags::PATH) {
+        return group::travel::identity(fd);
+    }
+    Ok(crate::header::Header::read(fd)?.id)
 }
 
 /// Closes a file that was offered. Values already made from it live on.
 pub fn forget(id: SegmentId) {
     with_table(|table| {
         table.arrived.remove(&id);
+        table.kept.remove(&id);
         table.frozen.retain(|_, data| data.strong_count() > 0);
         table.writable.retain(|_, memory| memory.strong_count() > 0);
         table.plain.retain(|_, memory| memory.strong_count() > 0);
@@ -234,7 +260,7 @@ mod wire {
     use super::*;
     use crate::frozen::Frozen;
     use crate::part::Part;
-    use crate::{Segment, ShmSafe};
+    use crate::{Concurrent, Segment, Shared, ShmSafe};
     use serde::de::Error as _;
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -255,12 +281,20 @@ mod wire {
         turn: u64,
     }
 
+    /// A segment, or a group, and the name that it is opened by if it has one.
+    #[derive(Serialize, Deserialize)]
+    struct Whole {
+        id: SegmentId,
+        name: Option<String>,
+    }
+
     fn note(kind: ReachableKind) {
-        COLLECTED.with(|cell| {
-            if let Some(files) = cell.borrow_mut().as_mut() {
-                files.push(Reachable { kind });
-            }
-        });
+        // SAFETY: null, or set by `collect` on this thread, which still runs: it takes the pointer
+        // away before its vector goes. It does not use the vector meanwhile, and nothing is
+        // serialised during the push below, so this reference is the only one.
+        if let Some(files) = unsafe { COLLECTED.get().as_mut() } {
+            files.push(Reachable { kind });
+        }
     }
 
     /// Looks a handle's memory up; asks for what waits in the socket once if it is not there.
@@ -313,6 +347,12 @@ mod wire {
                 Found::File(fd) => {
                     let data = FrozenData::attach(fd).map_err(D::Error::custom)?;
                     register(&data);
+                    with_table(|table| {
+                        // Forgotten meanwhile by another thread: then it goes with its last value.
+                        if table.arrived.contains_key(&id) {
+                            table.kept.insert(id, Arc::clone(&data));
+                        }
+                    });
                     data
                 }
             };
@@ -322,31 +362,76 @@ mod wire {
 
     impl Serialize for Segment {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            if self.name().is_some() {
-                return Err(S::Error::custom(crate::Error::TravelsByName));
-            }
             register_plain(&self.memory);
-            note(ReachableKind::Plain(Arc::clone(&self.memory)));
-            self.id().serialize(serializer)
+            let name = self.name().map(str::to_owned);
+            if name.is_none() {
+                note(ReachableKind::Plain(Arc::clone(&self.memory)));
+            }
+            Whole { id: self.id(), name }.serialize(serializer)
         }
     }
 
     impl<'de> Deserialize<'de> for Segment {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            let id = SegmentId::deserialize(deserializer)?;
-            let found = find(id, |table| {
-                let mapped = table.plain.get(&id).and_then(Weak::upgrade);
-                mapped.map(Found::Mapped).or_else(|| file_of(table, id).map(Found::File))
-            });
-            match found.map_err(D::Error::custom)? {
-                Found::Mapped(memory) => Ok(Segment { memory }),
-                Found::File(fd) => {
-                    let segment = Segment::attach(fd).map_err(D::Error::custom)?;
-                    register_plain(&segment.memory);
-                    Ok(segment)
-                }
-            }
+            let Whole { id, name } = Whole::deserialize(deserializer)?;
+            segment(id, name).map_err(D::Error::custom)
         }
+    }
+
+    fn segment(id: SegmentId, name: Option<String>) -> Result<Segment, Error> {
+        let mapped = with_table(|table| table.plain.get(&id).and_then(Weak::upgrade));
+        if let Some(memory) = mapped {
+            return Ok(Segment { memory });
+        }
+        let segment = match name {
+            Some(name) => Segment::open(&name)?,
+            None => Segment::attach(find(id, |table| file_of(table, id))?)?,
+        };
+        if segment.id() != id {
+            return Err(Error::NotReachable { id });
+        }
+        register_plain(&segment.memory);
+        Ok(segment)
+    }
+
+    impl<T: Concurrent> Serialize for Shared<T> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.segment().serialize(serializer)
+        }
+    }
+
+    impl<'de, T: Concurrent> Deserialize<'de> for Shared<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Shared::find(Segment::deserialize(deserializer)?).map_err(D::Error::custom)
+        }
+    }
+
+    impl Serialize for Group {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let name = self.name().map(str::to_owned);
+            if name.is_none() {
+                note(ReachableKind::Group(self.clone()));
+            }
+            Whole { id: self.id(), name }.serialize(serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Group {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            let Whole { id, name } = Whole::deserialize(deserializer)?;
+            group(id, name).map_err(D::Error::custom)
+        }
+    }
+
+    fn group(id: SegmentId, name: Option<String>) -> Result<Group, Error> {
+        if let Some(group) = Group::by_id(id) {
+            return Ok(group);
+        }
+        let group = match name {
+            Some(name) => Group::open(&name)?,
+            None => Group::attach(find(id, |table| file_of(table, id))?)?,
+        };
+        if group.id() == id { Ok(group) } else { Err(Error::NotReachable { id }) }
     }
 
     impl<T: ShmSafe + Copy> Serialize for Part<T> {

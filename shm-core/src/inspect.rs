@@ -262,7 +262,7 @@ fn held(line: &str, file: &str) -> Option<Held> {
 }
 
 fn holders(file: &File, locks: &[Held], byte: Byte) -> Vec<User> {
-    let holds = |held: &&Held| held.bytes.contains(&(byte as u64));
+    let holds = |held: &&Held| held.bytes.contains(&byte.offset());
     let mut pids: Vec<u32> = locks.iter().filter(holds).map(|held| held.pid).collect();
     pids.sort_unstable();
     pids.dedup();

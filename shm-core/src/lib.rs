@@ -6,11 +6,15 @@
 extern crate self as shm_core;
 
 mod array;
+#[cfg(feature = "async")]
+#[doc(hidden)]
+pub mod asynchronous;
 mod backing;
 pub mod barrier;
 mod budget;
 pub mod data;
 mod directory;
+pub mod dtype;
 mod error;
 mod fill;
 mod frozen;

@@ -170,7 +170,7 @@ impl NamedFile {
         // Relaxed: see the field.
         if self.scope.swap(false, Ordering::Relaxed) {
             take_away(&self.file, &self.path, self.inode, &self.header);
-            let _ = record_lock::unlock(&self.file, Byte::Scope);
+            let _ = record_lock::unlock(&*self.file, Byte::Scope);
         }
     }
 
@@ -181,7 +181,7 @@ impl NamedFile {
 
     /// Makes this process a user of what it inherited by `fork`. `false`: the name is taken away.
     fn adopt(&self) -> Result<bool, Error> {
-        let locked = try_lock(&self.file, Byte::Users, Lock::Shared).map_err(locking())?;
+        let locked = try_lock(&*self.file, Byte::Users, Lock::Shared).map_err(locking())?;
         if locked && shows(&self.path, self.inode) {
             // Relaxed: under the table's lock, see `user`.
             self.user.store(std::process::id(), Ordering::Relaxed);
@@ -206,7 +206,7 @@ impl Drop for NamedFile {
             // there.
             files.remove(&self.path);
         }
-        if !inherited && record_lock::unlock(&self.file, Byte::Users).is_ok() {
+        if !inherited && record_lock::unlock(&*self.file, Byte::Users).is_ok() {
             // A scope's file whose scope is this process's own: as if the scope had ended.
             take_away_if_unused(&self.file, &self.path, self.inode, &self.header);
         }

@@ -20,12 +20,11 @@ pub(crate) struct Origin {
 impl Origin {
     /// This process, now.
     pub fn here() -> Origin {
-        let pid = std::process::id();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         Origin {
             boot: boot_id(),
-            pid,
-            start: own_start(pid),
+            pid: std::process::id(),
+            start: own_start(),
             created: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
         }
     }
@@ -47,16 +46,25 @@ fn boot_id() -> [u64; 2] {
     })
 }
 
-/// When this process started; read once, and again in a forked child.
-fn own_start(pid: u32) -> u64 {
+/// When this process started, in clock ticks since the machine did; 0 where `/proc` does not say.
+/// Read once, and each time in a forked child.
+///
+/// By `self`: in a nested pid namespace, `/proc` may go by other numbers than the process does.
+pub(crate) fn own_start() -> u64 {
     static KNOWN: OnceLock<(u32, u64)> = OnceLock::new();
-    let (of, start) = *KNOWN.get_or_init(|| (pid, start_of(pid).unwrap_or(0)));
-    if of == pid { start } else { start_of(pid).unwrap_or(0) }
+    let pid = std::process::id();
+    let (of, start) = *KNOWN.get_or_init(|| (pid, start_at("self").unwrap_or(0)));
+    if of == pid { start } else { start_at("self").unwrap_or(0) }
 }
 
 /// When a process started, in clock ticks since the machine did; `None` when there is none.
 pub(crate) fn start_of(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    start_at(&pid.to_string())
+}
+
+/// The start time in a process's folder of `/proc`.
+fn start_at(folder: &str) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{folder}/stat")).ok()?;
     // The second field is the program's name in parentheses, which may hold anything.
     let after_name = stat.rsplit_once(')')?.1;
     after_name.split_ascii_whitespace().nth(19)?.parse().ok()
@@ -72,6 +80,7 @@ mod tests {
         assert_eq!(origin.pid, std::process::id());
         assert_ne!(origin.boot, [0; 2]);
         assert!(origin.start > 0);
+        assert_eq!(Some(origin.start), start_of(origin.pid));
         assert!(!origin.is_of_another_boot());
         let other = Origin { boot: [origin.boot[0] ^ 1, origin.boot[1]], ..origin };
         assert!(other.is_of_another_boot());

@@ -113,11 +113,20 @@ mod imp {
         words: impl Iterator<Item = (&'a AtomicU32, u32)>,
         timeout: Option<Duration>,
     ) -> Result<(), Errno> {
+        let words = words.map(|(word, expected)| (std::ptr::from_ref(word).addr(), expected));
+        wait_any_at(words, timeout).map(drop)
+    }
+
+    /// The same by address, which only the kernel looks at; the index of a word that woke us.
+    pub fn wait_any_at(
+        words: impl Iterator<Item = (usize, u32)>,
+        timeout: Option<Duration>,
+    ) -> Result<usize, Errno> {
         let mut list = [Wait::new(); MOST_WORDS];
         let mut count = 0;
-        for (entry, (word, expected)) in list.iter_mut().zip(words) {
+        for (entry, (address, expected)) in list.iter_mut().zip(words) {
             entry.val = expected.into();
-            entry.uaddr = WaitPtr::new(word.as_ptr().cast());
+            entry.uaddr = WaitPtr::new(std::ptr::without_provenance_mut(address));
             entry.flags = WaitFlags::SIZE_U32;
             count += 1;
         }
@@ -131,7 +140,7 @@ mod imp {
             now.checked_add(limit)
         });
         let list = list.get(..count).unwrap_or(&[]);
-        futex::waitv(list, WaitvFlags::empty(), end.as_ref(), ClockId::Monotonic).map(drop)
+        futex::waitv(list, WaitvFlags::empty(), end.as_ref(), ClockId::Monotonic)
     }
 
     /// Whether the machine has a single processor online, so that looking again is in vain. Not
@@ -281,6 +290,15 @@ mod imp {
             Wake::TimedOut => Err(Errno::TIMEDOUT),
             _ => Ok(()),
         }
+    }
+
+    /// A model's words have no address that a kernel knows: refused.
+    #[cfg(feature = "async")]
+    pub fn wait_any_at(
+        _words: impl Iterator<Item = (usize, u32)>,
+        _timeout: Option<Duration>,
+    ) -> Result<usize, Errno> {
+        Err(Errno::NOSYS)
     }
 
     /// A model has as many processors as threads.

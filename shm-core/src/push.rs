@@ -33,7 +33,6 @@ use rustix::net::{
 };
 
 use crate::handle::{self, Reachable};
-use crate::header::Header;
 use crate::{Error, SegmentId};
 
 /// A message: a word that tells it from noise, and the id of the file that comes with it.
@@ -99,7 +98,7 @@ pub fn receive(socket: impl AsFd) -> Result<Option<SegmentId>, Error> {
     let (word, id) = bytes.split_at(8);
     let (Some(file), Ok(id)) = (file, <[u8; 16]>::try_from(id)) else { return Err(NOT_A_PUSH) };
     let id = SegmentId::from_bytes(id);
-    if word != WORD || Header::read(file.as_fd())?.id != id {
+    if word != WORD || handle::identity(file.as_fd())? != id {
         return Err(NOT_A_PUSH);
     }
     handle::offer(file).map(Some)

@@ -4,8 +4,7 @@
 //! however it ends; a forked child does not inherit it. It is also released when the process closes
 //! *any* descriptor of the file, which is why [`name`](crate::name) is careful with descriptors.
 
-use std::fs::File;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use rustix::io::Errno;
 
@@ -13,11 +12,24 @@ use rustix::io::Errno;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Byte {
     /// Shared: one of the file's users. Exclusive: about to take its name away.
-    Users = 0,
+    Users,
+    /// Exclusive: the member of a group at this index. Released after the last thread of its process
+    /// has ended: the proof that the process is wholly gone.
+    Member(usize),
     /// Exclusive: the scope that the file was made in, or who takes its name away after that.
-    ///
-    /// Far from the bytes of a group's members, which follow the first.
-    Scope = 65_535,
+    Scope,
+}
+
+impl Byte {
+    /// Where it lies in the file.
+    pub fn offset(self) -> u64 {
+        match self {
+            Byte::Users => 0,
+            Byte::Member(index) => index as u64 + 1,
+            // Far from the bytes of a group's members.
+            Byte::Scope => 65_535,
+        }
+    }
 }
 
 /// How much of it.
@@ -31,12 +43,12 @@ pub(crate) enum Lock {
 
 /// Takes the lock, or changes the one that this process holds; `false` when another process's lock
 /// stands in the way. Never waits.
-pub(crate) fn try_lock(file: &File, byte: Byte, lock: Lock) -> Result<bool, Errno> {
+pub(crate) fn try_lock(file: impl AsFd, byte: Byte, lock: Lock) -> Result<bool, Errno> {
     let kind = match lock {
         Lock::Shared => libc::F_RDLCK,
         Lock::Exclusive => libc::F_WRLCK,
     };
-    match call(file, libc::F_SETLK, &mut one(byte, kind)) {
+    match call(file.as_fd(), libc::F_SETLK, &mut one(byte, kind)) {
         Ok(()) => Ok(true),
         Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
         Err(errno) => Err(errno),
@@ -44,15 +56,15 @@ pub(crate) fn try_lock(file: &File, byte: Byte, lock: Lock) -> Result<bool, Errn
 }
 
 /// Releases this process's lock.
-pub(crate) fn unlock(file: &File, byte: Byte) -> Result<(), Errno> {
-    call(file, libc::F_SETLK, &mut one(byte, libc::F_UNLCK))
+pub(crate) fn unlock(file: impl AsFd, byte: Byte) -> Result<(), Errno> {
+    call(file.as_fd(), libc::F_SETLK, &mut one(byte, libc::F_UNLCK))
 }
 
 /// The lock that another process holds, an exclusive one if there is one. Changes nothing.
 /// A descriptor that may only be read will do.
-pub(crate) fn held_by_another(file: &File, byte: Byte) -> Result<Option<Lock>, Errno> {
+pub(crate) fn held_by_another(file: impl AsFd, byte: Byte) -> Result<Option<Lock>, Errno> {
     let mut lock = one(byte, libc::F_WRLCK);
-    call(file, libc::F_GETLK, &mut lock)?;
+    call(file.as_fd(), libc::F_GETLK, &mut lock)?;
     Ok(match i32::from(lock.l_type) {
         libc::F_UNLCK => None,
         libc::F_WRLCK => Some(Lock::Exclusive),
@@ -65,12 +77,12 @@ fn one(byte: Byte, kind: libc::c_int) -> libc::flock {
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as libc::c_short;
     lock.l_whence = libc::SEEK_SET as libc::c_short;
-    lock.l_start = byte as libc::off_t;
+    lock.l_start = byte.offset() as libc::off_t;
     lock.l_len = 1;
     lock
 }
 
-fn call(file: &File, command: libc::c_int, lock: &mut libc::flock) -> Result<(), Errno> {
+fn call(file: BorrowedFd<'_>, command: libc::c_int, lock: &mut libc::flock) -> Result<(), Errno> {
     // SAFETY: a valid descriptor; both commands read one `flock` through the pointer, and
     // `F_GETLK` writes one.
     let result = unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut *lock) };

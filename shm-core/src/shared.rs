@@ -219,7 +219,11 @@ impl<T: Concurrent> Shared<T> {
         Ok(shared)
     }
 
-    fn find(segment: Segment) -> Result<Shared<T>, Error> {
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    pub(crate) fn find(segment: Segment) -> Result<Shared<T>, Error> {
         let wrong = |found| Error::WrongType { found, wanted: format!("one {}", T::LAYOUT) };
         if segment.size() < Self::SIZE {
             return Err(wrong(0));

@@ -12,7 +12,10 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use shm_core::{Array, Column, Error, Frozen, NamedFrozen, Part, ShmSafe, handle};
+use shm_core::lock::Mutex;
+use shm_core::{
+    Array, Column, Error, Frozen, Group, NamedFrozen, Part, Peers, Shared, ShmSafe, handle,
+};
 
 #[derive(Clone, Copy, ShmSafe)]
 #[repr(C)]
@@ -63,6 +66,7 @@ fn in_a_child() {
             b'f' => handle::offer(file.unwrap()).map(|_| Vec::new()).map_err(|e| e.to_string()),
             b's' => sum_of(&bytes),
             b'p' => fill(&bytes),
+            b'a' => add_one(&bytes),
             // Redeems the part and keeps it.
             b'k' => postcard::from_bytes::<Part<u32>>(&bytes)
                 .map(|part| kept.push(part))
@@ -81,6 +85,15 @@ fn sum_of(bytes: &[u8]) -> Result<Vec<u8>, String> {
     // JSON: it keeps the words of an error, which postcard drops.
     let column: Column<f64> = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
     Ok(column.iter().sum::<f64>().to_string().into_bytes())
+}
+
+/// A number that many processes change, under its lock, and the group of those who do.
+type Counter = (Shared<Mutex<u64>>, Group);
+
+fn add_one(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let (counter, group): Counter = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
+    *counter.lock(&group).map_err(|e| e.to_string())? += 1;
+    Ok(group.members().len().to_string().into_bytes())
 }
 
 fn fill(bytes: &[u8]) -> Result<Vec<u8>, String> {
@@ -146,6 +159,50 @@ fn a_handle_whose_file_was_pushed_first_is_redeemed() {
         assert_eq!(sum, part.iter().sum::<f64>().to_string().into_bytes());
     }
     worker.finish();
+}
+
+fn is_counted_by_a_worker(counter: &Counter) {
+    let worker = Worker::start();
+    for round in 1..=2 {
+        let (bytes, files) = handle::collect(|| serde_json::to_vec(counter).unwrap());
+        worker.push(&files);
+        assert_eq!(worker.ask(b'a', &bytes, None).unwrap(), b"2", "members");
+        assert_eq!(*counter.0.lock(&counter.1).unwrap(), round);
+    }
+    worker.finish();
+}
+
+#[test]
+fn a_lock_and_its_group_travel_together() {
+    let counter = (Shared::new(Mutex::new(0)).unwrap(), Group::anonymous().unwrap());
+    is_counted_by_a_worker(&counter);
+    let (bytes, files) = handle::collect(|| serde_json::to_vec(&counter).unwrap());
+    assert_eq!(files.len(), 2);
+    let again: Counter = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(again.1.me(), counter.1.me(), "one process is one member");
+}
+
+#[test]
+fn what_has_a_name_travels_by_it() {
+    let name = format!("handles-{}", std::process::id());
+    let counter = Shared::create(&name, Mutex::new(0)).unwrap();
+    let counter = (counter, Group::create(&format!("{name}-group")).unwrap());
+    let (bytes, files) = handle::collect(|| serde_json::to_vec(&counter).unwrap());
+    assert!(files.is_empty(), "nothing to push");
+    is_counted_by_a_worker(&counter);
+    drop(counter);
+    let error = serde_json::from_slice::<Counter>(&bytes).unwrap_err().to_string();
+    assert!(error.contains(&name), "{error}");
+    let _other = Shared::create(&name, Mutex::new(0u64)).unwrap();
+    let error = serde_json::from_slice::<Counter>(&bytes).unwrap_err().to_string();
+    assert!(error.contains("is not reachable"), "{error}");
+}
+
+#[test]
+fn a_handle_of_another_type_is_refused() {
+    let counter = Shared::new(Mutex::new(0u64)).unwrap();
+    let bytes = postcard::to_allocvec(&counter).unwrap();
+    assert!(postcard::from_bytes::<Shared<Mutex<[u32; 2]>>>(&bytes).is_err());
 }
 
 #[test]

@@ -4,12 +4,12 @@
 
 mod reexec;
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use reexec::{Actor, role, tell};
+use reexec::{Actor, Places, places, role, tell};
 use shm_core::futex::Futex;
 use shm_core::lock::{LockError, Mutex};
 use shm_core::{Group, Owner, Peers, Shared};
@@ -27,26 +27,14 @@ fn ground() -> (Group, Lock) {
 
 /// Another process, which says who it is in the group.
 fn member(role: &str, group: &Group, lock: &Lock) -> (Actor, Owner) {
-    let (group, lock) = (group.as_fd().as_raw_fd(), lock.as_fd().as_raw_fd());
-    let mut actor = Actor::start(role, &format!("{} {group} {lock}", std::process::id()));
+    let mut actor = Actor::start(role, &places(&[group.as_fd(), lock.as_fd()]));
     let owner = Owner::from_bits(actor.hear().parse().unwrap()).unwrap();
     (actor, owner)
 }
 
 fn joined(argument: &str) -> (Group, Lock) {
-    let mut words = argument.split(' ');
-    let pid = words.next().unwrap();
-    let mut open = |flags: libc::c_int| {
-        let path = format!("/proc/{pid}/fd/{}", words.next().unwrap());
-        let path = std::ffi::CString::new(path).unwrap();
-        // SAFETY: a path that ends with a zero byte.
-        let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) };
-        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-        // SAFETY: opened just now, and nobody else's.
-        unsafe { OwnedFd::from_raw_fd(fd) }
-    };
-    let group = Group::attach(open(libc::O_PATH)).unwrap();
-    (group, Shared::attach(open(libc::O_RDWR)).unwrap())
+    let mut places = Places::of(argument);
+    (Group::attach(places.open_place()).unwrap(), Shared::attach(places.open()).unwrap())
 }
 
 fn introduce(group: &Group) {
@@ -221,8 +209,7 @@ fn a_guard_outlives_the_thread_that_made_it() {
 fn equal_thread_ids_in_two_pid_namespaces_are_two_members() {
     let (group, lock) = ground();
     let start = || {
-        let (pid, place, lock) = (std::process::id(), group.as_fd().as_raw_fd(), lock.as_fd());
-        let argument = format!("{pid} {place} {}", lock.as_raw_fd());
+        let argument = places(&[group.as_fd(), lock.as_fd()]);
         let mut actor = Actor::start("in a namespace of its own", &argument);
         let heard = actor.hear();
         (heard != "refused").then(|| (actor, Owner::from_bits(heard.parse().unwrap()).unwrap()))

@@ -84,4 +84,8 @@ impl Peers for Member {
         let words = [(word, expected), (&self.group.events, ticket.0)];
         futex::wait_any(&words, timeout).unwrap()
     }
+
+    fn deaths(&self) -> Option<&Futex> {
+        Some(&self.group.events)
+    }
 }

@@ -6,12 +6,15 @@
 //! The models that nobody sleeps in run without any fence, as the crate does while nobody sleeps.
 
 mod bell;
+mod broadcast;
 mod closing;
 mod group;
 mod matrix;
+mod message;
 mod mpmc;
 mod ring;
 mod roles;
+mod select;
 mod waiting;
 mod work;
 

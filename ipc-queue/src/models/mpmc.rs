@@ -40,21 +40,21 @@ models![
 ];
 
 /// A queue on the heap instead of in a segment.
-struct Ground {
-    shared: Shared,
+pub(super) struct Ground {
+    pub(super) shared: Shared,
     slots: Vec<Slot<u32>>,
 }
 
 /// A thread's handles: what it sends and receives as.
-struct Handles {
-    ground: Rc<Ground>,
-    peers: Member,
+pub(super) struct Handles {
+    pub(super) ground: Rc<Ground>,
+    pub(super) peers: Member,
     send: SendSide,
     recv: RecvSide,
 }
 
 impl Ground {
-    fn new(capacity: u64) -> Rc<Ground> {
+    pub(super) fn new(capacity: u64) -> Rc<Ground> {
         let slots = (0..capacity).map(|position| Slot {
             word: AtomicU64::new(Word::free(position).0),
             value: UnsafeCell::new(0),
@@ -62,14 +62,14 @@ impl Ground {
         Rc::new(Ground { shared: Shared::default(), slots: slots.collect() })
     }
 
-    fn handles(self: &Rc<Self>, peers: &Member) -> Handles {
+    pub(super) fn handles(self: &Rc<Self>, peers: &Member) -> Handles {
         let (send, recv) = (SendSide::new(0, 1), RecvSide::new(0, 1));
         Handles { ground: Rc::clone(self), peers: peers.clone(), send, recv }
     }
 }
 
 impl Handles {
-    fn attached(self, sides: &[Side]) -> Handles {
+    pub(super) fn attached(self, sides: &[Side]) -> Handles {
         for &side in sides {
             self.ground.shared.attached.arrive(self.peers.me().unwrap(), side).unwrap();
             self.ground.shared.has_arrived(side);
@@ -77,19 +77,26 @@ impl Handles {
         self
     }
 
-    fn leave(&self, side: Side) {
+    pub(super) fn leave(&self, side: Side) {
         if self.ground.shared.attached.leave(self.peers.me().unwrap(), side) {
             self.ground.shared.ring_everybody();
         }
     }
 
-    fn send(&mut self, value: u32, deadline: Deadline) -> Result<(), Stop> {
+    pub(super) fn send(&mut self, value: u32, deadline: Deadline) -> Result<(), Stop> {
         let Ground { shared, slots } = &*self.ground;
         let me = self.peers.me().unwrap();
         self.send.send(Queue { shared, slots, peers: &self.peers, me }, value, deadline)
     }
 
-    fn recv(&mut self, deadline: Deadline) -> Result<u32, Stop> {
+    /// Whether a receive would not wait.
+    pub(super) fn is_receivable(&self) -> bool {
+        let Ground { shared, slots } = &*self.ground;
+        let me = self.peers.me().unwrap();
+        self.recv.is_ready(Queue { shared, slots, peers: &self.peers, me })
+    }
+
+    pub(super) fn recv(&mut self, deadline: Deadline) -> Result<u32, Stop> {
         let Ground { shared, slots } = &*self.ground;
         let me = self.peers.me().unwrap();
         self.recv.recv(Queue { shared, slots, peers: &self.peers, me }, deadline)

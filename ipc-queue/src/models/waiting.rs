@@ -1,12 +1,17 @@
 //! Sides that sleep until there is something to do.
 
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crash_check::death::{Error, Report};
+use shm_core::futex::{Futex, Waited};
 use shm_core::primitive::spin_loop;
+use shm_core::{Owner, Peers, Ticket};
 
+use super::group::{Member, members};
 use super::{Ring, check, models};
-use crate::ring::{self, Stop};
+use crate::ring::{self, Company, Stop};
 use crate::role::{self, Side};
 use crate::wait::Deadline;
 
@@ -21,6 +26,8 @@ models![
     a_supervisor_releases_the_producer_of_a_consumer_that_died_before_it_rang,
     a_consumer_killed_asleep_leaves_what_it_was_woken_for,
     a_parked_consumer_gets_what_the_successor_of_a_dead_producer_sends,
+    a_parked_consumer_in_a_group_learns_that_the_producer_died,
+    a_parked_producer_in_a_group_learns_that_the_consumer_died,
 ];
 
 fn a_parked_consumer_never_sleeps_beside_an_element() -> Result<Report, Error> {
@@ -191,5 +198,79 @@ fn a_parked_consumer_gets_what_the_successor_of_a_dead_producer_sends() -> Resul
         });
         let received = ring.recv(&mut recv, Deadline::Never);
         assert!(matches!(received, Ok(1) | Err(Stop::PeerDead)), "{received:?}");
+    })
+}
+
+/// A member as a ring's side knows it.
+struct Anywhere(Member);
+
+// SAFETY: all threads of a model run on one system thread.
+unsafe impl Send for Anywhere {}
+// SAFETY: as above.
+unsafe impl Sync for Anywhere {}
+
+impl Peers for Anywhere {
+    fn me(&self) -> Option<Owner> {
+        self.0.me()
+    }
+
+    #[track_caller]
+    fn is_gone(&self, owner: Owner) -> bool {
+        self.0.is_gone(owner)
+    }
+
+    fn ticket(&self) -> Ticket {
+        self.0.ticket()
+    }
+
+    #[track_caller]
+    fn park(&self, word: &Futex, expected: u32, ticket: Ticket, left: Option<Duration>) -> Waited {
+        self.0.park(word, expected, ticket, left)
+    }
+}
+
+fn company(member: &Member) -> Company {
+    Company(Some(Arc::new(Anywhere(member.clone()))))
+}
+
+fn a_parked_consumer_in_a_group_learns_that_the_producer_died() -> Result<Report, Error> {
+    check(1, |world| {
+        let (main, [victim, consumer]) = members(world, ["victim", "consumer"]);
+        let (ring, mut send, mut recv) = Ring::with_sides(2);
+        role::claim_among(&ring.shared, Side::Producer, &victim).unwrap();
+        recv.company = company(&consumer);
+        let theirs = Rc::clone(&ring);
+        let victim = world.victim("victim", move || {
+            theirs.send(&mut send, 1, Deadline::Now).unwrap();
+            theirs.shared.end(ring::PRODUCER_CLOSED);
+        });
+        let theirs = Rc::clone(&ring);
+        let consumer = world.spawn("consumer", move || {
+            let first = theirs.recv(&mut recv, Deadline::Never);
+            (first, if first.is_ok() { theirs.recv(&mut recv, Deadline::Never) } else { first })
+        });
+        let is_dead = main.keep(victim).is_none();
+        let (first, last) = consumer.join().unwrap();
+        assert!(last == Err(Stop::Closed) || (is_dead && last == Err(Stop::PeerDead)), "{last:?}");
+        assert_eq!(u64::from(first == Ok(1)), ring.shared.sent(), "what was sent is received");
+    })
+}
+
+fn a_parked_producer_in_a_group_learns_that_the_consumer_died() -> Result<Report, Error> {
+    check(1, |world| {
+        let (main, [victim, producer]) = members(world, ["victim", "producer"]);
+        let (ring, mut send, mut recv) = Ring::with_sides(1);
+        role::claim_among(&ring.shared, Side::Consumer, &victim).unwrap();
+        send.company = company(&producer);
+        ring.send(&mut send, 1, Deadline::Now).unwrap();
+        let theirs = Rc::clone(&ring);
+        let victim = world.victim("victim", move || theirs.recv(&mut recv, Deadline::Now));
+        let theirs = Rc::clone(&ring);
+        let producer = world.spawn("producer", move || theirs.send(&mut send, 2, Deadline::Never));
+        let received = main.keep(victim);
+        match producer.join().unwrap() {
+            Ok(()) => assert_eq!(ring.shared.sent(), 2),
+            stop => assert_eq!((stop, received), (Err(Stop::PeerDead), None)),
+        }
     })
 }

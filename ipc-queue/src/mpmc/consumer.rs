@@ -7,6 +7,8 @@ use shm_core::{Group, Peers};
 use super::end::End;
 use super::receive::RecvSide;
 use super::{Element, HINT_EVERY};
+use crate::bell::Bell;
+use crate::select::source::Source;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, Side, SideStats};
 
@@ -18,6 +20,26 @@ use crate::{Error, RecvError, Side, SideStats};
 pub struct Consumer<T: Element, P: Peers = Group> {
     end: End<T, P>,
     side: RecvSide,
+}
+
+impl<T: Element, P: Peers> Source for Consumer<T, P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        let Ok(queue) = self.end.queue() else { return true };
+        self.side.is_ready(queue)
+    }
+
+    fn bell(&self) -> &Bell {
+        self.end.look().shared.bell_of(Side::Consumer)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(self.end.peers())
+    }
 }
 
 impl<T: Element, P: Peers> Consumer<T, P> {
@@ -65,6 +87,20 @@ impl<T: Element, P: Peers> Consumer<T, P> {
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, RecvError> {
         self.recv_until(Deadline::Now)
+    }
+
+    /// The same as a future, for any executor: see [`futures`](crate::futures). Dropped before it is
+    /// ready, it has received nothing.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    #[cfg(feature = "async")]
+    pub async fn recv_async(&mut self) -> Result<T, RecvError> {
+        crate::futures::until(self, |end| match end.try_recv() {
+            Err(RecvError::Empty) => None,
+            done => Some(done),
+        })
+        .await
     }
 
     /// Receives the next element, waiting at most `timeout`.

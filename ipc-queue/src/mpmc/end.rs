@@ -62,6 +62,10 @@ impl<T: Element, P: Peers> End<T, P> {
         self.place.queue(&self.peers, self.me)
     }
 
+    pub(crate) fn peers(&self) -> &P {
+        &self.peers
+    }
+
     pub(crate) fn hint(&self) -> u64 {
         self.place.shared().direction(self.side).hint()
     }

@@ -7,6 +7,8 @@ use shm_core::{Group, Peers};
 use super::end::End;
 use super::send::SendSide;
 use super::{Element, HINT_EVERY};
+use crate::bell::Bell;
+use crate::select::source::Source;
 use crate::wait::Deadline;
 use crate::{Error, SendError, Side, SideStats};
 
@@ -19,6 +21,26 @@ use crate::{Error, SendError, Side, SideStats};
 pub struct Producer<T: Element, P: Peers = Group> {
     end: End<T, P>,
     side: SendSide,
+}
+
+impl<T: Element, P: Peers> Source for Producer<T, P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        let Ok(queue) = self.end.queue() else { return true };
+        self.side.is_ready(queue)
+    }
+
+    fn bell(&self) -> &Bell {
+        self.end.look().shared.bell_of(Side::Producer)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(self.end.peers())
+    }
 }
 
 impl<T: Element, P: Peers> Producer<T, P> {
@@ -89,6 +111,20 @@ impl<T: Element, P: Peers> Producer<T, P> {
     #[inline]
     pub fn try_send(&mut self, value: T) -> Result<(), SendError<T>> {
         self.send_until(value, Deadline::Now)
+    }
+
+    /// [`send`](Self::send) as a future, for any executor: see [`futures`](crate::futures). Dropped
+    /// before it is ready, it has sent nothing, and `value` is gone.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[cfg(feature = "async")]
+    pub async fn send_async(&mut self, value: T) -> Result<(), SendError<T>> {
+        crate::futures::until(self, move |end| match end.try_send(value) {
+            Err(SendError::Full(_)) => None,
+            done => Some(done),
+        })
+        .await
     }
 
     /// Sends `value`, waiting for room at most `timeout`.

@@ -121,6 +121,12 @@ impl RecvSide {
         }
     }
 
+    /// Whether a receive would not wait: from a copy, our own position is the one that is taken.
+    pub(crate) fn is_ready<T, P: Peers>(&self, queue: Queue<'_, T, P>) -> bool {
+        self.clone().find(queue) != Err(Stop::NotYet)
+            || queue.shared.is_deserted(Side::Producer, queue.peers)
+    }
+
     #[inline(always)]
     fn take_until<T, P: Peers>(
         &mut self,

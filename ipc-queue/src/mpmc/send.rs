@@ -98,6 +98,13 @@ impl SendSide {
         }
     }
 
+    /// Whether a send would not wait: from a copy, our own position is the one that is claimed.
+    pub(crate) fn is_ready<T, P: Peers>(&self, queue: Queue<'_, T, P>) -> bool {
+        queue.shared.is_closed()
+            || self.clone().find(queue) != Err(Stop::NotYet)
+            || queue.shared.is_deserted(Side::Consumer, queue.peers)
+    }
+
     #[inline(always)]
     fn claim_until<T, P: Peers>(
         &mut self,

@@ -22,17 +22,23 @@
 //!
 //! [`PeerDead`]: crate::RecvError::PeerDead
 
+#[cfg(feature = "async")]
+mod polled;
 mod reader;
 mod writer;
 
-use shm_core::Segment;
+use std::sync::Arc;
+
+use shm_core::{Peers, Segment};
 
 use crate::Error;
-use crate::ends::{RecvEnd, SendEnd};
+use crate::ends::{From, RecvEnd, SendEnd};
 use crate::mapped::Mapped;
 use crate::preamble::Unit;
 use crate::role::Holder;
 
+#[cfg(feature = "async")]
+pub use polled::{PolledReader, PolledWriter};
 pub use reader::Reader;
 pub use writer::Writer;
 
@@ -82,7 +88,7 @@ pub fn create(segment: &Segment, offset: usize, capacity: usize) -> Result<(), E
 /// # Errors
 /// [`Error::RoleTaken`] while somebody holds it; everything else says what is wrong at `offset`.
 pub fn attach_writer(segment: &Segment, offset: usize) -> Result<Writer, Error> {
-    SendEnd::attach(segment, offset, Unit::BYTE, None).map(Writer::new)
+    SendEnd::attach(segment, offset, Unit::BYTE, From::Nobody).map(Writer::new)
 }
 
 /// The reading side of the pipe at `offset`.
@@ -90,7 +96,39 @@ pub fn attach_writer(segment: &Segment, offset: usize) -> Result<Writer, Error> 
 /// # Errors
 /// [`Error::RoleTaken`] while somebody holds it; everything else says what is wrong at `offset`.
 pub fn attach_reader(segment: &Segment, offset: usize) -> Result<Reader, Error> {
-    RecvEnd::attach(segment, offset, Unit::BYTE, None).map(Reader::new)
+    RecvEnd::attach(segment, offset, Unit::BYTE, From::Nobody).map(Reader::new)
+}
+
+/// The writing side for a member of a group, usually a [`Group`](shm_core::Group): taken from nobody, or
+/// from a member that is gone, and going on where that one stood. If the reader is a member, too, its
+/// death is noticed without a supervisor: what waits for it ends with `PeerDead`.
+///
+/// # Errors
+/// [`Error::NotAMember`]; [`Error::RoleTaken`] while somebody alive holds it, or somebody who is no
+/// member; else as [`attach_writer`].
+pub fn attach_writer_among(
+    segment: &Segment,
+    offset: usize,
+    peers: impl Peers + Send + Sync + 'static,
+) -> Result<Writer, Error> {
+    let from = From::AnyoneGone(Arc::new(peers));
+    SendEnd::attach(segment, offset, Unit::BYTE, from).map(Writer::new)
+}
+
+/// The reading side for a member of a group, usually a [`Group`](shm_core::Group): taken from nobody, or
+/// from a member that is gone, and going on where that one stood. If the writer is a member, too, its
+/// death is noticed without a supervisor: what waits for it ends with `PeerDead`.
+///
+/// # Errors
+/// [`Error::NotAMember`]; [`Error::RoleTaken`] while somebody alive holds it, or somebody who is no
+/// member; else as [`attach_reader`].
+pub fn attach_reader_among(
+    segment: &Segment,
+    offset: usize,
+    peers: impl Peers + Send + Sync + 'static,
+) -> Result<Reader, Error> {
+    let from = From::AnyoneGone(Arc::new(peers));
+    RecvEnd::attach(segment, offset, Unit::BYTE, from).map(Reader::new)
 }
 
 /// The writing side, taken from a holder whose process is dead. Its published bytes stay; the new
@@ -107,7 +145,7 @@ pub unsafe fn take_over_writer(
     offset: usize,
     dead: Holder,
 ) -> Result<Writer, Error> {
-    SendEnd::attach(segment, offset, Unit::BYTE, Some(dead)).map(Writer::new)
+    SendEnd::attach(segment, offset, Unit::BYTE, From::Dead(dead)).map(Writer::new)
 }
 
 /// The reading side, taken from a holder whose process is dead. The new reader goes on at the
@@ -124,5 +162,5 @@ pub unsafe fn take_over_reader(
     offset: usize,
     dead: Holder,
 ) -> Result<Reader, Error> {
-    RecvEnd::attach(segment, offset, Unit::BYTE, Some(dead)).map(Reader::new)
+    RecvEnd::attach(segment, offset, Unit::BYTE, From::Dead(dead)).map(Reader::new)
 }

@@ -7,6 +7,7 @@ use super::piece;
 use crate::bell::Doorbell;
 use crate::ends::RecvEnd;
 use crate::ring::Stop;
+use crate::select::source::source_is_its_end;
 use crate::wait::Deadline;
 use crate::{RecvError, SideStats};
 
@@ -20,6 +21,8 @@ pub struct Reader {
     end: RecvEnd,
     piece: usize,
 }
+
+source_is_its_end!(for Reader);
 
 impl Reader {
     pub(super) fn new(end: RecvEnd) -> Self {
@@ -55,6 +58,25 @@ impl Reader {
         timeout: Duration,
     ) -> Result<usize, RecvError> {
         self.read_piece(buffer, Deadline::after(timeout)).map_err(RecvError::from)
+    }
+
+    /// Reads at least one byte, as a future for any executor: see [`futures`](crate::futures). 0 at
+    /// the end of a closed pipe. Dropped before it is ready, it has read nothing.
+    ///
+    /// # Errors
+    /// As the pipe's [`read`](io::Read::read).
+    #[cfg(feature = "async")]
+    pub async fn read_async(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        crate::futures::until(self, |reader| reader.read_now(buffer)).await
+    }
+
+    /// A read that does not wait: `None` if it would have to.
+    #[cfg(feature = "async")]
+    pub(super) fn read_now(&mut self, buffer: &mut [u8]) -> Option<io::Result<usize>> {
+        match self.read_piece(buffer, Deadline::Now) {
+            Err(Stop::NotYet) => None,
+            read => Some(or_the_end(read)),
+        }
     }
 
     /// Fills the whole buffer, for at most `timeout` in all.
@@ -226,11 +248,16 @@ impl Reader {
 
 impl io::Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.read_piece(buffer, Deadline::Never) {
-            Ok(count) => Ok(count),
-            Err(Stop::Closed) => Ok(0),
-            Err(stop) => Err(RecvError::from(stop).into()),
-        }
+        or_the_end(self.read_piece(buffer, Deadline::Never))
+    }
+}
+
+/// What [`io::Read`] says of a read.
+fn or_the_end(read: Result<usize, Stop>) -> io::Result<usize> {
+    match read {
+        Err(Stop::Closed) => Ok(0),
+        Err(stop) => Err(RecvError::from(stop).into()),
+        Ok(count) => Ok(count),
     }
 }
 

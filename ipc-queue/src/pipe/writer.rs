@@ -7,6 +7,7 @@ use super::piece;
 use crate::bell::Doorbell;
 use crate::ends::SendEnd;
 use crate::ring::Stop;
+use crate::select::source::source_is_its_end;
 use crate::wait::Deadline;
 use crate::{SendError, SideStats};
 
@@ -20,6 +21,8 @@ pub struct Writer {
     end: SendEnd,
     piece: usize,
 }
+
+source_is_its_end!(for Writer);
 
 impl Writer {
     pub(super) fn new(end: SendEnd) -> Self {
@@ -76,6 +79,38 @@ impl Writer {
         timeout: Duration,
     ) -> Result<(), SendError<usize>> {
         self.write_everything(bytes, Deadline::after(timeout))
+    }
+
+    /// Writes at least one byte, as a future for any executor: see [`futures`](crate::futures).
+    /// Dropped before it is ready, it has written nothing.
+    ///
+    /// # Errors
+    /// As the pipe's [`write`](io::Write::write).
+    #[cfg(feature = "async")]
+    pub async fn write_async(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        crate::futures::until(self, |writer| writer.write_now(bytes)).await
+    }
+
+    /// Writes everything. Dropped before it is ready, it has written a part.
+    ///
+    /// # Errors
+    /// As the pipe's [`write_all`](io::Write::write_all).
+    #[cfg(feature = "async")]
+    pub async fn write_all_async(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let written = self.write_async(bytes).await?;
+            bytes = bytes.get(written..).unwrap_or(&[]);
+        }
+        Ok(())
+    }
+
+    /// A write that does not wait: `None` if it would have to.
+    #[cfg(feature = "async")]
+    pub(super) fn write_now(&mut self, bytes: &[u8]) -> Option<io::Result<usize>> {
+        match self.write_piece(bytes, Deadline::Now) {
+            Err(Stop::NotYet) => None,
+            written => Some(written.map_err(|stop| refused(stop, ()).into())),
+        }
     }
 
     fn write_everything(

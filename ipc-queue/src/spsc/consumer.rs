@@ -7,6 +7,7 @@ use super::{Element, slots};
 use crate::bell::Doorbell;
 use crate::ends::RecvEnd;
 use crate::ring::Stop;
+use crate::select::source::source_is_its_end;
 use crate::wait::Deadline;
 use crate::{RecvError, SideStats};
 
@@ -20,6 +21,8 @@ pub struct Consumer<T: Element> {
     end: RecvEnd,
     elements: PhantomData<fn() -> T>,
 }
+
+source_is_its_end!([T: Element] for Consumer<T>);
 
 impl<T: Element> Consumer<T> {
     pub(super) fn new(end: RecvEnd) -> Self {
@@ -61,6 +64,20 @@ impl<T: Element> Consumer<T> {
     #[inline]
     pub fn try_recv(&mut self) -> Result<T, RecvError> {
         self.recv_until(Deadline::Now)
+    }
+
+    /// The same as a future, for any executor: see [`futures`](crate::futures). Dropped before it is
+    /// ready, it has received nothing.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    #[cfg(feature = "async")]
+    pub async fn recv_async(&mut self) -> Result<T, RecvError> {
+        crate::futures::until(self, |end| match end.try_recv() {
+            Err(RecvError::Empty) => None,
+            done => Some(done),
+        })
+        .await
     }
 
     /// Receives the next element, waiting at most `timeout`.

@@ -62,10 +62,12 @@ mod consumer;
 mod producer;
 pub(crate) mod slots;
 
-use shm_core::{Segment, ShmSafe};
+use std::sync::Arc;
+
+use shm_core::{Peers, Segment, ShmSafe};
 
 use crate::Error;
-use crate::ends::{RecvEnd, SendEnd};
+use crate::ends::{From, RecvEnd, SendEnd};
 use crate::mapped::Mapped;
 use crate::preamble::{Kind, Unit};
 use crate::role::Holder;
@@ -114,7 +116,7 @@ pub fn create<T: Element>(segment: &Segment, offset: usize, capacity: usize) -> 
 /// # Errors
 /// [`Error::RoleTaken`] while somebody holds it; everything else says what is wrong at `offset`.
 pub fn attach_producer<T: Element>(segment: &Segment, offset: usize) -> Result<Producer<T>, Error> {
-    SendEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), None).map(Producer::new)
+    SendEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), From::Nobody).map(Producer::new)
 }
 
 /// The consuming side of the ring at `offset`.
@@ -122,7 +124,39 @@ pub fn attach_producer<T: Element>(segment: &Segment, offset: usize) -> Result<P
 /// # Errors
 /// [`Error::RoleTaken`] while somebody holds it; everything else says what is wrong at `offset`.
 pub fn attach_consumer<T: Element>(segment: &Segment, offset: usize) -> Result<Consumer<T>, Error> {
-    RecvEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), None).map(Consumer::new)
+    RecvEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), From::Nobody).map(Consumer::new)
+}
+
+/// The producing side for a member of a group, usually a [`Group`](shm_core::Group): taken from nobody, or
+/// from a member that is gone, and going on where that one stood. If the consumer is a member, too, its
+/// death is noticed without a supervisor: what waits for it ends with `PeerDead`.
+///
+/// # Errors
+/// [`Error::NotAMember`]; [`Error::RoleTaken`] while somebody alive holds it, or somebody who is no
+/// member; else as [`attach_producer`].
+pub fn attach_producer_among<T: Element>(
+    segment: &Segment,
+    offset: usize,
+    peers: impl Peers + Send + Sync + 'static,
+) -> Result<Producer<T>, Error> {
+    let from = From::AnyoneGone(Arc::new(peers));
+    SendEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), from).map(Producer::new)
+}
+
+/// The consuming side for a member of a group, usually a [`Group`](shm_core::Group): taken from nobody, or
+/// from a member that is gone, and going on where that one stood. If the producer is a member, too, its
+/// death is noticed without a supervisor: what waits for it ends with `PeerDead`.
+///
+/// # Errors
+/// [`Error::NotAMember`]; [`Error::RoleTaken`] while somebody alive holds it, or somebody who is no
+/// member; else as [`attach_consumer`].
+pub fn attach_consumer_among<T: Element>(
+    segment: &Segment,
+    offset: usize,
+    peers: impl Peers + Send + Sync + 'static,
+) -> Result<Consumer<T>, Error> {
+    let from = From::AnyoneGone(Arc::new(peers));
+    RecvEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), from).map(Consumer::new)
 }
 
 /// The producing side, taken from a holder whose process is dead. What it had sent stays; the new
@@ -139,7 +173,8 @@ pub unsafe fn take_over_producer<T: Element>(
     offset: usize,
     dead: Holder,
 ) -> Result<Producer<T>, Error> {
-    SendEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), Some(dead)).map(Producer::new)
+    SendEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), From::Dead(dead))
+        .map(Producer::new)
 }
 
 /// The consuming side, taken from a holder whose process is dead. The new consumer goes on at the
@@ -156,5 +191,6 @@ pub unsafe fn take_over_consumer<T: Element>(
     offset: usize,
     dead: Holder,
 ) -> Result<Consumer<T>, Error> {
-    RecvEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), Some(dead)).map(Consumer::new)
+    RecvEnd::attach(segment, offset, Unit::of::<T>(Kind::Typed), From::Dead(dead))
+        .map(Consumer::new)
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Element, slots};
 use crate::bell::Doorbell;
 use crate::ends::SendEnd;
+use crate::select::source::source_is_its_end;
 use crate::wait::Deadline;
 use crate::{SendError, SideStats};
 
@@ -19,6 +20,8 @@ pub struct Producer<T: Element> {
     end: SendEnd,
     elements: PhantomData<fn(T)>,
 }
+
+source_is_its_end!([T: Element] for Producer<T>);
 
 impl<T: Element> Producer<T> {
     pub(super) fn new(end: SendEnd) -> Self {
@@ -88,6 +91,20 @@ impl<T: Element> Producer<T> {
     #[inline]
     pub fn try_send(&mut self, value: T) -> Result<(), SendError<T>> {
         self.send_until(value, Deadline::Now)
+    }
+
+    /// [`send`](Self::send) as a future, for any executor: see [`futures`](crate::futures). Dropped
+    /// before it is ready, it has sent nothing, and `value` is gone.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[cfg(feature = "async")]
+    pub async fn send_async(&mut self, value: T) -> Result<(), SendError<T>> {
+        crate::futures::until(self, move |end| match end.try_send(value) {
+            Err(SendError::Full(_)) => None,
+            done => Some(done),
+        })
+        .await
     }
 
     /// Sends `value`, waiting for room at most `timeout`.

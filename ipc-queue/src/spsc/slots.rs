@@ -17,6 +17,14 @@ fn slot<T>(slots: &[Slot<T>], position: u64) -> &Slot<T> {
     &slots[position as usize & (slots.len() - 1)]
 }
 
+/// The slots of `count` positions (at most all), up to the ring's wrap and behind it.
+#[inline(always)]
+fn run<T>(slots: &[Slot<T>], position: u64, count: usize) -> (&[Slot<T>], &[Slot<T>]) {
+    let (before, after) = slots.split_at(position as usize & (slots.len() - 1));
+    let to_wrap = count.min(after.len());
+    (&after[..to_wrap], &before[..(count - to_wrap).min(before.len())])
+}
+
 /// Sends one element.
 #[inline(always)]
 pub(crate) fn send<T: Copy>(
@@ -64,8 +72,10 @@ pub(crate) fn send_some<T: Copy>(
 ) -> Result<usize, Stop> {
     let room = side.wait_room(shared, values.len() as u64, deadline)?;
     let count = values.len().min(room as usize);
-    for (index, value) in values[..count].iter().enumerate() {
-        slot(slots, side.position() + index as u64).with_mut(|at| {
+    let (front, back) = run(slots, side.position(), count);
+    let (values, wrapped) = values[..count].split_at(front.len());
+    for (slot, value) in front.iter().zip(values).chain(back.iter().zip(wrapped)) {
+        slot.with_mut(|at| {
             // SAFETY: as in `send`: `count` slots are free from the position on.
             unsafe { at.write(*value) }
         });
@@ -85,8 +95,10 @@ pub(crate) fn recv_some<T: Copy>(
 ) -> Result<usize, Stop> {
     let ready = side.wait_ready(shared, values.len() as u64, deadline)?;
     let count = values.len().min(ready as usize);
-    for (index, value) in values[..count].iter_mut().enumerate() {
-        *value = slot(slots, side.position() + index as u64).with(|at| {
+    let (front, back) = run(slots, side.position(), count);
+    let (values, wrapped) = values[..count].split_at_mut(front.len());
+    for (slot, value) in front.iter().zip(values).chain(back.iter().zip(wrapped)) {
+        *value = slot.with(|at| {
             // SAFETY: as in `recv`: `count` slots are published from the position on.
             unsafe { at.read() }
         });

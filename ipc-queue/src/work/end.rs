@@ -57,6 +57,10 @@ impl<T: Element, P: Peers> End<T, P> {
         self.place.work(&self.peers, self.me)
     }
 
+    pub(crate) fn peers(&self) -> &P {
+        &self.peers
+    }
+
     pub(crate) fn close(&self) {
         if let Ok(work) = self.work() {
             work.ring.shared.close();

@@ -8,9 +8,11 @@ use shm_core::{Group, Peers, Ticket};
 use super::end::End;
 use super::record::{Record, State};
 use super::shared::{BEFORE_ANY_DEATH, Work};
+use crate::bell::Bell;
 use crate::mpmc::park::{Look, wait};
 use crate::mpmc::receive::RecvSide;
 use crate::ring::Stop;
+use crate::select::source::Source;
 use crate::spsc::Element;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, Side};
@@ -78,6 +80,14 @@ impl Leasing {
         }
     }
 
+    /// Whether a lease would not wait. What is there may turn out to be an old hint.
+    fn is_ready<T, P: Peers>(&self, work: Work<'_, T, P>) -> bool {
+        if self.looked_after != work.ring.peers.ticket() {
+            work.look_after_the_dead();
+        }
+        self.is_there_more(work).is_ok() || (end_of(work).is_some() && is_over(work))
+    }
+
     fn attempt_fully<T, P: Peers>(&mut self, work: Work<'_, T, P>) -> Result<u64, Stop> {
         match self.attempt(work) {
             Err(Stop::NotYet) => self.finished(work),
@@ -88,23 +98,10 @@ impl Leasing {
     /// Whether nothing will come any more: nobody submits, and nothing is on its way or in hands
     /// that may give it back.
     fn finished<T, P: Peers>(&mut self, work: Work<'_, T, P>) -> Result<u64, Stop> {
-        let queue = work.ring.shared;
-        let end = match () {
-            () if queue.is_closed() => Stop::Closed,
-            () if queue.is_deserted(Side::Producer, work.ring.peers) => Stop::Disconnected,
-            () => return Err(Stop::NotYet),
-        };
-        // Between the end and the look: a submitter whose reservation the look does not show sees
-        // the end. Pairs with the light barrier in `Reserving::reserve`; where it reached fences
-        // only, those submitters use fences, too.
-        let _ = heavy_barrier();
-        let is_pending = |record: Record| match record.state() {
-            State::Reserved(owner) => !work.ring.peers.is_gone(owner),
-            _ => record.is_busy(),
-        };
-        match work.snapshot(is_pending) {
-            Ok(()) => Err(end),
-            Err(_) => self.attempt(work),
+        match end_of(work) {
+            None => Err(Stop::NotYet),
+            Some(end) if is_over(work) => Err(end),
+            Some(_) => self.attempt(work),
         }
     }
 
@@ -161,6 +158,49 @@ impl Leasing {
     }
 }
 
+/// Whether nobody submits any more, and why.
+fn end_of<T, P: Peers>(work: Work<'_, T, P>) -> Option<Stop> {
+    let queue = work.ring.shared;
+    match () {
+        () if queue.is_closed() => Some(Stop::Closed),
+        () if queue.is_deserted(Side::Producer, work.ring.peers) => Some(Stop::Disconnected),
+        () => None,
+    }
+}
+
+/// After that: whether nothing is on its way, or in hands that may give it back.
+fn is_over<T, P: Peers>(work: Work<'_, T, P>) -> bool {
+    // Between the end and the look: a submitter whose reservation the look does not show sees
+    // the end. Pairs with the light barrier in `Reserving::reserve`; where it reached fences
+    // only, those submitters use fences, too.
+    let _ = heavy_barrier();
+    let is_pending = |record: Record| match record.state() {
+        State::Reserved(owner) => !work.ring.peers.is_gone(owner),
+        _ => record.is_busy(),
+    };
+    work.snapshot(is_pending).is_ok()
+}
+
+impl<T: Element, P: Peers> Source for Worker<T, P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        let Ok(work) = self.end.work() else { return true };
+        self.side.is_ready(work)
+    }
+
+    fn bell(&self) -> &Bell {
+        self.end.look().ring.shared.bell_of(Side::Consumer)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(self.end.peers())
+    }
+}
+
 impl<T: Element, P: Peers> Worker<T, P> {
     pub(super) fn new(end: End<T, P>) -> Self {
         let hint = end.look().ring.shared.direction(Side::Consumer).hint();
@@ -179,8 +219,17 @@ impl<T: Element, P: Peers> Worker<T, P> {
     }
 
     fn lease_until(&mut self, deadline: Deadline) -> Result<Lease<'_, T, P>, RecvError> {
+        self.take(deadline)?;
+        self.lend()
+    }
+
+    fn take(&mut self, deadline: Deadline) -> Result<(), Stop> {
+        self.side.lease_until(self.end.work()?, deadline)
+    }
+
+    /// The item that was just leased.
+    fn lend(&mut self) -> Result<Lease<'_, T, P>, RecvError> {
         let work = self.end.work()?;
-        self.side.lease_until(work, deadline)?;
         let value = work.slots[self.side.index].value.with(|at| {
             // SAFETY: leased in our name: nobody writes the item before the lease ends; it was
             // written before it was queued.
@@ -205,6 +254,21 @@ impl<T: Element, P: Peers> Worker<T, P> {
     /// [`RecvError::Empty`], or as [`lease`](Self::lease).
     pub fn try_lease(&mut self) -> Result<Lease<'_, T, P>, RecvError> {
         self.lease_until(Deadline::Now)
+    }
+
+    /// [`lease`](Self::lease) as a future, for any executor: see [`futures`](crate::futures). Dropped
+    /// before it is ready, it has leased nothing.
+    ///
+    /// # Errors
+    /// As [`lease`](Self::lease).
+    #[cfg(feature = "async")]
+    pub async fn lease_async(&mut self) -> Result<Lease<'_, T, P>, RecvError> {
+        crate::futures::until(self, |worker| match worker.take(Deadline::Now) {
+            Err(Stop::NotYet) => None,
+            done => Some(done),
+        })
+        .await?;
+        self.lend()
     }
 
     /// Leases the next item, waiting at most `timeout`.

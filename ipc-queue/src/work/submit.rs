@@ -8,9 +8,11 @@ use shm_core::{Group, Peers, Ticket};
 use super::end::End;
 use super::record::State;
 use super::shared::{BEFORE_ANY_DEATH, Work};
+use crate::bell::Bell;
 use crate::mpmc::park::{Look, wait};
 use crate::mpmc::send::SendSide;
 use crate::ring::Stop;
+use crate::select::source::Source;
 use crate::spsc::Element;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, SendError, Side};
@@ -80,6 +82,17 @@ impl Reserving {
         }
     }
 
+    /// Whether a submit would not wait.
+    fn is_ready<T, P: Peers>(&self, work: Work<'_, T, P>) -> bool {
+        if self.looked_after != work.ring.peers.ticket() {
+            work.look_after_the_dead();
+        }
+        let queue = work.ring.shared;
+        queue.is_closed()
+            || has_room(work).is_ok()
+            || queue.is_deserted(Side::Consumer, work.ring.peers)
+    }
+
     fn reserve_until<T, P: Peers>(
         &mut self,
         work: Work<'_, T, P>,
@@ -134,6 +147,26 @@ fn has_room<T, P: Peers>(work: Work<'_, T, P>) -> Result<u64, Stop> {
     if (0..work.slots.len()).any(is_free) { Ok(1) } else { Err(Stop::NotYet) }
 }
 
+impl<T: Element, P: Peers> Source for Submitter<T, P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        let Ok(work) = self.end.work() else { return true };
+        self.side.is_ready(work)
+    }
+
+    fn bell(&self) -> &Bell {
+        self.end.look().ring.shared.bell_of(Side::Producer)
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(self.end.peers())
+    }
+}
+
 impl<T: Element, P: Peers> Submitter<T, P> {
     pub(super) fn new(end: End<T, P>) -> Self {
         let hint = end.look().ring.shared.direction(Side::Producer).hint();
@@ -174,6 +207,20 @@ impl<T: Element, P: Peers> Submitter<T, P> {
     /// [`SendError::Full`], or as [`submit`](Self::submit).
     pub fn try_submit(&mut self, value: T) -> Result<(), SendError<T>> {
         self.submit_until(value, Deadline::Now)
+    }
+
+    /// [`submit`](Self::submit) as a future, for any executor: see [`futures`](crate::futures). Dropped
+    /// before it is ready, it has submitted nothing, and `value` is gone.
+    ///
+    /// # Errors
+    /// As [`submit`](Self::submit).
+    #[cfg(feature = "async")]
+    pub async fn submit_async(&mut self, value: T) -> Result<(), SendError<T>> {
+        crate::futures::until(self, move |end| match end.try_submit(value) {
+            Err(SendError::Full(_)) => None,
+            done => Some(done),
+        })
+        .await
     }
 
     /// Submits an item, waiting at most `timeout`.

@@ -8,6 +8,8 @@ mod ground;
 mod once;
 mod receive;
 mod rest;
+mod rings;
+mod select;
 mod send;
 mod sleepers;
 mod work;

@@ -12,12 +12,12 @@ use crate::ground::{
 const EMPTY: Start = start("asleep, empty", 2, 0);
 const FULL: Start = start("asleep, full", 2, 4);
 
-fn sends_one(region: &Region) -> Said {
+pub fn sends_one(region: &Region) -> Said {
     Ok(producer(region, SURVIVOR)?.send(item(2))?)
 }
 
 /// Sleeps for the same: gets the element, or is told that nobody is left.
-fn receives_or_ends(region: &Region) -> Said {
+pub fn receives_or_ends(region: &Region) -> Said {
     let mut consumer = consumer(region, PEER)?;
     consumer.set_spin_limit(0);
     match consumer.recv() {

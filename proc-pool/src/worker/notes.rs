@@ -72,8 +72,12 @@ fn try_take_notes() -> Result<(), Errno> {
                     }
                 }
             }
-            Note::Forget(id) => handle::forget(id),
-            Note::Setup(_) => {}
+            Note::Forget(id) => {
+                crate::arena::forget(id);
+                handle::forget(id);
+            }
+            // Nothing for a worker that is at work.
+            _ => {}
         }
     }
     Ok(())

@@ -4,8 +4,8 @@ use super::control::{Control, FREE, Life};
 use super::owner::{MAX_MEMBERS, Owner};
 use super::recover::{self, Scan};
 use super::robust::{self, List};
-use crate::Error;
 use crate::primitive::Ordering;
+use crate::{Error, origin};
 
 /// The index kept back for a newcomer who finds every other one taken, some of them by the dead.
 const RESERVE: usize = MAX_MEMBERS;
@@ -110,13 +110,9 @@ fn owner_at(control: &Control, index: usize) -> Owner {
 /// Who we are, for people.
 fn introduce(control: &Control, index: usize) {
     let line = &control.words().lines[index];
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second field is in parentheses and may hold anything.
-    let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let start = after_name.split_ascii_whitespace().nth(19).and_then(|field| field.parse().ok());
     let namespace = std::fs::metadata("/proc/self/ns/pid").map(|meta| inode(&meta)).unwrap_or(0);
     // Relaxed everywhere: shown, never relied on.
-    line.start_time.store(start.unwrap_or(0), Ordering::Relaxed);
+    line.start_time.store(origin::own_start(), Ordering::Relaxed);
     line.namespace.store(namespace, Ordering::Relaxed);
     line.pid.store(std::process::id(), Ordering::Relaxed);
 }

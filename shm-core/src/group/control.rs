@@ -8,12 +8,13 @@ use memmap2::MmapRaw;
 use rustix::fs::{Mode, OFlags};
 
 use super::owner::{INDICES, Owner};
-use super::{byte, robust};
+use super::robust;
 use crate::backing;
 use crate::futex::Futex;
 use crate::header::{Header, Kind};
 use crate::name::NamedFile;
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
+use crate::record_lock::{self, Byte, Lock};
 use crate::{Error, SegmentId};
 
 /// A life word that is nobody's. `WAITERS` is always set: without it the kernel wakes nobody when
@@ -220,21 +221,30 @@ impl Control {
         self.inode
     }
 
+    /// The name of a named group.
+    pub fn name(&self) -> Option<&str> {
+        match &self.file {
+            ControlFile::Memfd(..) => None,
+            ControlFile::Named(named) => Some(named.name()),
+        }
+    }
+
     /// Whether the process of member `index`, another than ours, is wholly gone.
     ///
     /// Anything strange (a descriptor that somebody closed, a lock table that is full) is no proof.
     pub fn is_proven_gone(&self, index: usize) -> bool {
         let ours = inode_of(self.file.get()).is_ok_and(|inode| inode == self.inode);
-        ours && byte::is_free(self.file.get(), index) == Ok(true)
+        ours && record_lock::held_by_another(self.file.get(), Byte::Member(index)) == Ok(None)
     }
 
     pub fn lock_byte(&self, index: usize) -> Result<bool, Error> {
-        byte::try_lock(self.file.get(), index).map_err(Error::system("fcntl(F_SETLK)"))
+        record_lock::try_lock(self.file.get(), Byte::Member(index), Lock::Exclusive)
+            .map_err(Error::system("fcntl(F_SETLK)"))
     }
 
     pub fn unlock_byte(&self, index: usize) {
         // Fails only for a descriptor that somebody closed; the lock is gone with it.
-        let _ = byte::unlock(self.file.get(), index);
+        let _ = record_lock::unlock(self.file.get(), Byte::Member(index));
     }
 
     /// A descriptor that tells which file it is, and that may be inherited, sent and closed.

@@ -74,7 +74,7 @@ pub(crate) fn run(
 }
 
 /// Handlers of the program's signals run on the program's threads.
-fn block_signals() {
+pub(crate) fn block_signals() {
     // SAFETY: an all-zero set is a valid argument of `sigfillset`, which makes it full.
     let mut all: libc::sigset_t = unsafe { std::mem::zeroed() };
     // SAFETY: a live variable.

@@ -1,7 +1,6 @@
 //! Groups: who takes part, who of them is alive, and how to sleep so that no death is missed.
 
 mod attach;
-mod byte;
 mod control;
 mod fork;
 mod keeper;
@@ -11,6 +10,7 @@ mod recover;
 mod robust;
 mod shared;
 mod table;
+pub(crate) mod travel;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::mpsc::channel;
@@ -19,7 +19,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use control::{Control, Life};
-use fork::Epoch;
+pub(crate) use fork::Epoch;
+#[cfg(feature = "async")]
+pub(crate) use keeper::block_signals;
 use keeper::{Entry, ListBox};
 use robust::List;
 use shared::{Shared, Watchers};
@@ -336,11 +338,9 @@ impl Peers for Group {
         ticket: Ticket,
         timeout: Option<Duration>,
     ) -> Waited {
-        let shared = self.inner.shared();
-        Shared::count(&shared.counts.parks);
-        self.ensure_keeper();
         let within = |limit: Duration| timeout.map_or(limit, |timeout| timeout.min(limit));
-        let words = [(word, expected), (&shared.control.words().events.0, ticket.0)];
+        let events = self.about_to_sleep();
+        let words = [(word, expected), (events, ticket.0)];
         let bound = within(LONGEST_SLEEP);
         let (waited, bound) = match futex::wait_any(&words, Some(bound)) {
             Some(waited) => (waited, bound),
@@ -354,9 +354,21 @@ impl Peers for Group {
             waited => waited,
         }
     }
+
+    fn deaths(&self) -> Option<&Futex> {
+        Some(self.about_to_sleep())
+    }
 }
 
 impl Group {
+    /// Counts the sleep, and sees to it that a keeper is there to end it.
+    fn about_to_sleep(&self) -> &Futex {
+        let shared = self.inner.shared();
+        Shared::count(&shared.counts.parks);
+        self.ensure_keeper();
+        &shared.control.words().events.0
+    }
+
     #[cold]
     fn prove_gone(&self, owner: Owner) -> bool {
         let shared = self.inner.shared();

@@ -48,6 +48,13 @@ pub trait Peers {
         ticket: Ticket,
         timeout: Option<Duration>,
     ) -> Waited;
+
+    /// The word that a ticket was read from, for a sleep by other means than [`park`](Peers::park);
+    /// asked for right before each such sleep. `None`: deaths are told in another way.
+    #[doc(hidden)]
+    fn deaths(&self) -> Option<&Futex> {
+        None
+    }
 }
 
 impl<P: Peers + ?Sized> Peers for &P {
@@ -73,5 +80,9 @@ impl<P: Peers + ?Sized> Peers for &P {
         timeout: Option<Duration>,
     ) -> Waited {
         (**self).park(word, expected, ticket, timeout)
+    }
+
+    fn deaths(&self) -> Option<&Futex> {
+        (**self).deaths()
     }
 }

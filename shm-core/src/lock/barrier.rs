@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::deadline::Deadline;
 use super::error::LockError;
 use super::raw::RawLock;
+use super::wait::{Sleep, Wait, wait};
 use crate::futex::Futex;
 use crate::group::{MAX_MEMBERS, Owner, Peers};
 use crate::primitive::{AtomicU32, AtomicU64, Ordering};
@@ -108,6 +109,25 @@ impl Barrier {
         self.wait_until(peers, Deadline::after(timeout))
     }
 
+    /// Waits until all parties have come, as a future: for any executor, see the module.
+    ///
+    /// The party arrives when the future is first polled. Dropped before it is ready, the arrival is
+    /// taken back.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    #[cfg(feature = "async")]
+    pub async fn wait_async<P: Peers>(&self, peers: &P) -> Result<bool, Broken> {
+        let (round, leads) = self.locked(peers, |me| self.arrive(peers, me))?;
+        if leads {
+            return Ok(true);
+        }
+        let arrival = Arrival { barrier: self, peers, round };
+        crate::asynchronous::wait(peers, Attending { barrier: self, round }).await;
+        std::mem::forget(arrival);
+        self.outcome(round)
+    }
+
     /// Ends the round for all who wait: they get [`Broken::Aborted`]. The next round is a new one.
     ///
     /// # Errors
@@ -147,16 +167,9 @@ impl Barrier {
         if leads {
             return Ok(true);
         }
-        loop {
-            let ticket = peers.ticket();
-            // Acquire: pairs with the Release in `end_round`.
-            if self.round.word().load(Ordering::Acquire) != round {
-                return self.outcome(round);
-            }
-            let Some(left) = deadline.left() else {
-                return self.leave(peers, round);
-            };
-            peers.park(&self.round, round, ticket, left);
+        match wait(peers, deadline, Attending { barrier: self, round }) {
+            Ok(()) => self.outcome(round),
+            Err(_) => self.leave(peers, round),
         }
     }
 
@@ -196,6 +209,41 @@ impl Barrier {
             ended
         })?;
         if ended { self.outcome(round) } else { Err(Broken::TimedOut) }
+    }
+}
+
+/// Taken back when dropped, unless the round has ended.
+#[cfg(feature = "async")]
+struct Arrival<'a, P: Peers> {
+    barrier: &'a Barrier,
+    peers: &'a P,
+    round: u32,
+}
+
+#[cfg(feature = "async")]
+impl<P: Peers> Drop for Arrival<'_, P> {
+    fn drop(&mut self) {
+        let _ = self.barrier.leave(self.peers, self.round);
+    }
+}
+
+/// A wait for the end of a round.
+#[derive(Debug)]
+struct Attending<'a> {
+    barrier: &'a Barrier,
+    round: u32,
+}
+
+impl<'a> Wait<'a> for Attending<'a> {
+    type Output = ();
+
+    fn look<P: Peers>(&mut self, _peers: &P, _may_sleep: bool) -> Option<()> {
+        // Acquire: pairs with the Release in `end_round`.
+        (self.barrier.round.word().load(Ordering::Acquire) != self.round).then_some(())
+    }
+
+    fn announce(&mut self) -> Option<Sleep<'a>> {
+        Some(Sleep::on(&self.barrier.round, self.round))
     }
 }
 

@@ -104,6 +104,30 @@ impl Condvar {
         Ok((guard, false))
     }
 
+    /// [`wait`](Condvar::wait) as a future: for any executor, see the module.
+    ///
+    /// It unlocks when it is first polled. Dropped while it waits, it does not lock again, and a
+    /// notification that it was woken by goes to another waiter.
+    ///
+    /// # Errors
+    /// Those of [`Mutex::lock`](super::Mutex::lock).
+    #[cfg(feature = "async")]
+    pub async fn wait_async<'a, T, P: Peers>(
+        &'a self,
+        guard: MutexGuard<'a, T, P>,
+    ) -> LockResult<MutexGuard<'a, T, P>> {
+        let (mutex, peers) = (guard.mutex, guard.peers);
+        let ticket = peers.ticket();
+        // Announced before the lock is free: whoever changes something under it sees this.
+        let listening = self.signal.listen();
+        drop(guard);
+        crate::asynchronous::park(peers, self.signal.futex(), listening, ticket, None).await;
+        let notified = Notified(&self.signal);
+        let guard = mutex.lock_async(peers).await;
+        std::mem::forget(notified);
+        guard
+    }
+
     fn sleep<'a, T, P: Peers>(
         &self,
         guard: MutexGuard<'a, T, P>,
@@ -129,5 +153,16 @@ impl Condvar {
     /// Wakes all who wait.
     pub fn notify_all(&self) {
         self.signal.notify_all();
+    }
+}
+
+/// Was woken, and has not looked yet: dropped, it notifies another.
+#[cfg(feature = "async")]
+struct Notified<'a>(&'a Signal);
+
+#[cfg(feature = "async")]
+impl Drop for Notified<'_> {
+    fn drop(&mut self) {
+        self.0.notify(1);
     }
 }

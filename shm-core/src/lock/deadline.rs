@@ -1,9 +1,10 @@
-//! How long an operation may wait.
+//! How long an operation may wait. Public for the sibling crates only, and no part of the stable API.
 
 use std::time::{Duration, Instant};
 
+/// How long an operation may wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Deadline {
+pub enum Deadline {
     /// Not at all.
     Now,
     /// Until this instant.

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::deadline::Deadline;
+
 /// What makes data suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
@@ -80,6 +82,32 @@ pub enum LockError<G> {
         "this process inherited its group by fork and is no member: join the group in the child (`Group::attach`)"
     )]
     NotAMember,
+}
+
+/// A wait ended without what was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    WouldBlock,
+    TimedOut,
+}
+
+impl Stop {
+    /// The end of the patience that `deadline` gave.
+    pub fn at(deadline: Deadline) -> Stop {
+        match deadline {
+            Deadline::Now => Stop::WouldBlock,
+            _ => Stop::TimedOut,
+        }
+    }
+}
+
+impl<G> From<Stop> for LockError<G> {
+    fn from(stop: Stop) -> LockError<G> {
+        match stop {
+            Stop::WouldBlock => LockError::WouldBlock,
+            Stop::TimedOut => LockError::TimedOut,
+        }
+    }
 }
 
 impl<G> LockError<G> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::error::LockError;
-use super::raw::Stop;
+use super::wait::{Sleep, Wait, wait};
 use crate::futex::Futex;
 use crate::group::Peers;
 use crate::primitive::Ordering;
@@ -89,25 +89,45 @@ impl Event {
         self.wait_until(peers, Deadline::after(timeout))
     }
 
+    /// Waits until it is set, as a future: for any executor, see the module.
+    ///
+    /// # Errors
+    /// [`LockError::NotAMember`].
+    #[cfg(feature = "async")]
+    pub async fn wait_async<P: Peers>(&self, peers: &P) -> Result<(), LockError<()>> {
+        peers.me().ok_or(LockError::NotAMember)?;
+        crate::asynchronous::wait(peers, Looking { event: self, seen: 0 }).await;
+        Ok(())
+    }
+
     fn wait_until<P: Peers>(&self, peers: &P, deadline: Deadline) -> Result<(), LockError<()>> {
-        if peers.me().is_none() {
-            return Err(LockError::NotAMember);
-        }
-        let word = self.word.word();
-        loop {
-            let ticket = peers.ticket();
-            // Acquire: pairs with the Release in `set`.
-            let seen = word.load(Ordering::Acquire);
-            if seen & SET != 0 {
-                return Ok(());
-            }
-            let left = deadline.left().ok_or(Stop::at(deadline));
-            let left = left.map_err(|_| LockError::TimedOut)?;
-            // Relaxed: the sleep compares the word again, in one step with falling asleep.
-            let marked = word.compare_exchange(seen, WAITERS, Ordering::Relaxed, Ordering::Relaxed);
-            if marked.is_ok() {
-                peers.park(&self.word, WAITERS, ticket, left);
-            }
-        }
+        peers.me().ok_or(LockError::NotAMember)?;
+        Ok(wait(peers, deadline, Looking { event: self, seen: 0 })?)
+    }
+}
+
+/// A wait for the flag.
+#[derive(Debug)]
+struct Looking<'a> {
+    event: &'a Event,
+    /// What the last look found.
+    seen: u32,
+}
+
+impl<'a> Wait<'a> for Looking<'a> {
+    type Output = ();
+
+    fn look<P: Peers>(&mut self, _peers: &P, _may_sleep: bool) -> Option<()> {
+        // Acquire: pairs with the Release in `set`.
+        self.seen = self.event.word.word().load(Ordering::Acquire);
+        (self.seen & SET != 0).then_some(())
+    }
+
+    fn announce(&mut self) -> Option<Sleep<'a>> {
+        let word = &self.event.word;
+        // Relaxed: the sleep compares the word again, in one step with falling asleep.
+        let marked =
+            word.word().compare_exchange(self.seen, WAITERS, Ordering::Relaxed, Ordering::Relaxed);
+        marked.ok().map(|_| Sleep::on(word, WAITERS))
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::error::{Cause, LockError, Poisoned};
-use super::raw::{Acquired, RawLock, Stop};
+use super::raw::{Acquired, RawLock};
 use crate::group::{Group, Owner, Peers};
 use crate::primitive::{AtomicU32, Ordering, UnsafeCell};
 
@@ -129,21 +129,42 @@ impl<T> Mutex<T> {
         self.lock_until(peers, Deadline::after(timeout))
     }
 
+    /// Locks, as a future: for any executor, see the module.
+    ///
+    /// Dropped before it is ready, it has not taken the lock.
+    ///
+    /// # Errors
+    /// Those of [`lock`](Mutex::lock).
+    #[cfg(feature = "async")]
+    pub async fn lock_async<'a, P: Peers>(
+        &'a self,
+        peers: &'a P,
+    ) -> LockResult<MutexGuard<'a, T, P>> {
+        let me = peers.me().ok_or(LockError::NotAMember)?;
+        let acquired = self.lock.lock_async(peers, me).await;
+        self.guard(peers, me, acquired)
+    }
+
     #[inline]
     pub(crate) fn lock_until<'a, P: Peers>(
         &'a self,
         peers: &'a P,
         deadline: Deadline,
     ) -> LockResult<MutexGuard<'a, T, P>> {
-        let Some(me) = peers.me() else { return Err(LockError::NotAMember) };
-        match self.lock.lock(peers, me, deadline) {
-            Ok(acquired) => {
-                let panicking = std::thread::panicking();
-                self.poison.wrap(MutexGuard { mutex: self, peers, me, panicking }, acquired)
-            }
-            Err(Stop::WouldBlock) => Err(LockError::WouldBlock),
-            Err(Stop::TimedOut) => Err(LockError::TimedOut),
-        }
+        let me = peers.me().ok_or(LockError::NotAMember)?;
+        let acquired = self.lock.lock(peers, me, deadline)?;
+        self.guard(peers, me, acquired)
+    }
+
+    #[inline]
+    fn guard<'a, P: Peers>(
+        &'a self,
+        peers: &'a P,
+        me: Owner,
+        acquired: Acquired,
+    ) -> LockResult<MutexGuard<'a, T, P>> {
+        let panicking = std::thread::panicking();
+        self.poison.wrap(MutexGuard { mutex: self, peers, me, panicking }, acquired)
     }
 
     /// Why the data may be half changed, if they may. Old news unless the caller holds the lock.

@@ -1,6 +1,8 @@
 //! Something that is done once, by one process, for all.
 
+use super::deadline::Deadline;
 use super::error::LockError;
+use super::wait::{Sleep, Wait, wait};
 use crate::futex::Futex;
 use crate::group::{Owner, Peers};
 use crate::primitive::Ordering;
@@ -89,37 +91,60 @@ impl Once {
 
     #[cold]
     fn run<P: Peers>(&self, peers: &P, f: impl FnOnce(OnceState)) -> Result<(), LockError<()>> {
-        let Some(me) = peers.me() else { return Err(LockError::NotAMember) };
-        let word = self.word.word();
+        let me = peers.me().ok_or(LockError::NotAMember)?;
+        if let Some(state) = wait(peers, Deadline::Never, Turn { once: self, me, seen: 0 })? {
+            let end = End { once: self, to: 0 };
+            f(state);
+            end.finish();
+        }
+        Ok(())
+    }
+}
+
+/// A wait until it is done, or for the caller's turn to do it.
+#[derive(Debug)]
+struct Turn<'a> {
+    once: &'a Once,
+    me: Owner,
+    /// What the last look found.
+    seen: u32,
+}
+
+impl<'a> Wait<'a> for Turn<'a> {
+    /// `None`: it is done.
+    type Output = Option<OnceState>;
+
+    fn look<P: Peers>(&mut self, peers: &P, _may_sleep: bool) -> Option<Option<OnceState>> {
+        let word = self.once.word.word();
         loop {
-            let ticket = peers.ticket();
             // Acquire: pairs with the Release at the end of a run.
-            let seen = word.load(Ordering::Acquire);
-            if seen == DONE {
-                return Ok(());
+            self.seen = word.load(Ordering::Acquire);
+            if self.seen == DONE {
+                return Some(None);
             }
-            let running = Owner::from_bits(seen);
-            let gone = running.is_some_and(|owner| peers.is_gone(owner));
-            if running.is_none() || gone {
-                let mine = me.to_bits() | seen & WAITERS;
-                // Acquire: what an earlier runner that panicked has done; after a death the proof
-                // was acquired. Relaxed on failure: looked at again.
-                if word.compare_exchange(seen, mine, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                    let end = End { once: self, to: 0 };
-                    f(OnceState { is_retry: gone });
-                    end.finish();
-                    return Ok(());
-                }
-                continue;
+            let running = Owner::from_bits(self.seen);
+            let is_retry = running.is_some_and(|owner| peers.is_gone(owner));
+            if running.is_some() && !is_retry {
+                return None;
             }
-            // Relaxed: the sleep compares the word again.
-            let marked = seen | WAITERS;
-            if seen == marked
-                || word.compare_exchange(seen, marked, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-            {
-                peers.park(&self.word, marked, ticket, None);
+            let mine = self.me.to_bits() | self.seen & WAITERS;
+            // Acquire: what an earlier runner that panicked has done; after a death the proof
+            // was acquired. Relaxed on failure: looked at again.
+            let taken =
+                word.compare_exchange(self.seen, mine, Ordering::Acquire, Ordering::Relaxed);
+            if taken.is_ok() {
+                return Some(Some(OnceState { is_retry }));
             }
         }
+    }
+
+    fn announce(&mut self) -> Option<Sleep<'a>> {
+        let (word, marked) = (&self.once.word, self.seen | WAITERS);
+        // Relaxed: the sleep compares the word again.
+        let exchange = |from, to| {
+            word.word().compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        };
+        (self.seen == marked || exchange(self.seen, marked)).then(|| Sleep::on(word, marked))
     }
 }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::error::LockError;
-use super::raw::{RawLock, Stop};
+use super::raw::RawLock;
 use super::shares::Shares;
 use super::signal::Signal;
+use super::wait::{Sleep, Wait, wait};
 use crate::group::{Group, Owner, Peers};
 use crate::primitive::{AtomicU32, Ordering};
 
@@ -108,39 +109,32 @@ impl Permits {
         self.acquire_until(peers, count, Deadline::after(timeout))
     }
 
+    /// Takes `count` permits at once, as a future: for any executor, see the module.
+    ///
+    /// Dropped before it is ready, it has taken none.
+    ///
+    /// # Errors
+    /// [`LockError::NotAMember`].
+    #[cfg(feature = "async")]
+    pub async fn acquire_async<'a, P: Peers>(
+        &'a self,
+        peers: &'a P,
+        count: u32,
+    ) -> Result<Permit<'a, P>, LockError<()>> {
+        let me = peers.me().ok_or(LockError::NotAMember)?;
+        crate::asynchronous::wait(peers, Taking::new(self, me, count)).await;
+        Ok(Permit { permits: self, peers, me, count })
+    }
+
     fn acquire_until<'a, P: Peers>(
         &'a self,
         peers: &'a P,
         count: u32,
         deadline: Deadline,
     ) -> Result<Permit<'a, P>, LockError<()>> {
-        let Some(me) = peers.me() else { return Err(LockError::NotAMember) };
-        match self.take(peers, me, count, deadline) {
-            Ok(()) => Ok(Permit { permits: self, peers, me, count }),
-            Err(Stop::WouldBlock) => Err(LockError::WouldBlock),
-            Err(Stop::TimedOut) => Err(LockError::TimedOut),
-        }
-    }
-
-    fn take<P: Peers>(
-        &self,
-        peers: &P,
-        me: Owner,
-        count: u32,
-        deadline: Deadline,
-    ) -> Result<(), Stop> {
-        if self.try_take(peers, me, count) {
-            return Ok(());
-        }
-        loop {
-            let left = deadline.left().ok_or(Stop::at(deadline))?;
-            let ticket = peers.ticket();
-            let listening = self.returned.listen();
-            if self.try_take(peers, me, count) {
-                return Ok(());
-            }
-            peers.park(self.returned.futex(), listening, ticket, left);
-        }
+        let me = peers.me().ok_or(LockError::NotAMember)?;
+        wait(peers, deadline, Taking::new(self, me, count))?;
+        Ok(Permit { permits: self, peers, me, count })
     }
 
     fn try_take<P: Peers>(&self, peers: &P, me: Owner, count: u32) -> bool {
@@ -156,6 +150,34 @@ impl Permits {
         }
         self.lock.unlock(me);
         taken
+    }
+}
+
+/// A wait for permits.
+#[derive(Debug)]
+struct Taking<'a> {
+    permits: &'a Permits,
+    me: Owner,
+    count: u32,
+    /// Announced: to be slept on after one more look.
+    listening: Option<u32>,
+}
+
+impl<'a> Taking<'a> {
+    fn new(permits: &'a Permits, me: Owner, count: u32) -> Taking<'a> {
+        Taking { permits, me, count, listening: None }
+    }
+}
+
+impl<'a> Wait<'a> for Taking<'a> {
+    type Output = ();
+
+    fn look<P: Peers>(&mut self, peers: &P, _may_sleep: bool) -> Option<()> {
+        self.permits.try_take(peers, self.me, self.count).then_some(())
+    }
+
+    fn announce(&mut self) -> Option<Sleep<'a>> {
+        self.permits.returned.announce(&mut self.listening)
     }
 }
 

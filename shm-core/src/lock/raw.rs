@@ -16,6 +16,10 @@
 use std::time::Duration;
 
 use super::deadline::Deadline;
+use super::error::Stop;
+use super::wait::{Sleep, Wait, wait};
+#[cfg(feature = "async")]
+use crate::asynchronous;
 use crate::futex::{Futex, Waited};
 use crate::group::{Owner, Peers};
 use crate::primitive::{Ordering, SPIN_LIMIT, one_processor, spin_loop};
@@ -45,29 +49,18 @@ pub(crate) enum Acquired {
     FromTheDead,
 }
 
-/// The lock was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
-    WouldBlock,
-    TimedOut,
-}
-
-impl Stop {
-    /// The end of the patience that `deadline` gave.
-    pub fn at(deadline: Deadline) -> Stop {
-        match deadline {
-            Deadline::Now => Stop::WouldBlock,
-            _ => Stop::TimedOut,
-        }
-    }
-}
-
-/// What a waiter has been through.
-#[derive(Debug, Default)]
-struct Sleeper {
+/// A wait for the lock.
+#[derive(Debug)]
+pub(crate) struct Locking<'a> {
+    lock: &'a RawLock,
+    me: Owner,
+    /// What the last look found.
+    seen: u32,
     slept: bool,
-    /// Has woken, and found the lock held.
-    in_vain: bool,
+    /// Has woken, and found the lock held: from its next sleep on, newcomers stand back.
+    pub in_vain: bool,
+    /// Was woken, and has made nothing of it yet.
+    woken: bool,
     spins: u32,
 }
 
@@ -106,63 +99,24 @@ impl RawLock {
         me: Owner,
         deadline: Deadline,
     ) -> Result<Acquired, Stop> {
-        let mut sleeper = Sleeper::default();
-        loop {
-            // Before the look at the owner: a death that comes after it ends the sleep.
-            let ticket = peers.ticket();
-            // Relaxed: taken by an exchange, or slept on by its value.
-            let seen = self.word.word().load(Ordering::Relaxed);
-            let Some(owner) = Owner::from_bits(seen) else {
-                if let Some(acquired) = self.take_free(peers, me, seen, &mut sleeper, deadline) {
-                    return Ok(acquired);
-                }
-                continue;
-            };
-            if peers.is_gone(owner) {
-                if self.exchange(seen, me.to_bits() | WAITERS | seen & HANDOFF) {
-                    return Ok(Acquired::FromTheDead);
-                }
-                continue;
-            }
-            let left = deadline.left().ok_or(Stop::at(deadline))?;
-            if sleeper.looks_again() {
-                spin_loop();
-                continue;
-            }
-            sleeper.in_vain |= sleeper.slept;
-            let marks = if sleeper.in_vain { WAITERS | HANDOFF } else { WAITERS };
-            if seen | marks != seen && !self.exchange(seen, seen | marks) {
-                continue;
-            }
-            peers.park(&self.word, seen | marks, ticket, left);
-            sleeper.slept = true;
-        }
+        wait(peers, deadline, Locking::new(self, me, SPINS))
     }
 
-    /// Nobody holds it. `None`: look again.
-    fn take_free<P: Peers>(
-        &self,
-        peers: &P,
-        me: Owner,
-        seen: u32,
-        sleeper: &mut Sleeper,
-        deadline: Deadline,
-    ) -> Option<Acquired> {
-        let stands_back = seen & HANDOFF != 0 && !sleeper.slept;
-        if stands_back && let Some(left) = deadline.left() {
-            let courtesy = left.map_or(COURTESY, |left| left.min(COURTESY));
-            let waited = peers.park(&self.word, seen, peers.ticket(), Some(courtesy));
-            sleeper.slept = true;
-            if waited == Waited::TimedOut {
-                // Nobody came for it.
-                self.exchange(seen, seen & !HANDOFF);
-            }
-            return None;
+    /// The same for a future; without looking again and again before the first sleep.
+    #[cfg(feature = "async")]
+    pub async fn lock_async<'a, P: Peers>(&'a self, peers: &'a P, me: Owner) -> Acquired {
+        if self.try_fast(me) {
+            return Acquired::Free;
         }
-        // Whoever slept cannot know whether others still do. The mark goes with the one who set it.
-        let waiters = if sleeper.slept { WAITERS } else { seen & WAITERS };
-        let handoff = if sleeper.in_vain { 0 } else { seen & HANDOFF };
-        self.exchange(seen, me.to_bits() | waiters | handoff).then_some(Acquired::Free)
+        asynchronous::wait(peers, Locking::new(self, me, 0)).await
+    }
+
+    /// Takes a lock whose holder is gone, if that is so.
+    pub fn try_take_over<P: Peers>(&self, peers: &P, me: Owner) -> bool {
+        // Relaxed: taken by an exchange.
+        let seen = self.word.word().load(Ordering::Relaxed);
+        Owner::from_bits(seen).is_some_and(|owner| peers.is_gone(owner))
+            && self.exchange(seen, me.to_bits() | WAITERS | seen & HANDOFF)
     }
 
     fn exchange(&self, from: u32, to: u32) -> bool {
@@ -233,26 +187,110 @@ impl RawLock {
         Owner::from_bits(self.word.word().load(Ordering::Acquire))
     }
 
-    /// Sleeps while `holder` has it.
-    pub fn wait_for<P: Peers>(&self, peers: &P, holder: Owner, left: Option<Duration>) {
-        let ticket = peers.ticket();
+    /// Announces a sleep for as long as `holder` has it; `None` if it has not.
+    pub fn announce(&self, holder: Owner) -> Option<Sleep<'_>> {
         // Relaxed: slept on by its value.
         let seen = self.word.word().load(Ordering::Relaxed);
-        if Owner::from_bits(seen) != Some(holder) || peers.is_gone(holder) {
-            return;
-        }
-        if seen & WAITERS != 0 || self.exchange(seen, seen | WAITERS) {
-            peers.park(&self.word, seen | WAITERS, ticket, left);
+        let marked = seen | WAITERS;
+        (Owner::from_bits(seen) == Some(holder) && (seen == marked || self.exchange(seen, marked)))
+            .then(|| Sleep::on(&self.word, marked))
+    }
+
+    /// Somebody who was woken goes without the lock: another sleeper is to have it, or to see to it
+    /// that whoever holds it now wakes the next.
+    #[cold]
+    fn pass_on(&self) {
+        // Relaxed: whoever takes it has the Release of the unlock.
+        let seen = self.word.word().load(Ordering::Relaxed);
+        if Owner::from_bits(seen).is_none() {
+            self.wake_after_release(seen);
+        } else {
+            self.word.wake(1);
         }
     }
 }
 
-impl Sleeper {
+impl<'a> Locking<'a> {
+    /// With so many looks before the first sleep.
+    pub fn new(lock: &'a RawLock, me: Owner, spins: u32) -> Locking<'a> {
+        let seen = 0;
+        Locking { lock, me, seen, slept: false, in_vain: false, woken: false, spins }
+    }
+
+    /// Nobody holds it, and we are not to stand back.
+    fn take_free(&self) -> bool {
+        // Whoever slept cannot know whether others still do. The mark goes with the one who set it.
+        let waiters = if self.slept { WAITERS } else { self.seen & WAITERS };
+        let handoff = if self.in_vain { 0 } else { self.seen & HANDOFF };
+        self.lock.exchange(self.seen, self.me.to_bits() | waiters | handoff)
+    }
+
+    fn is_free(&self) -> bool {
+        Owner::from_bits(self.seen).is_none()
+    }
+
     /// Whether to look at a held lock again before sleeping. On one processor, or in a model,
     /// nothing changes while we look.
     fn looks_again(&mut self) -> bool {
-        let most = SPINS.min(SPIN_LIMIT);
-        self.spins += 1;
-        !self.slept && self.spins <= most && !one_processor()
+        let again = !self.slept && self.spins.min(SPIN_LIMIT) > 0 && !one_processor();
+        self.spins = self.spins.saturating_sub(1);
+        again
+    }
+}
+
+impl<'a> Wait<'a> for Locking<'a> {
+    type Output = Acquired;
+
+    fn look<P: Peers>(&mut self, peers: &P, may_sleep: bool) -> Option<Acquired> {
+        loop {
+            // Relaxed: taken by an exchange, or slept on by its value.
+            self.seen = self.lock.word.word().load(Ordering::Relaxed);
+            match Owner::from_bits(self.seen) {
+                // Left to those who have slept.
+                None if self.seen & HANDOFF != 0 && !self.slept && may_sleep => return None,
+                None if self.take_free() => return Some(Acquired::Free),
+                Some(owner) if !peers.is_gone(owner) => return None,
+                Some(_) if self.lock.try_take_over(peers, self.me) => {
+                    return Some(Acquired::FromTheDead);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn announce(&mut self) -> Option<Sleep<'a>> {
+        let word = &self.lock.word;
+        if self.is_free() {
+            return Some(Sleep { word, expected: self.seen, at_most: Some(COURTESY) });
+        }
+        if self.looks_again() {
+            spin_loop();
+            return None;
+        }
+        self.in_vain |= self.slept;
+        let marks = if self.in_vain { WAITERS | HANDOFF } else { WAITERS };
+        let marked = self.seen | marks;
+        if marked != self.seen && !self.lock.exchange(self.seen, marked) {
+            return None;
+        }
+        self.woken = false;
+        Some(Sleep::on(word, marked))
+    }
+
+    fn woke(&mut self, waited: Waited) {
+        let stood_back = self.is_free();
+        // Whoever stood back and did not even fall asleep is a newcomer still.
+        self.slept |= !stood_back || waited != Waited::Changed;
+        self.woken = waited == Waited::Woken;
+        if stood_back && waited == Waited::TimedOut {
+            // Nobody came for it.
+            self.lock.exchange(self.seen, self.seen & !HANDOFF);
+        }
+    }
+
+    fn give_up(&mut self) {
+        if self.woken {
+            self.lock.pass_on();
+        }
     }
 }

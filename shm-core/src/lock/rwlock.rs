@@ -11,9 +11,11 @@ use std::time::Duration;
 use super::deadline::Deadline;
 use super::error::{Cause, LockError};
 use super::mutex::{LockResult, Poison};
-use super::raw::{RawLock, Stop};
+use super::raw::{Acquired, RawLock};
 use super::shares::Shares;
 use super::signal::Signal;
+use super::wait::{Sleep, Wait, wait};
+use crate::futex::Waited;
 use crate::group::{Group, Owner, Peers};
 use crate::primitive::{Ordering, UnsafeCell, fence, fence_after_rmw};
 
@@ -131,46 +133,64 @@ impl<T> RwLock<T> {
         self.poison.clear();
     }
 
+    /// Locks for reading, as a future: for any executor, see the module.
+    ///
+    /// Dropped before it is ready, it has not taken the lock.
+    ///
+    /// # Errors
+    /// Those of [`read`](RwLock::read).
+    #[cfg(feature = "async")]
+    pub async fn read_async<'a, P: Peers>(
+        &'a self,
+        peers: &'a P,
+    ) -> LockResult<RwLockReadGuard<'a, T, P>> {
+        let me = peers.me().ok_or(LockError::NotAMember)?;
+        crate::asynchronous::wait(peers, Reading::new(self, me)).await;
+        self.reader(peers, me)
+    }
+
+    /// Locks for writing, as a future: for any executor, see the module.
+    ///
+    /// Dropped before it is ready, it has not taken the lock.
+    ///
+    /// # Errors
+    /// Those of [`write`](RwLock::write).
+    #[cfg(feature = "async")]
+    pub async fn write_async<'a, P: Peers>(
+        &'a self,
+        peers: &'a P,
+    ) -> LockResult<RwLockWriteGuard<'a, T, P>> {
+        let me = peers.me().ok_or(LockError::NotAMember)?;
+        let acquired = self.write.lock_async(peers, me).await;
+        // Dropped from here on, it gives the write word back.
+        let writer = self.writer(peers, me, acquired);
+        crate::asynchronous::wait(peers, Draining { lock: self, listening: None }).await;
+        writer
+    }
+
     fn read_until<'a, P: Peers>(
         &'a self,
         peers: &'a P,
         deadline: Deadline,
     ) -> LockResult<RwLockReadGuard<'a, T, P>> {
-        let Some(me) = peers.me() else { return Err(LockError::NotAMember) };
-        let mut slept = false;
-        let taken = loop {
-            if let Some(writer) = self.share(me) {
-                if let Err(stop) = self.wait_for_writer(peers, me, writer, deadline, &mut slept) {
-                    break Err(stop);
-                }
-                continue;
-            }
-            break Ok(());
-        };
-        if slept {
-            // The wake that ended the sleep was one sleeper's, and a reader leaves the lock free
-            // for the next.
-            self.write.wake_one();
-        }
-        match taken {
-            Ok(()) => {
-                let guard = RwLockReadGuard { lock: self, peers, me };
-                match self.poison.get() {
-                    None => Ok(guard),
-                    Some(cause) => {
-                        Err(LockError::Poisoned(super::error::Poisoned::new(guard, cause)))
-                    }
-                }
-            }
-            Err(Stop::WouldBlock) => Err(LockError::WouldBlock),
-            Err(Stop::TimedOut) => Err(LockError::TimedOut),
-        }
+        let me = peers.me().ok_or(LockError::NotAMember)?;
+        wait(peers, deadline, Reading::new(self, me))?;
+        self.reader(peers, me)
+    }
+
+    /// The guard of a share that was taken.
+    fn reader<'a, P: Peers>(
+        &'a self,
+        peers: &'a P,
+        me: Owner,
+    ) -> LockResult<RwLockReadGuard<'a, T, P>> {
+        self.poison.wrap(RwLockReadGuard { lock: self, peers, me }, Acquired::Free)
     }
 
     /// Takes a share, unless there is a writer: then that one.
     fn share(&self, me: Owner) -> Option<Owner> {
         self.shares.add(me, 1);
-        // Orders the share before the look: pairs with the fence in `write_until`.
+        // Orders the share before the look: pairs with the fence in `writer`.
         fence_after_rmw();
         let writer = self.write.holder()?;
         self.unshare(me);
@@ -188,68 +208,104 @@ impl<T> RwLock<T> {
         }
     }
 
-    fn wait_for_writer<P: Peers>(
-        &self,
-        peers: &P,
-        me: Owner,
-        writer: Owner,
-        deadline: Deadline,
-        slept: &mut bool,
-    ) -> Result<(), Stop> {
-        if peers.is_gone(writer) {
-            // Whoever takes the word from the dead marks the data.
-            let acquired = self.write.lock(peers, me, deadline)?;
-            let _ = self.poison.wrap((), acquired);
-            self.write.unlock(me);
-            return Ok(());
-        }
-        let left = deadline.left().ok_or(Stop::at(deadline))?;
-        *slept = true;
-        self.write.wait_for(peers, writer, left);
-        Ok(())
-    }
-
     fn write_until<'a, P: Peers>(
         &'a self,
         peers: &'a P,
         deadline: Deadline,
     ) -> LockResult<RwLockWriteGuard<'a, T, P>> {
-        let Some(me) = peers.me() else { return Err(LockError::NotAMember) };
-        let taken = self.write.lock(peers, me, deadline).and_then(|acquired| {
-            // SeqCst: orders the write word before the look at the shares; pairs with the barrier
-            // in `share`: either the reader sees the writer, or the writer sees the share.
-            fence(Ordering::SeqCst);
-            let drained = self.wait_for_readers(peers, deadline);
-            if drained.is_err() {
-                // Taken from the dead or not: the mark stays.
-                let _ = self.poison.wrap((), acquired);
-                self.write.unlock(me);
+        let me = peers.me().ok_or(LockError::NotAMember)?;
+        let acquired = self.write.lock(peers, me, deadline)?;
+        let writer = self.writer(peers, me, acquired);
+        wait(peers, deadline, Draining { lock: self, listening: None })?;
+        writer
+    }
+
+    /// The guard of a write word that was taken; readers may still be there.
+    fn writer<'a, P: Peers>(
+        &'a self,
+        peers: &'a P,
+        me: Owner,
+        acquired: Acquired,
+    ) -> LockResult<RwLockWriteGuard<'a, T, P>> {
+        let panicking = std::thread::panicking();
+        let guard = RwLockWriteGuard { lock: self, peers, me, panicking };
+        let writer = self.poison.wrap(guard, acquired);
+        // SeqCst: orders the write word before the look at the shares; pairs with the barrier in
+        // `share`: either the reader sees the writer, or the writer sees the share.
+        fence(Ordering::SeqCst);
+        writer
+    }
+}
+
+/// A reader's wait for the writer.
+struct Reading<'a, T> {
+    lock: &'a RwLock<T>,
+    me: Owner,
+    /// Whom the last look found.
+    writer: Option<Owner>,
+    slept: bool,
+}
+
+impl<'a, T> Reading<'a, T> {
+    fn new(lock: &'a RwLock<T>, me: Owner) -> Reading<'a, T> {
+        Reading { lock, me, writer: None, slept: false }
+    }
+}
+
+impl<'a, T> Wait<'a> for Reading<'a, T> {
+    type Output = ();
+
+    fn look<P: Peers>(&mut self, peers: &P, _may_sleep: bool) -> Option<()> {
+        let lock = self.lock;
+        loop {
+            self.writer = lock.share(self.me);
+            let Some(writer) = self.writer else {
+                self.give_up();
+                return Some(());
+            };
+            if !peers.is_gone(writer) {
+                return None;
             }
-            drained.map(|()| acquired)
-        });
-        match taken {
-            Ok(acquired) => {
-                let panicking = std::thread::panicking();
-                self.poison.wrap(RwLockWriteGuard { lock: self, peers, me, panicking }, acquired)
+            if lock.write.try_take_over(peers, self.me) {
+                // Whoever takes the word from the dead marks the data.
+                lock.poison.set(Cause::OwnerDied);
+                lock.write.unlock(self.me);
             }
-            Err(Stop::WouldBlock) => Err(LockError::WouldBlock),
-            Err(Stop::TimedOut) => Err(LockError::TimedOut),
         }
     }
 
-    fn wait_for_readers<P: Peers>(&self, peers: &P, deadline: Deadline) -> Result<(), Stop> {
-        if self.shares.take_stock(peers) == 0 {
-            return Ok(());
+    fn announce(&mut self) -> Option<Sleep<'a>> {
+        self.lock.write.announce(self.writer?)
+    }
+
+    fn woke(&mut self, _waited: Waited) {
+        self.slept = true;
+    }
+
+    /// The wake that ended the sleep was one sleeper's, and a reader leaves the lock free for the
+    /// next.
+    fn give_up(&mut self) {
+        if self.slept {
+            self.lock.write.wake_one();
         }
-        loop {
-            let ticket = peers.ticket();
-            let listening = self.drained.listen();
-            if self.shares.take_stock(peers) == 0 {
-                return Ok(());
-            }
-            let left = deadline.left().ok_or(Stop::at(deadline))?;
-            peers.park(self.drained.futex(), listening, ticket, left);
-        }
+    }
+}
+
+/// A writer's wait for the readers.
+struct Draining<'a, T> {
+    lock: &'a RwLock<T>,
+    listening: Option<u32>,
+}
+
+impl<'a, T> Wait<'a> for Draining<'a, T> {
+    type Output = ();
+
+    fn look<P: Peers>(&mut self, peers: &P, _may_sleep: bool) -> Option<()> {
+        (self.lock.shares.take_stock(peers) == 0).then_some(())
+    }
+
+    fn announce(&mut self) -> Option<Sleep<'a>> {
+        self.lock.drained.announce(&mut self.listening)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::error::LockError;
-use super::raw::Stop;
+use super::wait::{Sleep, Wait, wait};
 use crate::futex::Futex;
 use crate::group::Peers;
 use crate::primitive::Ordering;
@@ -119,36 +119,64 @@ impl Semaphore {
         self.wait_until(peers, Deadline::after(timeout))
     }
 
+    /// Takes one signal, as a future: for any executor, see the module.
+    ///
+    /// Dropped before it is ready, it has taken none.
+    ///
+    /// # Errors
+    /// [`LockError::NotAMember`].
+    #[cfg(feature = "async")]
+    pub async fn wait_async<P: Peers>(&self, peers: &P) -> Result<(), LockError<()>> {
+        peers.me().ok_or(LockError::NotAMember)?;
+        crate::asynchronous::wait(peers, Taking::new(self)).await;
+        Ok(())
+    }
+
     fn wait_until<P: Peers>(&self, peers: &P, deadline: Deadline) -> Result<(), LockError<()>> {
-        if peers.me().is_none() {
-            return Err(LockError::NotAMember);
-        }
+        peers.me().ok_or(LockError::NotAMember)?;
+        Ok(wait(peers, deadline, Taking::new(self))?)
+    }
+}
+
+/// A wait for a signal.
+#[derive(Debug)]
+struct Taking<'a> {
+    word: &'a Futex,
+    /// What the last look found.
+    seen: u32,
+    /// Whoever slept cannot know whether others still do.
+    mark: u32,
+}
+
+impl<'a> Taking<'a> {
+    fn new(semaphore: &'a Semaphore) -> Taking<'a> {
+        Taking { word: &semaphore.word, seen: 0, mark: 0 }
+    }
+}
+
+impl<'a> Wait<'a> for Taking<'a> {
+    type Output = ();
+
+    fn look<P: Peers>(&mut self, _peers: &P, _may_sleep: bool) -> Option<()> {
         let word = self.word.word();
-        // Whoever slept cannot know whether others still do.
-        let mut mark = 0;
-        loop {
-            let ticket = peers.ticket();
-            // Relaxed: compared by an exchange, or slept on by its value.
-            let seen = word.load(Ordering::Relaxed);
-            if seen & !WAITERS != 0 {
-                let next = (seen - 1) | mark;
-                // Acquire: pairs with the Release in `post`.
-                if word.compare_exchange(seen, next, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-                    return Ok(());
-                }
-                continue;
-            }
-            let left = match deadline.left().ok_or(Stop::at(deadline)) {
-                Ok(left) => left,
-                Err(Stop::WouldBlock) => return Err(LockError::WouldBlock),
-                Err(Stop::TimedOut) => return Err(LockError::TimedOut),
-            };
-            // Relaxed: the sleep compares the word again, in one step with falling asleep.
-            let marked = word.compare_exchange(seen, WAITERS, Ordering::Relaxed, Ordering::Relaxed);
-            if marked.is_ok() {
-                mark = WAITERS;
-                peers.park(&self.word, WAITERS, ticket, left);
+        // Relaxed, and on failure: compared by an exchange, or slept on by its value.
+        self.seen = word.load(Ordering::Relaxed);
+        while self.seen & !WAITERS != 0 {
+            let next = (self.seen - 1) | self.mark;
+            // Acquire: pairs with the Release in `post`.
+            match word.compare_exchange(self.seen, next, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return Some(()),
+                Err(now) => self.seen = now,
             }
         }
+        None
+    }
+
+    fn announce(&mut self) -> Option<Sleep<'a>> {
+        let word = self.word.word();
+        // Relaxed: the sleep compares the word again, in one step with falling asleep.
+        word.compare_exchange(self.seen, WAITERS, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        self.mark = WAITERS;
+        Some(Sleep::on(self.word, WAITERS))
     }
 }

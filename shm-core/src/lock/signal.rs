@@ -2,6 +2,7 @@
 //!
 //! A listener counts up as well, so that a notifier that is about to take the mark away notices it.
 
+use super::wait::Sleep;
 use crate::futex::Futex;
 use crate::primitive::{Ordering, fence};
 
@@ -42,6 +43,16 @@ impl Signal {
         // SeqCst: pairs with the fence of a notifier: it sees the mark, or we see its change.
         fence(Ordering::SeqCst);
         listening
+    }
+
+    /// The step of a [`Wait`](super::wait::Wait): first announces, so that it is looked once more, and
+    /// then says what to sleep on.
+    pub fn announce(&self, listening: &mut Option<u32>) -> Option<Sleep<'_>> {
+        let announced = listening.take();
+        if announced.is_none() {
+            *listening = Some(self.listen());
+        }
+        announced.map(|expected| Sleep::on(&self.word, expected))
     }
 
     /// Whether somebody may sleep. Ask after a full barrier that follows the change.

@@ -13,15 +13,19 @@ use crash_check::death::{Error, Model, Proof, Report, World};
 use super::models;
 use crate::futex::{self, Futex, Waited};
 use crate::group::{Owner, Peers, Ticket};
+use crate::lock::raw::{Locking, RawLock};
+use crate::lock::wait::Wait;
 use crate::lock::{
-    Cause, Condvar, Event, LockError, Mutex, MutexGuard, Once, Permits, RwLock, Semaphore,
+    Cause, Condvar, Deadline, Event, LockError, Mutex, MutexGuard, Once, Permits, RwLock, Semaphore,
 };
-use crate::primitive::{Ordering, System, UnsafeCell, on_a_system_where};
+use crate::primitive::{AtomicU32, Ordering, System, UnsafeCell, on_a_system_where};
 
 models![
     a_mutex_is_taken_from_the_dead_with_all_that_they_wrote,
     a_waiter_that_dies_does_not_take_the_wake_with_it,
     a_timed_waiter_leaves_the_lock_to_others,
+    a_waiter_that_gives_up_hands_its_wake_to_the_next,
+    whoever_woke_in_vain_is_passed_by_no_newcomer,
     a_reader_sees_whole_data_or_poison,
     a_writer_waits_for_readers_and_not_for_dead_ones,
     a_reader_that_was_woken_wakes_the_next,
@@ -184,6 +188,81 @@ fn a_timed_waiter_leaves_the_lock_to_others() -> Result<Report, Error> {
             timed.join().unwrap();
             other.join().unwrap();
         })
+    })
+}
+
+/// Its time is over when it was woken and has found the lock held again.
+fn a_waiter_that_gives_up_hands_its_wake_to_the_next() -> Result<Report, Error> {
+    check(0, |world| {
+        let [main, one, two] = members(world, &[]);
+        let lock = Rc::new(RawLock::new());
+        assert!(lock.try_fast(owner(0)));
+        let theirs = Rc::clone(&lock);
+        let impatient = world.spawn("one", move || {
+            let mut wait = Locking::new(&theirs, owner(1), 0);
+            let mut sleeps = 0;
+            loop {
+                let ticket = one.ticket();
+                if wait.look(&one, true).is_some() {
+                    return theirs.unlock(owner(1));
+                }
+                if sleeps == 1 {
+                    return wait.give_up();
+                }
+                if let Some(sleep) = wait.announce() {
+                    sleeps += 1;
+                    wait.woke(one.park(sleep.word, sleep.expected, ticket, None));
+                }
+            }
+        });
+        let theirs = Rc::clone(&lock);
+        let other = world.spawn("two", move || {
+            theirs.lock(&two, owner(2), Deadline::Never).unwrap();
+            theirs.unlock(owner(2));
+        });
+        lock.unlock(owner(0));
+        if lock.lock(&main, owner(0), Deadline::Now).is_ok() {
+            lock.unlock(owner(0));
+        }
+        impatient.join().unwrap();
+        other.join().unwrap();
+    })
+}
+
+fn whoever_woke_in_vain_is_passed_by_no_newcomer() -> Result<Report, Error> {
+    check(0, |world| {
+        let [main, one, _] = members(world, &[]);
+        // How often the newcomer has had the lock: counted under it, and looked at without.
+        let shared = Rc::new((RawLock::new(), AtomicU32::new(1)));
+        assert!(shared.0.try_fast(owner(0)));
+        let theirs = Rc::clone(&shared);
+        let sleeper = world.spawn("one", move || {
+            let mut wait = Locking::new(&theirs.0, owner(1), 0);
+            let mut before = None;
+            loop {
+                let ticket = one.ticket();
+                if wait.look(&one, true).is_some() {
+                    let now = theirs.1.load(Ordering::Relaxed);
+                    theirs.0.unlock(owner(1));
+                    // One: the hold that it met may not have been counted yet.
+                    assert!(before.is_none_or(|before| now - before <= 1), "passed by a newcomer");
+                    return;
+                }
+                if let Some(sleep) = wait.announce() {
+                    if wait.in_vain {
+                        before = before.or_else(|| Some(theirs.1.load(Ordering::Relaxed)));
+                    }
+                    wait.woke(one.park(sleep.word, sleep.expected, ticket, None));
+                }
+            }
+        });
+        shared.0.unlock(owner(0));
+        for _ in 0..3 {
+            shared.0.lock(&main, owner(0), Deadline::Never).unwrap();
+            shared.1.fetch_add(1, Ordering::Relaxed);
+            shared.0.unlock(owner(0));
+        }
+        sleeper.join().unwrap();
     })
 }
 

@@ -37,8 +37,8 @@ fn loom_matrix_of_the_locks() -> Result<(), Box<dyn Error>> {
             "the user's own flag: it publishes nothing, and a mark of sleepers stays",
         )
         .reason(
-            "run",
-            "compare_exchange(seen, mine",
+            "look",
+            "compare_exchange(self.seen, mine",
             "Acquire → Relaxed",
             "for an earlier run that panicked and one more between the load and the exchange; in a \
              model a panic is a death",

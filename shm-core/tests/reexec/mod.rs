@@ -2,7 +2,7 @@
 #![allow(dead_code)]
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 const ROLE: &str = "SHM_CORE_TEST_ROLE";
@@ -95,6 +95,45 @@ impl Drop for Actor {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// An actor's argument: these descriptors of ours, which it opens anew with [`Places`].
+pub fn places(files: &[BorrowedFd<'_>]) -> String {
+    let numbers = files.iter().map(|file| format!(" {}", file.as_raw_fd()));
+    numbers.fold(std::process::id().to_string(), |places, number| places + &number)
+}
+
+/// In the actor: what its argument from [`places`] names, one after the other.
+pub struct Places<'a> {
+    pid: &'a str,
+    numbers: std::str::SplitWhitespace<'a>,
+}
+
+impl<'a> Places<'a> {
+    pub fn of(argument: &'a str) -> Places<'a> {
+        let mut numbers = argument.split_whitespace();
+        Places { pid: numbers.next().unwrap(), numbers }
+    }
+
+    /// The next one, for reading and writing.
+    pub fn open(&mut self) -> OwnedFd {
+        self.open_with(libc::O_RDWR)
+    }
+
+    /// The next one, as a place: for a group.
+    pub fn open_place(&mut self) -> OwnedFd {
+        self.open_with(libc::O_PATH)
+    }
+
+    fn open_with(&mut self, flags: libc::c_int) -> OwnedFd {
+        let path = format!("/proc/{}/fd/{}", self.pid, self.numbers.next().unwrap());
+        let path = std::ffi::CString::new(path).unwrap();
+        // SAFETY: a path that ends with a zero byte.
+        let fd = unsafe { libc::open(path.as_ptr(), flags | libc::O_CLOEXEC) };
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        // SAFETY: opened just now, and nobody else's.
+        unsafe { OwnedFd::from_raw_fd(fd) }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::workspace::{Package, Workspace};
 
 /// The packages whose operations are looked at.
-const PACKAGES: [&str; 3] = ["ipc-queue", "proc-pool", "shm-core"];
+const PACKAGES: [&str; 4] = ["ipc-queue", "proc-pool", "profiling", "shm-core"];
 
 /// Something to mend, as `tidy` reports it.
 #[derive(Debug, PartialEq, Eq)]
