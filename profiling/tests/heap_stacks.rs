@@ -46,6 +46,7 @@ fn all_of_these_pass_in_a_build_with_frame_pointers() {
 /// With the features of this build, so that the libraries need not be compiled again.
 fn compile_this_file_with_frame_pointers() -> PathBuf {
     let features = [
+        (cfg!(feature = "default"), "default"),
         (cfg!(feature = "cli"), "cli"),
         (cfg!(feature = "deep-size"), "deep-size"),
         (cfg!(feature = "pprof"), "pprof"),

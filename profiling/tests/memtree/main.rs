@@ -3,6 +3,7 @@
 // The steps around the tests may fail as loudly as the tests themselves.
 #![allow(clippy::unwrap_used)]
 
+mod browser;
 mod errors;
 mod program;
 mod reports;
