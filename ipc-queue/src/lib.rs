@@ -7,6 +7,7 @@
 //! | [`mpmc`] | a typed queue: several producers, several consumers that compete |
 //! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
 //! | [`broadcast`] | a typed ring: one producer at a time, readers that each receive everything |
+//! | [`message`] | a ring of messages of varying size, written and read in place |
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
 //! | [`select`] | waiting for several ends at once, of any kinds |
@@ -36,7 +37,7 @@
 //! a [`pipe`] that was attached in a group (`attach_producer_among` and its like); of any other it does not
 //! wait in vain once somebody with proof of the death has called [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: messages of varying size; follow a `fork`.
+//! **What it does not do yet**: follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -56,6 +57,7 @@ pub mod futures;
 #[cfg(feature = "serde")]
 pub mod handle;
 mod mapped;
+pub mod message;
 #[cfg(all(test, loom))]
 mod models;
 mod monitor;

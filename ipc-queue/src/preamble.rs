@@ -31,6 +31,7 @@ pub(crate) enum Kind {
     Work = 4,
     Once = 5,
     Broadcast = 6,
+    Message = 7,
 }
 
 impl Kind {
@@ -42,6 +43,7 @@ impl Kind {
             4 => "work queue",
             5 => "oneshot",
             6 => "broadcast ring",
+            7 => "ring of messages",
             _ => "queue of unknown kind",
         }
     }

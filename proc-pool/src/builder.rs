@@ -11,8 +11,10 @@ use shm_core::Segment;
 
 use crate::child::Launch;
 use crate::error::PoolError;
+use crate::fork_server::StartMethod;
 use crate::keeper::Keeper;
 use crate::link::{Answer, Settings};
+use crate::output::{OutputLine, Sink};
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::state::{Call, Named, Rules, State};
@@ -37,12 +39,13 @@ pub struct Builder {
 impl Default for Builder {
     fn default() -> Builder {
         let rules = Rules {
-            fingerprint: 0,
+            build: Vec::new(),
             attempts: 3,
             backoff: Duration::ZERO,
             initializer: None,
             exit_hook: None,
             recycle_after: None,
+            timings: false,
             replace: true,
         };
         let launch = Launch { replace: true, ..Launch::default() };
@@ -76,6 +79,9 @@ impl<E: std::fmt::Display> InitializerOutput for Result<(), E> {
 impl Builder {
     /// How many workers; by default as many as the processors this process may use
     /// ([`std::thread::available_parallelism`]: affinity and cgroup quota).
+    ///
+    /// Each takes three of this process's open files, five with [`output`](Builder::output): the
+    /// usual limit of 1024 suffices for some 300 workers.
     pub fn workers(mut self, workers: usize) -> Builder {
         self.workers = Some(workers);
         self
@@ -107,11 +113,18 @@ impl Builder {
         input: T::Input,
     ) -> Builder {
         let _ = task;
-        self.rules.initializer = self.call::<T>(&input, |answer| {
+        self.rules.initializer = self.initializer_call::<T>(&input);
+        self
+    }
+
+    fn initializer_call<T: Task<Output: InitializerOutput>>(
+        &mut self,
+        input: &T::Input,
+    ) -> Option<Call> {
+        self.call::<T>(input, |answer| {
             let output = crate::future::decode::<T>(Ok(answer)).map_err(|error| error.to_string());
             output.and_then(InitializerOutput::into_result)
-        });
-        self
+        })
     }
 
     /// Has every worker that ends in order run this task at last: when the pool is closed or
@@ -151,6 +164,115 @@ impl Builder {
     /// has touched included. Looked at after tasks, every 5 ms at most.
     pub fn recycle_above(mut self, bytes: NonZero<u64>) -> Builder {
         self.launch.settings.resident_limit = bytes.get();
+        self
+    }
+
+    /// Takes the time of every single task, for [`Pool::stats`]: what it waited and what it took.
+    /// Costs some hundred nanoseconds a task. Items of streams are timed in any case.
+    pub fn timings(mut self) -> Builder {
+        self.rules.timings = true;
+        self
+    }
+
+    /// Has `sink` get what workers write to standard output and error, line by line, instead of
+    /// having it mixed with this process's own.
+    ///
+    /// Lines are whole, those of one worker and stream come in order, and none is lost, also not
+    /// when the worker is killed: what it wrote is read to the end. (Rust's standard output is
+    /// buffered up to the end of a line, C's longer.) They come later than a task's result, perhaps;
+    /// all have come when [`Pool::close`] or the pool's drop returns.
+    ///
+    /// `sink` runs on a thread of the pool's; while it is slow, workers that write much wait. Lines
+    /// beyond 1 MiB come in pieces. Cost: two files a worker.
+    ///
+    /// ```standalone_crate
+    /// use std::sync::mpsc;
+    /// use proc_pool::{OutputStream, Pool, task};
+    ///
+    /// #[task]
+    /// fn complain(number: u32) {
+    ///     eprintln!("number {number} is bad");
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let (send, receive) = mpsc::channel();
+    ///     let sink = move |line| drop(send.send(line));
+    ///     let pool = Pool::builder().workers(2).output(sink).build()?;
+    ///     pool.submit(complain, 13).wait()?;
+    ///     let line = receive.recv()?;
+    ///     assert_eq!((line.text.as_str(), line.stream), ("number 13 is bad", OutputStream::Err));
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn output(mut self, sink: impl Fn(OutputLine) + Send + Sync + 'static) -> Builder {
+        self.launch.output = Some(Sink(Arc::new(sink)));
+        self
+    }
+
+    /// As [`output`](Builder::output), with each line as a `tracing` event (target
+    /// `proc_pool::worker`, level `INFO`), and with the workers' own `tracing` events as such: same
+    /// level, text and fields as one message, target in the field `from`; spans are left out.
+    ///
+    /// The level of the subscriber at the time of [`build`](Builder::build) holds for the workers.
+    /// They have a subscriber then, so an initializer should not set one.
+    #[cfg(feature = "tracing")]
+    pub fn output_to_tracing(mut self) -> Builder {
+        self.launch.settings.events = 1;
+        self.output(|line| crate::events::tell_line(&line))
+    }
+
+    /// How workers are started: [`StartMethod::Spawn`] by default.
+    ///
+    /// ```standalone_crate
+    /// use proc_pool::{Pool, StartMethod, task, worker_state};
+    ///
+    /// #[task]
+    /// fn load(size: u64) {
+    ///     worker_state::set((0..size).collect::<Vec<u64>>());
+    /// }
+    ///
+    /// #[task(pure)]
+    /// fn look_up(index: usize) -> Option<u64> {
+    ///     worker_state::with(|table: &mut Vec<u64>| table.get(index).copied())
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = Pool::builder()
+    ///         .workers(2)
+    ///         .start_method(StartMethod::Server)
+    ///         .preload(load, 100_000)
+    ///         .build()?;
+    ///     assert_eq!(pool.map(look_up, [3, 100_000])?, [Some(3), None]);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// With a server, death is the same as with `Spawn`: workers are children of this process, and
+    /// end with it. A server that is killed costs no worker; another is started with the next
+    /// worker that is needed, and preloads again.
+    pub fn start_method(mut self, method: StartMethod) -> Builder {
+        self.launch.method = method;
+        self
+    }
+
+    /// Has the fork server run this task once, before it forks workers: what it leaves in
+    /// [`worker_state`](crate::worker_state), or in statics, every worker has, copy-on-write.
+    /// Implies [`StartMethod::Server`].
+    ///
+    /// The task must leave no thread behind, nor anything that a copy of the process could not use
+    /// (a connection, say): threads are not copied by a fork, locks that they hold are. With a
+    /// preload, [`build`](Builder::build) waits until it has run. If it fails, the pool does not
+    /// start, with [`PoolError::InitializerFailed`].
+    pub fn preload<T: Task<Output: InitializerOutput>>(
+        mut self,
+        task: T,
+        input: T::Input,
+    ) -> Builder {
+        let _ = task;
+        self.launch.preload = self.initializer_call::<T>(&input);
+        self.launch.method = StartMethod::Server;
         self
     }
 
@@ -204,9 +326,14 @@ impl Builder {
         if workers == 0 {
             return Err(PoolError::NoWorkers);
         }
-        self.rules.fingerprint = Registry::collect()?.fingerprint();
+        self.rules.build = crate::build::own(&Registry::collect()?);
+        self.launch.settings.build = self.rules.build.clone();
         if self.pin {
             self.launch.processors = processors()?;
+        }
+        #[cfg(feature = "tracing")]
+        if self.launch.settings.events > 0 {
+            self.launch.settings.events = crate::events::level_number();
         }
         let segment = Segment::anonymous(4096)?;
         let bell = Doorbell::at(&segment, 0)?;

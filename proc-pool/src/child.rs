@@ -6,12 +6,20 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, pidfd_send_signal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process, kill_process_group, pidfd_open,
+    pidfd_send_signal, waitpid,
+};
 
 use crate::death::Death;
 use crate::error::PoolError;
+use crate::fork_server::StartMethod;
 use crate::link::Settings;
+use crate::output::{Sink, WriteEnds};
 use crate::protocol::ENV;
+use crate::state::Call;
 
 /// How workers are started, besides the pool's own needs.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +30,11 @@ pub(crate) struct Launch {
     pub processors: Vec<u32>,
     /// Whether a worker that ended may be followed by another.
     pub replace: bool,
+    pub method: StartMethod,
+    /// Who gets what workers write; nobody when they inherit this process's output.
+    pub output: Option<Sink>,
+    /// Run by a fork server before it forks.
+    pub preload: Option<Call>,
 }
 
 impl Launch {
@@ -57,12 +70,17 @@ pub(crate) struct Child {
 }
 
 impl Child {
-    /// Starts this program again, with `socket` as its standard input.
+    /// Starts this program again, with `socket` as its standard input, and with these as standard
+    /// output and error, or this process's.
     ///
     /// By way of `posix_spawn`, which takes about a millisecond whatever the size of this process
     /// (a fork takes 18 ms a GiB). `/proc/self/exe` is the program that runs, also when its file
     /// was replaced or deleted meanwhile.
-    pub fn start(launch: &Launch, socket: OwnedFd) -> Result<Child, PoolError> {
+    pub fn start(
+        launch: &Launch,
+        socket: OwnedFd,
+        output: Option<WriteEnds>,
+    ) -> Result<Child, PoolError> {
         let mut command = Command::new("/proc/self/exe");
         if let Some(name) = std::env::args_os().next() {
             command.arg0(name);
@@ -71,6 +89,9 @@ impl Child {
         if let Some(arguments) = arguments {
             // The harness would announce the test on standard output once for every worker.
             command.args(arguments).stdout(Stdio::null());
+        }
+        if let Some([out, err]) = output {
+            command.stdout(Stdio::from(out)).stderr(Stdio::from(err));
         }
         command
             .envs(launch.env.iter().map(|(key, value)| (key, value)))
@@ -93,6 +114,18 @@ impl Child {
         }
     }
 
+    /// A child that a fork server made for us.
+    pub fn forked(pid: u32) -> Result<Child, Errno> {
+        let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::SRCH)?;
+        // A child of ours, which nobody has reaped, so the number is still its.
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).inspect_err(|_| {
+            // No file descriptor is left, most likely. Nobody would ever reap this one.
+            let _ = kill_process(pid, Signal::KILL);
+            let _ = waitpid(Some(pid), WaitOptions::empty());
+        })?;
+        Ok(Child { pid, pidfd })
+    }
+
     pub fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
@@ -111,6 +144,21 @@ impl Child {
     pub fn kill_group(&self) {
         // Fails when there is nobody.
         let _ = kill_process_group(self.pid, Signal::KILL);
+    }
+
+    /// Whether the whole process is gone.
+    pub fn is_gone(&self) -> bool {
+        let mut fds = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)];
+        matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
+    }
+
+    /// Waits until it is; does not reap it.
+    pub fn wait(&self) {
+        while !self.is_gone() {
+            let mut fds = [PollFd::from_borrowed_fd(self.as_fd(), PollFlags::IN)];
+            // Interrupted: looked at again.
+            let _ = poll(&mut fds, None);
+        }
     }
 
     /// Waits for the end of the process and lets the kernel forget it; how it ended, and the most

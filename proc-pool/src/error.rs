@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::death::{Death, DeathNotice};
+use crate::frames::PanicFrames;
 
 /// Why a pool could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,12 @@ pub enum PoolError {
     #[error("{reason}")]
     InitializerFailed {
         /// Its name, and what it said last.
+        reason: String,
+    },
+    /// The worker that was started is another program, or another build, than this process.
+    #[error("{reason}")]
+    WorkerDiffers {
+        /// In what, and what to do.
         reason: String,
     },
     /// The input of the initializer, the exit hook or an actor's constructor cannot be sent.
@@ -80,6 +87,8 @@ pub enum TaskError {
         message: String,
         /// `file:line:column`.
         location: String,
+        /// The calls that led there.
+        frames: PanicFrames,
     },
     /// The worker died while it ran the task, and the task may not run again, or not once more.
     #[error(

@@ -166,7 +166,18 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
     fn pop(&mut self) -> Option<(usize, Result<T>)> {
         let result = self.open.next::<T>()?;
         self.under_way -= 1;
+        if result.is_err() {
+            self.count_failure();
+        }
         Some((self.open.number - 1, result))
+    }
+
+    /// What is wrong inside a chunk nobody has seen before; the rest was counted when it came.
+    #[cold]
+    fn count_failure(&self) {
+        if matches!(self.open.what, What::Records(_)) {
+            self.shared.lock().count_failed_item(T::NAME);
+        }
     }
 
     /// Results still to come, as `Iterator::size_hint` gives it.
@@ -221,7 +232,7 @@ impl Opened {
 }
 
 #[inline]
-fn decode_record<T: Task>(record: Option<(Outcome, &[u8])>) -> Result<T> {
+pub(crate) fn decode_record<T: Task>(record: Option<(Outcome, &[u8])>) -> Result<T> {
     match record {
         Some((Outcome::Done, bytes)) => {
             codec::plain(bytes).map_err(|reason| bad_record::<T>(&format!("its result: {reason}")))

@@ -14,7 +14,9 @@ use crate::child::{Child, Launch};
 use crate::death::{Death, DeathNotice};
 use crate::link;
 use crate::oom::OomWatch;
+use crate::output::{self, Collector};
 use crate::shared::Shared;
+use crate::starter::Starter;
 use crate::state::Ended;
 
 /// How long workers may take to end by themselves once the pool is closed.
@@ -31,6 +33,9 @@ pub(crate) struct Keeper {
     /// Which of the missing children are to be started.
     wanted: Vec<bool>,
     oom: Option<OomWatch>,
+    starter: Starter,
+    /// Reads the workers' output where somebody wants it.
+    collector: Option<Collector>,
     /// Readable when somebody wants the keeper's attention.
     calls: OwnedFd,
 }
@@ -38,12 +43,15 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub fn new(shared: Arc<Shared>, launch: Launch, calls: OwnedFd) -> Keeper {
         let (children, wanted) = (Vec::new(), Vec::new());
-        Keeper { shared, launch, children, wanted, oom: None, calls }
+        let starter = Starter::new(launch.method);
+        Keeper { shared, launch, children, wanted, oom: None, starter, collector: None, calls }
     }
 
     /// Starts all workers; the first failure is the pool's.
     pub fn start_all(&mut self) -> Result<(), PoolError> {
         self.adjust();
+        self.collector = self.launch.output.clone().map(Collector::start).transpose()?;
+        self.starter.wait_until_ready(&self.launch)?;
         (0..self.children.len()).try_for_each(|number| self.start(number))
     }
 
@@ -68,11 +76,22 @@ impl Keeper {
         }
     }
 
+    /// Starts worker `number`; it stays wanted when it must be tried again.
     fn start(&mut self, number: usize) -> Result<(), PoolError> {
+        if !self.starter.is_ready(&self.launch)? {
+            return Ok(());
+        }
         let settings = self.launch.settings_of(number);
         let (link, socket) = link::connect(&self.shared.segment, &settings)?;
-        let child = Child::start(&self.launch, socket)?;
+        let give_up = || self.shared.is_ending();
+        let (read, write) = self.collector.as_ref().map(|_| output::pipes()).transpose()?.unzip();
+        let Some(child) = self.starter.start(&self.launch, socket, write, give_up)? else {
+            return Ok(());
+        };
         let pid = child.pid();
+        if let Some((collector, pipes)) = self.collector.as_ref().zip(read) {
+            collector.add(number, pid, pipes);
+        }
         self.children[number] = Some(child);
         self.wanted[number] = false;
         self.shared.lock().worker_started(number, pid, link);
@@ -101,6 +120,7 @@ impl Keeper {
             .map(|child| PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN))
             .collect();
         fds.push(PollFd::new(&self.calls, PollFlags::IN));
+        fds.extend(self.starter.watched().map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
         let limit = limit.map(|limit| Timespec {
             tv_sec: limit.as_secs() as i64,
             tv_nsec: i64::from(limit.subsec_nanos()),
@@ -113,8 +133,9 @@ impl Keeper {
 
     /// Reaps the dead, gives their tasks back, and starts others in their place.
     fn bury(&mut self, replace: bool) {
+        self.starter.look();
         for number in 0..self.children.len() {
-            let gone = self.children[number].as_ref().is_some_and(is_gone);
+            let gone = self.children[number].as_ref().is_some_and(Child::is_gone);
             if !gone {
                 continue;
             }
@@ -179,6 +200,7 @@ impl Keeper {
 
     /// Every worker was told to end: waits a while, then kills.
     fn finish(&mut self) {
+        self.starter.end();
         let deadline = Instant::now() + self.shared.grace(GRACE);
         while self.children.iter().any(Option::is_some) {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -190,10 +212,6 @@ impl Keeper {
             }
             self.bury(false);
         }
+        self.collector = None;
     }
-}
-
-fn is_gone(child: &Child) -> bool {
-    let mut fds = [PollFd::from_borrowed_fd(child.as_fd(), PollFlags::IN)];
-    matches!(poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(1..))
 }

@@ -12,13 +12,12 @@ use shm_core::barrier::heavy_barrier;
 use shm_core::handle::{self, Reachable, WeakReachable};
 use shm_core::{Segment, SegmentId};
 
-use crate::PoolError;
 use crate::arena::{self, Lease};
 use crate::codec::Encoded;
 use crate::protocol::{
     self, NUDGE, Note, Outcome, ParentWords, Places, Request, Response, VERSION, WorkerWords,
 };
-use crate::{record, socket};
+use crate::{Intent, PoolError, record, socket};
 
 /// The parent's end of one worker.
 #[derive(Debug)]
@@ -78,6 +77,23 @@ pub(crate) struct Answer {
     pub leases: Vec<Arc<Lease>>,
 }
 
+impl Answer {
+    /// One that came by shared memory and not through the response pipe.
+    pub fn of(outcome: Outcome, count: u32, body: Vec<u8>) -> Answer {
+        let head = Response {
+            ticket: 0,
+            outcome,
+            files: 0,
+            bytes: body.len() as u64,
+            blobs: 0,
+            count,
+            nanos: 0,
+            arena: 0,
+        };
+        Answer { head, body, files: Vec::new(), leases: Vec::new() }
+    }
+}
+
 impl Drop for Answer {
     fn drop(&mut self) {
         for id in self.files.drain(..) {
@@ -96,29 +112,12 @@ pub(crate) fn connect(pool: &Segment, settings: &Settings) -> Result<(Link, Owne
     let segment = Segment::anonymous(places.size)?;
     pipe::create(&segment, places.requests, protocol::PIPE)?;
     pipe::create(&segment, places.responses, protocol::PIPE)?;
-    let requests = pipe::attach_writer(&segment, places.requests)?;
-    let mut responses = pipe::attach_reader(&segment, places.responses)?;
-    // The parent never waits on one worker's pipes, but on the bell of all.
-    responses.set_spin_limit(0);
     settings.write(&protocol::status(&segment).parent);
     let (ours, theirs) = socket::pair()?;
     use std::os::fd::AsFd;
     socket::send(&ours, Note::Setup(VERSION), &[segment.as_fd(), pool.as_fd()])
         .map_err(PoolError::system("sendmsg"))?;
-    let link = Link {
-        segment,
-        requests,
-        responses,
-        socket: ours,
-        outbox: VecDeque::new(),
-        arriving: Arriving::new(),
-        pushed: Vec::new(),
-        nudged: false,
-        closing: false,
-        revoked: 0..0,
-        area: places.area,
-        through_arena: 0,
-    };
+    let link = Link::over(segment, &places, ours)?;
     Ok((link, theirs))
 }
 
@@ -136,6 +135,10 @@ pub(crate) struct Settings {
     pub exit_on_panic: bool,
     /// Its number.
     pub number: u32,
+    /// The level of `tracing` events that it sends; 0 for none.
+    pub events: u32,
+    /// The build of program that it must be.
+    pub build: Vec<u8>,
 }
 
 impl Settings {
@@ -147,7 +150,13 @@ impl Settings {
         store(&words.spin, self.spin);
         store(&words.processor, self.processor);
         store(&words.number, self.number);
+        store(&words.events, self.events);
         store(&words.exit_on_panic, u32::from(self.exit_on_panic));
+        store(&words.build_length, self.build.len().min(protocol::BUILD) as u32);
+        for (place, byte) in words.build.iter().zip(&self.build) {
+            // Relaxed: as above.
+            place.store(*byte, Ordering::Relaxed);
+        }
         // Relaxed: as above.
         words.resident_limit.store(self.resident_limit, Ordering::Relaxed);
         // Relaxed: as above.
@@ -156,6 +165,34 @@ impl Settings {
 }
 
 impl Link {
+    /// The parent's ends of the pipes in this segment.
+    pub fn over(segment: Segment, places: &Places, socket: OwnedFd) -> Result<Link, PoolError> {
+        let requests = pipe::attach_writer(&segment, places.requests)?;
+        let mut responses = pipe::attach_reader(&segment, places.responses)?;
+        // The parent never waits on one worker's pipes, but on the bell of all.
+        responses.set_spin_limit(0);
+        Ok(Link {
+            segment,
+            requests,
+            responses,
+            socket,
+            outbox: VecDeque::new(),
+            arriving: Arriving::new(),
+            pushed: Vec::new(),
+            nudged: false,
+            closing: false,
+            revoked: 0..0,
+            area: places.area,
+            through_arena: 0,
+        })
+    }
+
+    /// Lets go of the pipes without closing them.
+    pub fn leave(self) {
+        self.requests.detach();
+        self.responses.detach();
+    }
+
     /// Puts an input on its way; [`flush`](Link::flush) moves it.
     pub fn enqueue(&mut self, request: &Request, input: Arc<Encoded>) {
         // Head and bytes go as one write: one publication for a small task.
@@ -289,6 +326,12 @@ impl Link {
         self.words().grown.load(Ordering::Relaxed) != 0
     }
 
+    /// What the worker was about to do last.
+    pub fn intent(&self) -> Intent {
+        // Relaxed: asked only once the worker is dead.
+        Intent::from_number(self.words().intent.load(Ordering::Relaxed))
+    }
+
     /// Whether the worker has begun with its initializer.
     pub fn started_initializer(&self) -> bool {
         // Relaxed: asked only once the worker is dead.
@@ -344,17 +387,7 @@ impl Link {
         unsafe { std::ptr::copy_nonoverlapping(area.as_ptr(), body.as_mut_ptr(), body.len()) };
         let length = record::slice(&body, 0, count).len();
         body.truncate(length);
-        let head = Response {
-            ticket: 0,
-            outcome: Outcome::Records,
-            files: 0,
-            bytes: length as u64,
-            blobs: 0,
-            count,
-            nanos: 0,
-            arena: 0,
-        };
-        Answer { head, body, files: Vec::new(), leases: Vec::new() }
+        Answer::of(Outcome::Records, count, body)
     }
 
     /// Tells the worker to end once it has done what it has and what is on its way.

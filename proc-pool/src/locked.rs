@@ -58,6 +58,8 @@ impl Drop for After<'_> {
         }
         for notice in self.notices.drain(..) {
             match notice {
+                #[cfg(feature = "tracing")]
+                Notice::Event(event) => event.tell(),
                 Notice::Wake(waker) => waker.wake(),
                 Notice::Call(callback, outcome) => self.shared.callbacks.call(callback, outcome),
             }

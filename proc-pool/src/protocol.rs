@@ -18,7 +18,7 @@
 
 use ipc_queue::pipe;
 use shm_core::Segment;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use crate::PoolError;
 
@@ -49,6 +49,9 @@ pub(crate) const FIRST_SPECIAL: u64 = u64::MAX - 15;
 /// Bytes of the area.
 pub(crate) const AREA: usize = 64 << 10;
 
+/// The longest name of a build.
+pub(crate) const BUILD: usize = 64;
+
 /// The longest last words that are kept.
 pub(crate) const LAST_WORDS: usize = 2048;
 
@@ -77,6 +80,8 @@ pub(crate) struct WorkerWords {
     pub grown: AtomicU32,
     /// Bytes of the last words.
     pub words_length: AtomicU32,
+    /// An [`Intent`](crate::Intent); the parent asks for it once the worker is dead.
+    pub intent: AtomicU32,
     /// Not 0 once the worker has begun with the initializer.
     pub initializing: AtomicU32,
 }
@@ -103,6 +108,23 @@ pub(crate) struct ParentWords {
     pub exit_on_panic: AtomicU32,
     /// The worker's number.
     pub number: AtomicU32,
+    /// The level of `tracing` events that the worker sends to the parent, from 1 for errors to 5;
+    /// 0 for none.
+    pub events: AtomicU32,
+    /// Bytes of `build`.
+    pub build_length: AtomicU32,
+    /// Which program and which tasks the parent is; a worker that is another runs nothing.
+    pub build: [AtomicU8; BUILD],
+}
+
+impl ParentWords {
+    /// The build that the parent is.
+    pub fn build(&self) -> Vec<u8> {
+        // Relaxed, both: written before the parent sent the segment in a message.
+        let length = self.build_length.load(Ordering::Relaxed) as usize;
+        let byte = |byte: &AtomicU8| byte.load(Ordering::Relaxed);
+        self.build.iter().take(length).map(byte).collect()
+    }
 }
 
 /// Where things are in a worker's segment.
@@ -116,8 +138,13 @@ pub(crate) struct Places {
 
 impl Places {
     pub fn new() -> Result<Places, PoolError> {
+        Places::with(PIPE)
+    }
+
+    /// With pipes of so many bytes.
+    pub fn with(pipe: usize) -> Result<Places, PoolError> {
         const PAGE: usize = 4096;
-        let ring = pipe::required_size(PIPE)?.next_multiple_of(PAGE);
+        let ring = pipe::required_size(pipe)?.next_multiple_of(PAGE);
         let area = size_of::<Status>().next_multiple_of(PAGE);
         let requests = area + AREA;
         Ok(Places { area, requests, responses: requests + ring, size: requests + 2 * ring })
@@ -146,7 +173,7 @@ pub(crate) struct Request {
     pub blobs: u64,
     /// How many records the bytes are; 0 for one input that is no record.
     pub items: u32,
-    /// What the worker shall take the time of: [`TIME_START`], [`TIME_ITEMS`].
+    /// What the worker shall take the time of: [`TIME_START`], [`TIME_ITEMS`], or both.
     pub timed: u32,
     /// Bytes of data that the task may allocate; 0 for no limit.
     pub memory: u64,
@@ -273,6 +300,18 @@ pub(crate) enum Note {
     File,
     /// The file of this identity is needed no longer.
     Forget(shm_core::SegmentId),
+    /// To a fork server, first of all, with its memory: protocol version.
+    Serve(u64),
+    /// To a fork server: all files are there, run the preload.
+    Preload,
+    /// From a fork server: what came of the preload stands in its memory.
+    Ready,
+    /// To a fork server, with a worker's socket: make one.
+    Fork,
+    /// From a fork server: its memory names the worker.
+    Forked,
+    /// From a fork server: the kernel's error number.
+    Refused(i32),
 }
 
 impl Note {
@@ -284,6 +323,12 @@ impl Note {
             Note::Setup(version) => (1, u128::from(*version).to_ne_bytes()),
             Note::File => (2, [0; 16]),
             Note::Forget(id) => (3, id.to_bytes()),
+            Note::Serve(version) => (4, u128::from(*version).to_ne_bytes()),
+            Note::Preload => (5, [0; 16]),
+            Note::Ready => (6, [0; 16]),
+            Note::Fork => (7, [0; 16]),
+            Note::Forked => (8, [0; 16]),
+            Note::Refused(errno) => (9, u128::from(errno.unsigned_abs()).to_ne_bytes()),
         };
         out[..8].copy_from_slice(&kind.to_ne_bytes());
         out[8..].copy_from_slice(&rest);
@@ -297,6 +342,12 @@ impl Note {
             1 => Some(Note::Setup(u64_at(bytes, 8))),
             2 => Some(Note::File),
             3 => Some(Note::Forget(shm_core::SegmentId::from_bytes(rest))),
+            4 => Some(Note::Serve(u64_at(bytes, 8))),
+            5 => Some(Note::Preload),
+            6 => Some(Note::Ready),
+            7 => Some(Note::Fork),
+            8 => Some(Note::Forked),
+            9 => Some(Note::Refused(i32::try_from(u64_at(bytes, 8)).ok()?)),
             _ => None,
         }
     }
@@ -336,7 +387,10 @@ mod tests {
         };
         assert_eq!(Request::decode(&request.encode()), request);
         assert_eq!(Response::decode(&RESPONSE.encode()), Some(RESPONSE));
-        for note in [Note::Setup(VERSION), Note::File] {
+        let fork_server =
+            [Note::Serve(VERSION), Note::Preload, Note::Ready, Note::Fork, Note::Forked];
+        let others = [Note::Setup(VERSION), Note::File, Note::Refused(11)];
+        for note in fork_server.into_iter().chain(others) {
             assert_eq!(Note::decode(&note.encode()), Some(note));
         }
     }

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::future::TaskHandle;
-use crate::options::TaskOptions;
 use crate::pool::Pool;
+use crate::shared::Shared;
 use crate::slot::Slot;
 use crate::task::Task;
 
@@ -13,7 +13,8 @@ use crate::task::Task;
 #[derive(Debug)]
 pub struct Scope<'pool> {
     pool: &'pool Pool,
-    slots: RefCell<Vec<Arc<Slot>>>,
+    /// Each with its pool, which may be another than this one.
+    slots: RefCell<Vec<(Arc<Slot>, Arc<Shared>)>>,
 }
 
 impl<'pool> Scope<'pool> {
@@ -23,18 +24,13 @@ impl<'pool> Scope<'pool> {
 
     /// As [`Pool::submit`].
     pub fn submit<T: Task>(&self, task: T, input: T::Input) -> TaskHandle<T> {
-        self.submit_with(task, input, TaskOptions::default())
+        self.keep(self.pool.submit(task, input))
     }
 
-    /// As [`Pool::submit_with`].
-    pub fn submit_with<T: Task>(
-        &self,
-        task: T,
-        input: T::Input,
-        options: TaskOptions,
-    ) -> TaskHandle<T> {
-        let handle = self.pool.submit_with(task, input, options);
-        self.slots.borrow_mut().push(Arc::clone(&handle.slot));
+    /// Waits for this task too: `scope.keep(pool.submit_with(…))`. Gives its handle back.
+    pub fn keep<T: Task>(&self, handle: TaskHandle<T>) -> TaskHandle<T> {
+        let (slot, shared) = (Arc::clone(&handle.slot), Arc::clone(&handle.shared));
+        self.slots.borrow_mut().push((slot, shared));
         handle
     }
 }
@@ -42,12 +38,8 @@ impl<'pool> Scope<'pool> {
 /// Waits, also when the block panicked.
 impl Drop for Scope<'_> {
     fn drop(&mut self) {
-        let mut slots = self.slots.take();
-        self.pool.drive(|| {
-            while slots.last().is_some_and(|slot| slot.is_done()) {
-                slots.pop();
-            }
-            slots.is_empty()
-        });
+        for (slot, shared) in self.slots.take() {
+            shared.drive(None, || slot.is_done());
+        }
     }
 }

@@ -16,6 +16,7 @@ use shm_core::Segment;
 use crate::callbacks::Callbacks;
 use crate::locked::Locked;
 use crate::state::{Job, State};
+use crate::stats::{self, PoolStats};
 
 /// Shared by the pool, its handles, its keeper and its driver.
 #[derive(Debug)]
@@ -97,6 +98,15 @@ impl Shared {
         // A panic under this lock is a bug here; going on serves the other tasks best.
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         Locked::new(state, self)
+    }
+
+    /// What was done, with the workers' memory.
+    pub fn stats(&self) -> PoolStats {
+        let mut stats = self.lock().stats();
+        for worker in &mut stats.workers {
+            (worker.resident, worker.private) = stats::memory(worker.pid);
+        }
+        stats
     }
 
     pub fn set_driver(&self, thread: Thread) {

@@ -45,6 +45,8 @@ impl fmt::Debug for Callback {
 pub(crate) enum Notice {
     Wake(Waker),
     Call(Callback, Outcome),
+    #[cfg(feature = "tracing")]
+    Event(crate::events::Event),
 }
 
 /// Indices of tasks in the order in which they finished: what `as_completed` reads.

@@ -14,7 +14,7 @@ use crate::PoolError;
 use crate::protocol::Note;
 
 /// The most files that one note carries.
-const FILES: usize = 2;
+const FILES: usize = 3;
 
 /// A connected pair of sockets that keep messages apart: the parent's end and the worker's.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), PoolError> {

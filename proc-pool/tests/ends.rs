@@ -8,11 +8,11 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use proc_pool::{Death, Pool, TaskError, task};
-use rustix::process::{Pid, Signal, kill_process};
+use proc_pool::{Death, Pool, StartMethod, TaskError, task};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use shm_core::Frozen;
 
-use parent::{Parent, all_end, becomes, folder, runs, say, wait_for_death};
+use parent::{Parent, all_end, becomes, folder, open_files, runs, say, wait_for_death};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -220,6 +220,139 @@ fn no_zombie_is_left() {
     pool.map(square, 0..100).unwrap();
     pool.close().unwrap();
     assert!(!has_children(), "a worker was not reaped");
+}
+
+#[proc_pool::test]
+fn stopped_workers_end_with_a_killed_parent() {
+    if let Some(folder) = folder() {
+        let _pool = half_busy(&folder);
+        wait_for_death(&[]);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut parent = Parent::start("stopped_workers_end_with_a_killed_parent", folder.path());
+    let workers = parent.workers();
+    for &pid in &workers {
+        kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::STOP).unwrap();
+    }
+    parent.signal(Signal::KILL);
+    parent.end();
+    assert!(all_end(&workers), "a stopped worker outlived its parent");
+}
+
+/// Runs the rest of the test in a process of its own; whether this is that process.
+fn alone(test: &str) -> bool {
+    if folder().is_some() {
+        return true;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    Parent::start(test, folder.path()).succeed();
+    false
+}
+
+fn allow_files(most: u64) {
+    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    setrlimit(Resource::Nofile, limit).expect("a lower limit");
+}
+
+#[proc_pool::test]
+fn five_hundred_workers_work() {
+    if alone("five_hundred_workers_work") {
+        many_workers(500, 2048);
+    }
+}
+
+#[proc_pool::test]
+fn three_hundred_workers_work_with_a_thousand_files() {
+    if alone("three_hundred_workers_work_with_a_thousand_files") {
+        many_workers(300, 1024);
+    }
+}
+
+fn many_workers(workers: usize, files: u64) {
+    allow_files(files);
+    let builder = Pool::builder().workers(workers).start_method(StartMethod::Server);
+    let pool = builder.build().expect("a pool");
+    assert_eq!(pool.worker_pids().len(), workers);
+    let expected: Vec<u64> = (0..2000).map(|x| x * x).collect();
+    assert_eq!(pool.map(square, 0..2000).expect("squares"), expected);
+    pool.close().expect("an orderly end");
+    assert!(!has_children(), "a worker was not reaped");
+}
+
+#[proc_pool::test]
+fn a_pool_for_which_there_are_too_few_files_is_refused_and_leaves_nothing() {
+    if !alone("a_pool_for_which_there_are_too_few_files_is_refused_and_leaves_nothing") {
+        return;
+    }
+    allow_files(64);
+    let before = open_files();
+    for method in [StartMethod::Spawn, StartMethod::Server] {
+        let built = Pool::builder().workers(100).start_method(method).build();
+        let error = built.expect_err("a hundred workers need more files").to_string();
+        assert!(error.contains("os error 24") || error.contains("open files"), "{error}");
+        assert!(!has_children(), "a process is left");
+        assert_eq!(open_files(), before, "a file is left open");
+        let pool = Pool::builder().workers(2).start_method(method).build().unwrap();
+        assert_eq!(pool.submit(square, 3).wait().unwrap(), 9);
+    }
+}
+
+#[proc_pool::test]
+fn a_pool_that_finds_no_file_for_a_successor_waits_until_there_is_one() {
+    if !alone("a_pool_that_finds_no_file_for_a_successor_waits_until_there_is_one") {
+        return;
+    }
+    allow_files(64);
+    let pool = pool(2);
+    pool.map(square, 0..10).unwrap();
+    let mut all = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        all.push(file);
+    }
+    let killed = pool.worker_pids()[0];
+    kill_process(Pid::from_raw(killed as i32).unwrap(), Signal::KILL).unwrap();
+    // The files of the dead one may do for the next; then there is one that cannot be started.
+    assert_eq!(pool.map(square, 0..3).unwrap(), [0, 1, 4]);
+    drop(all);
+    assert!(becomes(LONG, || pool.worker_pids().len() == 2), "no successor");
+}
+
+/// A `/dev/shm` of this process's own, one page in size and full. `false` where that is forbidden.
+fn fill_dev_shm() -> bool {
+    // SAFETY: leaves the mount namespace that is shared with others; no memory is concerned.
+    let left = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    let none = std::ptr::null();
+    let (shm, size) = (c"/dev/shm".as_ptr(), c"size=4096".as_ptr().cast());
+    let private = libc::MS_REC | libc::MS_PRIVATE;
+    // SAFETY: changes this process's own mount namespace; the strings end with a zero.
+    if left != 0 || unsafe { libc::mount(none, c"/".as_ptr(), none, private, none.cast()) } != 0 {
+        return false;
+    }
+    let tmpfs = c"tmpfs".as_ptr();
+    // SAFETY: as above.
+    if unsafe { libc::mount(tmpfs, shm, tmpfs, 0, size) } != 0 {
+        return false;
+    }
+    std::fs::write("/dev/shm/full", [1; 4096]).is_ok()
+        && std::fs::write("/dev/shm/more", [1; 4096]).is_err()
+}
+
+#[proc_pool::test]
+fn a_full_dev_shm_does_not_matter() {
+    if !alone("a_full_dev_shm_does_not_matter") {
+        return;
+    }
+    if !fill_dev_shm() {
+        say("not tested: no mount namespace is to be had");
+        return;
+    }
+    for method in [StartMethod::Spawn, StartMethod::Server] {
+        let pool = Pool::builder().workers(2).start_method(method).build().unwrap();
+        assert_eq!(pool.map(square, 0..3).unwrap(), [0, 1, 4]);
+        let values = Frozen::copy_of(&vec![1; 1 << 20]).unwrap();
+        assert_eq!(pool.submit(sum, values).wait().unwrap(), 1 << 20);
+        pool.close().unwrap();
+    }
 }
 
 #[proc_pool::test]

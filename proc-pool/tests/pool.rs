@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use proc_pool::{Copied, Pool, PoolError, TaskError, as_completed, task};
+use proc_pool::{
+    Copied, Pool, PoolError, StartMethod, Task, TaskError, TaskId, as_completed, task,
+};
 use shm_core::{Array, Column, Frozen, Part, ShmSafe};
 
 #[task(pure)]
@@ -66,6 +68,40 @@ fn process_id() -> u32 {
 #[task]
 fn copy_back(len: u64) -> Copied<u32> {
     Copied::from((0..len as u32).collect::<Vec<_>>())
+}
+
+#[task]
+fn calls_one_that_panics(x: u32) -> u32 {
+    panics_inside(x)
+}
+
+#[inline(never)]
+fn panics_inside(x: u32) -> u32 {
+    assert!(std::hint::black_box(x) > 100, "small");
+    x
+}
+
+/// The names of the calls that led to a panic, and a line of each.
+fn frames_of(result: Result<u32, TaskError>) -> Vec<(String, bool)> {
+    match result {
+        Err(TaskError::Panicked { frames, .. }) => (frames.resolve().into_iter())
+            .map(|frame| (frame.function.unwrap_or_default(), frame.line.is_some()))
+            .collect(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[proc_pool::test]
+fn a_panic_comes_back_with_the_calls_that_led_to_it() {
+    for method in [StartMethod::Spawn, StartMethod::Server] {
+        let pool = Pool::builder().workers(1).start_method(method).build().unwrap();
+        let alone = frames_of(pool.submit(calls_one_that_panics, 1).wait());
+        let in_chunk = frames_of(pool.imap(calls_one_that_panics, [1, 200]).next().unwrap());
+        for frames in [alone, in_chunk] {
+            assert_eq!(frames.first(), Some(&("pool::panics_inside".to_owned(), true)));
+            assert!(frames.len() < 8, "what is the worker's is not shown: {frames:#?}");
+        }
+    }
 }
 
 fn pool(workers: usize) -> Pool {
@@ -222,6 +258,42 @@ fn a_dropped_pool_fails_what_is_not_done() {
         Err(TaskError::WorkerDied { .. } | TaskError::PoolEnded { .. })
     ));
     assert!(matches!(waiting.wait(), Err(TaskError::PoolEnded { .. })));
+}
+
+/// A task by hand, which nobody has registered.
+#[derive(Clone, Copy)]
+struct Unregistered;
+
+impl Task for Unregistered {
+    type Input = u32;
+    type Output = u32;
+    const NAME: &'static str = "unregistered";
+    const ID: TaskId = TaskId::of("unregistered(u32) -> u32");
+    const PURE: bool = true;
+
+    fn call(x: u32) -> u32 {
+        x
+    }
+}
+
+#[proc_pool::test]
+fn a_task_that_was_not_registered_fails_each_time_and_says_what_to_do() {
+    let pool = pool(2);
+    let says_so = |result: Result<u32, TaskError>| match result {
+        Err(error @ TaskError::Unknown { .. }) => {
+            let text = error.to_string();
+            assert!(
+                text.contains("unregistered") && text.contains("proc_pool::register"),
+                "{text}"
+            );
+        }
+        other => panic!("{other:?}"),
+    };
+    says_so(pool.submit(Unregistered, 1).wait());
+    assert_eq!(pool.imap(Unregistered, 0..100).map(says_so).count(), 100);
+    let chunks = pool.imap_unordered(Unregistered, 0..100).chunk(7);
+    assert_eq!(chunks.map(|(_, result)| says_so(result)).count(), 100);
+    assert_eq!(pool.submit(add, (1, 2)).wait().unwrap(), 3);
 }
 
 #[proc_pool::test]

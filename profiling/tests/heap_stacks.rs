@@ -10,6 +10,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use profiling::heap::{self, Mode, Profiler, Site, Snapshot, StackEnd};
 use profiling::{Symbols, is_own_source};
@@ -164,9 +165,19 @@ fn call_through(library: &CStr, function: &str) -> *mut c_void {
     handle
 }
 
-fn calls_in(snapshot: &Snapshot, scope: &str) -> String {
-    let calls = Symbols::new().calls(snapshot, &site_in(snapshot, scope));
-    calls.into_iter().map(|call| call.name + " ").collect()
+/// Waits until the one stack of a scope names a function. Another thread may be reading the
+/// process's modules just then: it reads them once more, and is not waited for by the profiler.
+fn wait_until_named(function: &str) {
+    let limit = Instant::now() + Duration::from_secs(20);
+    loop {
+        let snapshot = heap::snapshot().unwrap();
+        let calls = Symbols::new().calls(&snapshot, &site_in(&snapshot, function));
+        if calls.iter().any(|call| call.name == function) {
+            return;
+        }
+        assert!(Instant::now() < limit, "{calls:#?}: {:?}", snapshot.modules);
+        std::thread::yield_now();
+    }
 }
 
 #[test]
@@ -180,12 +191,9 @@ fn a_library_that_was_loaded_later_and_one_in_its_place_have_their_names() {
         return;
     };
     let handle = call_through(&first, "loaded_first");
-    let snapshot = heap::snapshot().unwrap();
-    assert!(calls_in(&snapshot, "loaded_first").contains("loaded_first"));
+    wait_until_named("loaded_first");
     // SAFETY: the handle is open, and nothing of the library is in use any more.
     assert_eq!(unsafe { libc::dlclose(handle) }, 0);
     call_through(&second, "loaded_second");
-    let snapshot = heap::snapshot().unwrap();
-    let calls = calls_in(&snapshot, "loaded_second");
-    assert!(calls.contains("loaded_second"), "{calls}: {:?}", snapshot.modules);
+    wait_until_named("loaded_second");
 }

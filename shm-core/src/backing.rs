@@ -158,7 +158,8 @@ pub(crate) fn map_whole(fd: BorrowedFd<'_>, header: &Header) -> Result<Mapping, 
 
 /// Maps the whole file, shared, for reading. With `populate`, and where all of it is in memory
 /// already, the page table is filled at once. Holes are left alone: filling those of a file that
-/// claims a terabyte would take the machine's memory.
+/// claims a terabyte would take the machine's memory. Nor is little data worth it: the kernel maps
+/// what lies around a first touch with it, which costs less than asking for each page.
 pub(crate) fn map_read_only(
     backing: &Backing,
     header: &Header,
@@ -167,8 +168,8 @@ pub(crate) fn map_read_only(
 ) -> Result<Mapping, Error> {
     let fd = backing.file();
     let in_memory = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-    let populate = populate && in_memory >= header.size;
     let size = length(header)?;
+    let populate = populate && size >= mapping::HUGE && in_memory >= header.size;
     match Mapping::new(fd, size, false, populate) {
         // Before Linux 6.7 a sealed file could be mapped through a read-only descriptor alone. A
         // named file is never sealed, and closing another descriptor of it would end our claim to

@@ -287,6 +287,14 @@ pub enum Error {
         /// Bytes from the heap's start.
         offset: u64,
     },
+    /// A handle of a hardened heap whose block was freed, and may be another's by now.
+    #[error(
+        "the handle of the block at offset {offset} is stale: the block was freed since; look for who keeps the handle"
+    )]
+    StaleBlock {
+        /// Bytes from the heap's start.
+        offset: u64,
+    },
     /// Every place of a heap is taken by a living thread.
     #[error("the heap has {max} threads, as many as it was made for: make it for more")]
     TooManyThreads {
@@ -298,6 +306,16 @@ pub enum Error {
     TooManyRoots {
         /// How many there can be.
         max: u64,
+    },
+    /// A numpy description is not of the type that it is compared with.
+    #[error("`{field}` is {found} in numpy, not {wanted}: describe one by the other's fields")]
+    WrongDtype {
+        /// The first field that differs, with the records around it.
+        field: String,
+        /// What numpy says of it.
+        found: String,
+        /// What the type says.
+        wanted: String,
     },
     /// Every place among those that share values of a heap is taken.
     #[error("{max} processes share values of this heap, all there can be: use several heaps")]

@@ -216,7 +216,8 @@ const fn mix_int(mut hash: u64, value: u64) -> u64 {
     message = "`{Self}` cannot lie in shared memory",
     label = "not `ShmSafe`: it holds a pointer, padding, or bit patterns that are not values",
     note = "use fixed-size integers, floats, arrays `[T; N]` of them, or a `#[repr(C)]` struct of those with `#[derive(ShmSafe)]`",
-    note = "instead of `String` use `[u8; N]`, instead of `usize` use `u64`, instead of `bool` use `u8`"
+    note = "instead of `String` use `[u8; N]`, of `usize` `u64`, of `bool` and of an enum `u8`, of `char` `u32`: convert on the way out",
+    note = "instead of a pointer, a reference or a `Box` use an index, or a `shm_core::data::Flight` to a shared value; `shm_core::data` has vectors and strings that lie in a heap"
 )]
 pub unsafe trait ShmSafe: Sized + Send + Sync + 'static {
     /// Size, alignment and structure of the type.

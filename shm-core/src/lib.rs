@@ -14,6 +14,7 @@ pub mod barrier;
 mod budget;
 pub mod data;
 mod directory;
+pub mod dtype;
 mod error;
 mod fill;
 mod frozen;

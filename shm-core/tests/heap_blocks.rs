@@ -340,3 +340,151 @@ fn the_place_where_a_block_is_about_to_be_noted_is_not_given_up() {
     }
     drop(held);
 }
+
+#[test]
+fn collections_live_in_the_heap_and_leave_nothing() {
+    let heap = heap(8 << 20);
+    let local = heap.local().unwrap();
+    let mut vector = allocator_api2::vec::Vec::new_in(&local);
+    let mut map = hashbrown::HashMap::new_in(&local);
+    for number in 0..10_000u64 {
+        vector.push(number);
+        map.insert(number, number * number);
+    }
+    vector.retain(|number| number % 3 == 0);
+    vector.shrink_to_fit();
+    assert!(vector.iter().all(|number| map[number] == number * number));
+    assert!(heap.offset_of(std::ptr::NonNull::from(&vector[7]).cast()).is_some());
+    assert!(heap.stats().blocks > 0);
+    heap.validate_settled(0).unwrap();
+    drop((vector, map));
+    assert_eq!(heap.stats().blocks, 0);
+}
+
+#[test]
+fn what_a_collection_holds_can_be_handed_over() {
+    let heap = heap(4 << 20);
+    let (local, other) = (heap.local().unwrap(), heap.local().unwrap());
+    let mut vector = allocator_api2::vec::Vec::with_capacity_in(100, &local);
+    vector.extend(0..100u32);
+    let (pointer, ..) = vector.into_raw_parts_with_alloc();
+    // SAFETY: the vector's, which is no more.
+    let block = unsafe { local.block_of(std::ptr::NonNull::new(pointer).unwrap().cast()) };
+    block.unwrap().publish(heap.root("numbers").unwrap()).unwrap();
+    let taken = heap.root("numbers").unwrap().take(&other).unwrap().unwrap();
+    let number = |at: usize| u32::from_ne_bytes(taken.bytes()[at * 4..][..4].try_into().unwrap());
+    assert!((0..100).all(|at| number(at) == at as u32));
+}
+
+#[test]
+fn memory_by_address_is_freed_once_and_by_whom_it_belongs_to() {
+    let heap = heap(4 << 20);
+    let (local, other) = (heap.local().unwrap(), heap.local().unwrap());
+    for size in [0, 1, 100, 5000, 100_000] {
+        let layout = layout(size);
+        let pointer = local.alloc(layout).unwrap();
+        // SAFETY: what is refused is not freed, and the rest is freed once.
+        let freed = |local: &Local, at: usize, layout| unsafe {
+            local
+                .dealloc(std::ptr::NonNull::new(pointer.as_ptr().wrapping_add(at)).unwrap(), layout)
+        };
+        assert!(matches!(freed(&other, 0, layout), Err(Error::NotAllocated { .. })));
+        assert!(matches!(freed(&local, 8, layout), Err(Error::NotABlock { .. })));
+        assert!(matches!(freed(&local, 1 << 30, layout), Err(Error::NotABlock { .. })));
+        let larger = Layout::from_size_align(size + 100_000, 8).unwrap();
+        assert!(matches!(freed(&local, 0, larger), Err(Error::NotABlock { .. })));
+        freed(&local, 0, layout).unwrap();
+        assert!(freed(&local, 0, layout).is_err());
+    }
+    assert_eq!(heap.stats().blocks, 0);
+}
+
+fn hardened() -> Heap {
+    let segment = Segment::anonymous(4 << 20).unwrap();
+    let group = Group::anonymous().unwrap();
+    let heap = Heap::create(&segment, &group, HeapOptions::default().hardened(true)).unwrap();
+    drop(heap);
+    Heap::attach(&segment, &group, 0).unwrap()
+}
+
+#[test]
+fn a_hardened_heap_finds_stale_handles_also_when_the_block_is_anothers() {
+    let heap = hardened();
+    let local = heap.local().unwrap();
+    for size in [16, 100, 5000, 200_000] {
+        let first = local.allocate_raw(layout(size)).unwrap();
+        let place = heap.pointer(first).unwrap();
+        assert_eq!(
+            heap.pointer(first + size as u64 - 1).unwrap().addr().get(),
+            place.addr().get() + size - 1
+        );
+        free(&local, first).unwrap();
+        // Until the block is somebody's again.
+        let mut second = local.allocate_raw(layout(size)).unwrap();
+        let mut others = Vec::new();
+        while heap.pointer(second) != Some(place) {
+            others.push(second);
+            second = local.allocate_raw(layout(size)).unwrap();
+        }
+        assert_ne!(first, second);
+        assert!(matches!(free(&local, first), Err(Error::StaleBlock { .. })));
+        // SAFETY: refused.
+        let adopted = unsafe { local.adopt_raw(first) };
+        assert!(matches!(adopted, Err(Error::StaleBlock { .. })));
+        assert_eq!((heap.pointer(first), heap.pointer(first + 8)), (None, None));
+        assert!(heap.pointer(second).is_some());
+        let plain = heap.offset_of(place).unwrap();
+        assert!(matches!(free(&local, plain), Err(Error::NotABlock { .. })));
+        for wrong in [0, second + 16, second + 1, second ^ 1 << 34, second | 1 << 60, u64::MAX] {
+            assert!(free(&local, wrong).is_err(), "{wrong:#x}");
+        }
+        free(&local, second).unwrap();
+        others.into_iter().for_each(|other| free(&local, other).unwrap());
+        let block = local.allocate(layout(size)).unwrap();
+        // SAFETY: just made nobody's.
+        let block = unsafe { local.adopt_raw(block.into_raw()) }.unwrap();
+        drop(block);
+    }
+    assert_eq!(heap.stats().blocks, 0);
+    heap.validate_settled(0).unwrap();
+}
+
+#[test]
+fn of_two_threads_that_free_a_block_of_a_hardened_heap_one_is_told() {
+    let heap = hardened();
+    let local = heap.local().unwrap();
+    for _ in 0..200 {
+        let handle = local.allocate_raw(layout(64)).unwrap();
+        let freed = std::thread::scope(|scope| {
+            let other = scope.spawn(|| {
+                // SAFETY: nobody uses the block.
+                unsafe { heap.free_raw(handle) }.is_ok()
+            });
+            let ours = free(&local, handle).is_ok();
+            [ours, other.join().unwrap()]
+        });
+        assert!(freed[0] != freed[1], "{freed:?}");
+    }
+    assert_eq!(heap.stats().blocks, 0);
+}
+
+#[test]
+fn a_hardened_heap_finds_a_corrupted_cell() {
+    let heap = hardened();
+    let local = heap.local().unwrap();
+    let mut around = local.allocate(layout(64)).unwrap();
+    around.bytes_mut().fill(0);
+    // SAFETY: zeroed, and used as this cell only, but for the corruption.
+    let cell = unsafe { heap.cell_at(around.offset()) }.unwrap();
+    local.allocate(layout(64)).unwrap().publish(cell).unwrap();
+    let (other, whole) = (local.allocate(layout(64)).unwrap(), around.bytes()[..8].to_vec());
+    let word = u64::from_ne_bytes(whole[..].try_into().unwrap());
+    for wrong in [word + 1, word ^ 4 << 22, word ^ (other.offset() / 16) << 22] {
+        around.bytes_mut()[..8].copy_from_slice(&wrong.to_ne_bytes());
+        assert!(matches!(cell.take(&local), Err(Error::NotABlock { .. })), "{wrong:#x}");
+        assert!(cell.lease(&local).is_err());
+    }
+    around.bytes_mut()[..8].copy_from_slice(&whole);
+    drop(cell.take(&local).unwrap().unwrap());
+    heap.validate_settled(0).unwrap();
+}

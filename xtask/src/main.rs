@@ -36,7 +36,7 @@ cargo xtask COMMAND
   kill [--long] [--json]
                        the kill-at-every-instruction checks, as a table or as JSON lines
   bench                the benchmarks of our own crates
-  peers [shm|heap|queue|pool|profiler|nansum] [--json] [--quick] [--rounds N] [--write]
+  peers [shm|heap|queue|pool|profiler|nansum] [--json] [--quick] [--rounds N] [--write | --compare A B]
                        ours beside the rivals, in one run; --write makes the book's pages of it
   tidy                 the part of the style that a machine can see
   book [--install]     the book in docs/, built by mdBook

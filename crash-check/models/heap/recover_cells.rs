@@ -4,7 +4,7 @@
 //! may read as anything: the model then lets the reads go either way, and only the epoch tells.
 
 use super::span::{free, given_up};
-use super::{At, Broken, EMPTY, Heap, Holder, Home, Kind, State};
+use super::{At, Broken, Desc, EMPTY, Form, Heap, Holder, Home, Kind, State};
 use crash_check::explore::Successors;
 
 impl Heap {
@@ -152,8 +152,14 @@ impl Heap {
 
     pub(super) fn rec_b2_free(&self, s: &State, p: usize, out: &mut Successors<'_, State>) {
         let a = s.actors[p];
-        out.step(p, "B2 frees b", |n| {
-            free(n, p, a.block as usize);
+        // Its own span is the recoverer's until it is an orphan: a plain store does.
+        let its_span = self.config.form == Form::Entry && s.desc == Desc::Owned(a.target);
+        out.step(p, if its_span { "B2 A &= !b" } else { "B2 frees b" }, |n| {
+            if its_span {
+                n.allocated &= !(1 << a.block);
+            } else {
+                free(n, p, a.block as usize);
+            }
             given_up(n, a.block as usize, Holder::Cell(a.cursor));
             n.actors[p].at = At::RecB2Empty;
         });

@@ -39,8 +39,8 @@
 //! | producer before its position's store | words of elements that were never sent, over elements of the lap before | blocking readers had received those; others are told that they missed them. Nothing was sent |
 //! | producer after it | the element is sent, whole | readers that it should have woken are woken by the death |
 //! | producer anywhere | the role bears a dead owner's name | readers drain the ring, then get [`RecvError::Disconnected`]; another producer takes the role over and goes on |
-//! | blocking reader anywhere | a row with its position | the producer removes it when it would have to wait for it; a new reader may take the row before |
-//! | other reader anywhere | a row | a new reader takes it when none is free |
+//! | blocking reader anywhere | a row with its position | the producer does not wait for it; a new reader takes the row |
+//! | other reader anywhere | a row | a new reader takes it |
 //! | any of them asleep, or woken and not yet at work | – | every sleeper of the group is woken by the death |
 //! | while joining | a row | as above |
 //! | while closing | closed, or not | sleepers are woken by the death, and find it closed or disconnected |
@@ -60,6 +60,7 @@
 //! [`RecvError::Lagged`]: crate::RecvError::Lagged
 //! [`RecvError::Disconnected`]: crate::RecvError::Disconnected
 
+mod look;
 pub(crate) mod park;
 mod place;
 mod producer;

@@ -9,7 +9,9 @@ use super::place::Place;
 use super::reservation::Reservation;
 use super::send::SendSide;
 use super::shared::Ring;
+use crate::bell::Bell;
 use crate::ring::Stop;
+use crate::select::source::Source;
 use crate::wait::Deadline;
 use crate::{Error, SendError, SideStats};
 
@@ -25,6 +27,27 @@ pub struct Producer<T: Element, P: Peers = Group> {
     peers: P,
     me: Owner,
     side: SendSide,
+}
+
+impl<T: Element, P: Peers> Source for Producer<T, P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        self.peers.me() != Some(self.me) || self.side.is_ready(self.place.ring(&self.peers))
+    }
+
+    fn bell(&self) -> &Bell {
+        // Before the announcement that follows: readers ring only for what is waited for.
+        self.side.await_room(self.place.ring(&self.peers), 1);
+        &self.place.shared().control.0.space
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(&self.peers)
+    }
 }
 
 impl<T: Element, P: Peers> Producer<T, P> {

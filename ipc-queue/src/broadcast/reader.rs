@@ -9,7 +9,9 @@ use super::place::Place;
 use super::receive::{Missed, Reading, Start};
 use super::row::Mode;
 use super::shared::Ring;
+use crate::bell::Bell;
 use crate::ring::Stop;
+use crate::select::source::Source;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, SideStats};
 
@@ -31,6 +33,25 @@ impl From<Missed> for RecvError {
             Missed::Stopped(stop) => stop.into(),
             Missed::Lagged(count) => RecvError::Lagged(count),
         }
+    }
+}
+
+impl<T: Element, P: Peers> Source for Reader<T, P> {
+    fn is_ready(&self) -> bool {
+        // In a forked child every operation says so at once.
+        self.peers.me() != Some(self.me) || self.side.is_ready(self.place.ring(&self.peers))
+    }
+
+    fn bell(&self) -> &Bell {
+        &self.place.shared().control.0.data
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn peers(&self) -> Option<&dyn Peers> {
+        Some(&self.peers)
     }
 }
 

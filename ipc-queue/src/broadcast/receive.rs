@@ -61,31 +61,35 @@ impl Reading {
         let row = ring.shared.take_row(me, ring.peers)?;
         let producer = &ring.shared.producer.0;
         let words = ring.shared.row(row);
-        // Relaxed: only a lower bound of where we start, looked at again below.
-        let bound = producer.limit.load(Ordering::Relaxed).saturating_sub(ring.capacity);
-        // Release: the cursor comes before our word, which pairs with the Acquire in `lowest`.
-        words.cursor.store(bound, Ordering::Release);
-        // Release: as above.
-        words.owner.store(Word::reading(me, mode).0, Ordering::Release);
-        // Between our word and the look at the limit: a producer that does not see us has stored the
-        // limit before. Pairs with the light barrier in `look_at_readers`.
+        // Only a lower bound of where we start, looked at again below.
+        let bound = ring.shared.promised().saturating_sub(ring.capacity);
+        // Relaxed: a producer that sees us without this cursor is one that the barrier below orders
+        // before us.
+        words.cursor.store(bound, Ordering::Relaxed);
+        // Relaxed: as above.
+        words.owner.store(Word::reading(me, mode).0, Ordering::Relaxed);
+        // Pairs with the light barrier in `look_at_readers`. If that comes first, we see below the
+        // limit that was stored before it, or a later one, and the tail of then. If ours comes first,
+        // the producer sees our cursor; what it may have written by an earlier look is in whatever
+        // limit we see.
         let reached = heavy_barrier();
-        // Acquire: pairs with the Release in `look_at_readers`: the tail and `reserved` are no older.
-        let limit = producer.limit.load(Ordering::Acquire);
-        // Relaxed: after the Acquire above.
-        let reserved = producer.reserved.load(Ordering::Relaxed);
-        let oldest = match mode {
-            Mode::Block => bound.max(limit.max(reserved).saturating_sub(ring.capacity)),
-            Mode::Overwrite => reserved.saturating_sub(ring.capacity),
-        };
-        // Acquire: pairs with the Release in `publish`: what was sent is whole.
-        let tail = producer.tail.load(Ordering::Acquire);
-        let at = match start {
-            Start::Now => tail,
-            Start::Oldest => oldest.min(tail),
+        let limit = ring.shared.promised();
+        // Relaxed: no older than the limit, by the Acquire in `promised`; what lies there is found by
+        // the next look at it.
+        let tail = producer.tail.load(Ordering::Relaxed);
+        let at = match (start, mode) {
+            (Start::Now, _) => tail,
+            (Start::Oldest, Mode::Block) => {
+                bound.max(limit.saturating_sub(ring.capacity)).min(tail)
+            }
+            (Start::Oldest, Mode::Overwrite) => {
+                // Relaxed: rechecked by every receive.
+                let reserved = producer.reserved.load(Ordering::Relaxed);
+                reserved.saturating_sub(ring.capacity).min(tail)
+            }
         };
         let rechecks = mode == Mode::Overwrite || reached == Barrier::Fences;
-        let mut reading = Reading { row, at, tail, rechecks, patience: Patience::default() };
+        let mut reading = Reading { row, at, tail: at, rechecks, patience: Patience::default() };
         reading.pass(ring, 0);
         // The producer may have waited for the cursor that we began with.
         ring.shared.control.0.space.ring();
@@ -142,8 +146,15 @@ impl Reading {
         }
     }
 
+    /// Whether a receive would not wait.
+    pub(crate) fn is_ready<T, P: Peers>(&self, ring: Ring<'_, T, P>) -> bool {
+        // Relaxed: confirmed by the receive itself.
+        let tail = ring.shared.producer.0.tail.load(Ordering::Relaxed);
+        tail != self.at || ring.shared.is_closed() || ring.shared.is_deserted(ring.peers)
+    }
+
     #[inline(always)]
-    fn wait_ready<T, P: Peers>(
+    pub(crate) fn wait_ready<T, P: Peers>(
         &mut self,
         ring: Ring<'_, T, P>,
         deadline: Deadline,

@@ -56,11 +56,13 @@ impl<'a, T: Element, P: Peers> Reservation<'a, T, P> {
         (self.room - self.written) as usize
     }
 
-    /// Sends what was written, as one step; how many elements.
+    /// Sends what was written, as one step; how many elements. Does nothing in a process that
+    /// inherited the room by `fork`.
     pub fn commit(self) -> usize {
-        if self.written > 0 {
-            self.side.publish(self.ring, self.written);
+        if self.written == 0 || self.ring.peers.me().is_none() {
+            return 0;
         }
+        self.side.publish(self.ring, self.written);
         self.written as usize
     }
 }

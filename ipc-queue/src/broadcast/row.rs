@@ -26,7 +26,6 @@ pub enum Mode {
 /// | `FREE`, or anything of the dead | `JOINING(me)` | a reader that comes |
 /// | `JOINING(me)` | `BLOCK(me)`, `OVERWRITE(me)` | that reader |
 /// | `BLOCK(me)`, `OVERWRITE(me)` | `FREE` | that reader, when it leaves |
-/// | `BLOCK(dead)` | `FREE` | the producer that it would block |
 ///
 /// A living owner's word is stored by that owner alone, and a dead one's never comes again: so no
 /// exchange takes an old word for a new one.

@@ -58,29 +58,25 @@ impl SendSide {
         ring: Ring<'_, T, P>,
         want: u64,
     ) -> Result<u64, Stop> {
-        let words = &ring.shared.producer.0;
         let most = self.tail + ring.capacity;
-        // Release: the tail comes before; pairs with the Acquire in `Reading::join`. A reader that
-        // the look below misses sees this, by the barriers here and there.
-        words.limit.store(most, Ordering::Release);
+        // A reader that the look below misses sees this by the barrier that follows and the heavy one
+        // in `Reading::join`.
+        ring.shared.promise(most);
         light_barrier();
         let lowest = self.lowest(ring, (self.tail + want).saturating_sub(ring.capacity));
         let limit = (lowest + ring.capacity).min(most);
-        // Release: what is begun to be written comes before; pairs with the Acquire in
-        // `Reading::join`.
-        words.limit.store(limit.max(self.reserved), Ordering::Release);
+        ring.shared.promise(limit.max(self.reserved));
         self.limit = limit.max(self.tail);
         let room = self.limit - self.tail;
         if room >= want { Ok(room) } else { Err(Stop::NotYet) }
     }
 
-    /// The lowest cursor of the readers that block. One of the dead that is below `needed` is
-    /// removed.
+    /// The lowest cursor of the readers that block. One of the dead that is below `needed` does not
+    /// count: its row is there for the next reader.
     fn lowest<T, P: Peers>(&self, ring: Ring<'_, T, P>, needed: u64) -> u64 {
         let mut lowest = self.tail;
         for Line(row) in ring.shared.rows_in_use() {
-            // Acquire: pairs with the Release in `Reading::join`: the cursor is that reader's; and
-            // with that in `leave_row`: it reads no more.
+            // Acquire: pairs with the Release in `leave_row`: who was there before reads no more.
             let word = Word(row.owner.load(Ordering::Acquire));
             if !word.is_blocking() {
                 continue;
@@ -88,19 +84,10 @@ impl SendSide {
             // Acquire: pairs with the Release in `Reading::pass`: the reader has finished with what
             // lies before it.
             let cursor = row.cursor.load(Ordering::Acquire);
-            let blocks = cursor < needed;
-            if blocks && word.owner().is_none_or(|owner| ring.peers.is_gone(owner)) {
-                let free = Word::FREE.0;
-                // Release: the dead one's stores to the row, which the proof brought us, come before
-                // those of who takes it next; pairs with the Acquire in `take_row`. Relaxed on
-                // failure: another reader has it, and is seen at the next look.
-                let freed =
-                    row.owner.compare_exchange(word.0, free, Ordering::Release, Ordering::Relaxed);
-                if freed.is_ok() {
-                    continue;
-                }
+            let is_dead = || word.owner().is_none_or(|owner| ring.peers.is_gone(owner));
+            if cursor >= needed || !is_dead() {
+                lowest = lowest.min(cursor);
             }
-            lowest = lowest.min(cursor);
         }
         lowest
     }
@@ -137,6 +124,12 @@ impl SendSide {
         });
         self.patience = patience;
         found
+    }
+
+    /// Whether a send would not wait.
+    pub(crate) fn is_ready<T, P: Peers>(&self, ring: Ring<'_, T, P>) -> bool {
+        let needed = (self.tail + 1).saturating_sub(ring.capacity);
+        self.limit > self.tail || ring.shared.is_closed() || self.lowest(ring, needed) >= needed
     }
 
     /// Tells the readers which cursor is waited for. Before listening.

@@ -62,7 +62,7 @@ pub(crate) struct ProducerWords {
     pub(crate) reserved: AtomicU64,
     /// The producer writes no element of this position or a later one before it looks at the
     /// readers again.
-    pub(crate) limit: AtomicU64,
+    pub(super) limit: AtomicU64,
     /// The owner that produces; 0: nobody.
     role: AtomicU32,
     pub(crate) counters: Counters,
@@ -122,6 +122,19 @@ impl Shared {
         Owner::from_bits(held).is_none_or(|owner| peers.is_gone(owner))
     }
 
+    /// The producer's word that it writes nothing from that position on before it looks at the readers
+    /// again.
+    pub(crate) fn promise(&self, limit: u64) {
+        // Release: the tail comes before; pairs with the Acquire in `promised`.
+        self.producer.0.limit.store(limit, Ordering::Release);
+    }
+
+    /// What the producer has promised; the tail is seen to be a ring's length before it, or later.
+    pub(crate) fn promised(&self) -> u64 {
+        // Acquire: pairs with the Release in `promise`.
+        self.producer.0.limit.load(Ordering::Acquire)
+    }
+
     pub(crate) fn rows_in_use(&self) -> &[Line<Row>] {
         // Relaxed: raised before a row is taken; for the producer the barriers of `refill` and
         // `join` order it.
@@ -161,20 +174,6 @@ impl Shared {
         self.row(index).owner.store(Word::FREE.0, Ordering::Release);
         self.control.0.space.ring();
     }
-
-    /// Readers that are there and alive, as far as one look tells, and the lowest cursor of them.
-    pub(crate) fn readers(&self, peers: &impl Peers) -> (usize, Option<u64>) {
-        let alive = self.rows_in_use().iter().filter_map(|Line(row)| {
-            // Relaxed: a count to show.
-            let word = Word(row.owner.load(Ordering::Relaxed));
-            let is_alive = word.owner().is_some_and(|owner| !peers.is_gone(owner));
-            // Relaxed: as above.
-            (word.is_reading() && is_alive).then(|| row.cursor.load(Ordering::Relaxed))
-        });
-        alive.fold((0, None), |(count, lowest), cursor| {
-            (count + 1, Some(lowest.map_or(cursor, |lowest: u64| lowest.min(cursor))))
-        })
-    }
 }
 
 /// A ring as an operation sees it, wherever it lies.
@@ -203,38 +202,5 @@ impl<T, P> Ring<'_, T, P> {
     pub(crate) fn element(&self, position: u64) -> &[AtomicU64] {
         let first = (position & (self.capacity - 1)) as usize * words_of::<T>();
         self.words.get(first..first + words_of::<T>()).unwrap_or(&[])
-    }
-
-    /// Elements sent that `cursor` has not passed.
-    pub(crate) fn behind(&self, cursor: u64) -> u64 {
-        // Relaxed: only a count is made of it.
-        self.shared.producer.0.tail.load(Ordering::Relaxed).saturating_sub(cursor)
-    }
-
-    /// Checks every word. Meaningful while nobody sends, joins or leaves.
-    pub(crate) fn validate(&self) -> Result<(), Error> {
-        let producer = &self.shared.producer.0;
-        // Relaxed: whoever asks is alone.
-        let tail = producer.tail.load(Ordering::Relaxed);
-        let reserved = producer.reserved.load(Ordering::Relaxed);
-        let limit = producer.limit.load(Ordering::Relaxed);
-        if reserved < tail || reserved - tail > self.capacity {
-            return Err(Error::Corrupted("more is begun than a ring holds, or less than is sent"));
-        }
-        if limit > tail.saturating_add(self.capacity).max(reserved) {
-            return Err(Error::Corrupted("the producer's limit is more than a ring ahead"));
-        }
-        for Line(row) in self.shared.rows_in_use() {
-            // Relaxed: as above.
-            let word = Word(row.owner.load(Ordering::Relaxed));
-            let cursor = row.cursor.load(Ordering::Relaxed);
-            if !word.is_possible() {
-                return Err(Error::Corrupted("a reader's row is of an impossible state"));
-            }
-            if word.is_reading() && cursor > tail {
-                return Err(Error::Corrupted("a reader is ahead of the producer"));
-            }
-        }
-        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use crash_check::mutate::Mutations;
 
-use super::{BOUND, bell, closing, mpmc, ring, roles, waiting, work};
+use super::{BOUND, bell, broadcast, closing, message, mpmc, ring, roles, waiting, work};
 
 /// Functions that end, claim, give back, take over, wake and announce: their statements are left
 /// out in turn, too.
@@ -112,6 +112,63 @@ fn mutations_of_work() -> Mutations {
         mutations = mutations.model(name, model);
     }
     mutations
+}
+
+const FOR_SELECTORS: &str =
+    "Relaxed already: for selectors, who look again by the operation itself";
+
+fn mutations_of_broadcast() -> Mutations {
+    let mut mutations = Mutations::new()
+        .source("ipc-queue/src/broadcast/send.rs", include_str!("../broadcast/send.rs"))
+        .source("ipc-queue/src/broadcast/receive.rs", include_str!("../broadcast/receive.rs"))
+        .source("ipc-queue/src/broadcast/shared.rs", include_str!("../broadcast/shared.rs"))
+        .source("ipc-queue/src/broadcast/words.rs", include_str!("../broadcast/words.rs"));
+    for function in ["take_role", "leave_role", "take_row", "leave_row", "close", "pass"] {
+        mutations = mutations.statements_of(function);
+    }
+    let rows = "beyond the tool: loom orders two stores to one word (a row's cursor, by its reader and \
+        the next) as they happened";
+    mutations = mutations.reason("take_row", "compare_exchange", "Acquire → Relaxed", rows);
+    mutations = mutations.reason("is_ready", "let tail", "unreached", FOR_SELECTORS);
+    let tail = "beyond the tool: a model has a full fence between the tail and the limit, in the light \
+        barrier of each send; where membarrier works there is none";
+    mutations = mutations.reason("promise", "store", "Release → Relaxed", tail);
+    mutations = mutations.reason("promised", "load", "Acquire → Relaxed", tail);
+    for &(name, model) in broadcast::MODELS {
+        mutations = mutations.model(name, model);
+    }
+    mutations
+}
+
+fn mutations_of_message() -> Mutations {
+    let mut mutations = Mutations::new()
+        .source("ipc-queue/src/message/send.rs", include_str!("../message/send.rs"))
+        .source("ipc-queue/src/message/receive.rs", include_str!("../message/receive.rs"))
+        .source("ipc-queue/src/message/shared.rs", include_str!("../message/shared.rs"));
+    for function in ["take_role", "leave_role", "close", "commit", "release"] {
+        mutations = mutations.statements_of(function);
+    }
+    for line in ["let head", "let tail"] {
+        mutations = mutations.reason("is_ready", line, "unreached", FOR_SELECTORS);
+    }
+    for &(name, model) in message::MODELS {
+        mutations = mutations.model(name, model);
+    }
+    mutations
+}
+
+#[test]
+fn loom_matrix_of_the_broadcast_ring() -> Result<(), Box<dyn Error>> {
+    run(
+        &mutations_of_broadcast(),
+        "ipc-queue-broadcast",
+        "Mutation matrix of ipc-queue's broadcast",
+    )
+}
+
+#[test]
+fn loom_matrix_of_messages() -> Result<(), Box<dyn Error>> {
+    run(&mutations_of_message(), "ipc-queue-message", "Mutation matrix of ipc-queue's message")
 }
 
 #[test]

@@ -6,9 +6,11 @@
 //! The models that nobody sleeps in run without any fence, as the crate does while nobody sleeps.
 
 mod bell;
+mod broadcast;
 mod closing;
 mod group;
 mod matrix;
+mod message;
 mod mpmc;
 mod ring;
 mod roles;

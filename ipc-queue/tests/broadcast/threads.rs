@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_queue::broadcast::{self, Mode, Start};
+use ipc_queue::select::Select;
 use ipc_queue::{Error, RecvError, SendError, mpmc};
 use shm_core::{Group, Segment};
 
@@ -280,4 +281,35 @@ fn what_does_not_fit_is_refused_by_name() {
     assert_eq!(error, Error::TooManyReaders { max: 48 });
     drop(many);
     first.another(Mode::Block, Start::Now).unwrap();
+}
+
+#[test]
+fn a_selector_sleeps_on_rings_of_both_kinds_and_both_sides() {
+    let (mut producer, mut reader) = broadcast::channel::<u64>(1).unwrap();
+    let (mut sender, mut receiver) = ipc_queue::message::channel(64).unwrap();
+    let rounds = 300;
+    let other = thread::spawn(move || {
+        let mut select = Select::new();
+        select.set_spin_limit(0);
+        let (mut elements, mut bytes) = (0, 0);
+        while elements < rounds || bytes < rounds {
+            match select.wait_timeout(&[&reader, &receiver], LONG).unwrap() {
+                0 => elements += u64::from(reader.try_recv().is_ok()),
+                _ => bytes += u64::from(receiver.try_recv().is_ok()),
+            }
+        }
+    });
+    let mut select = Select::new();
+    select.set_spin_limit(0);
+    let (mut elements, mut bytes) = (0, 0);
+    while elements < rounds || bytes < rounds {
+        match select.wait_timeout(&[&producer, &sender], LONG).unwrap() {
+            0 if elements < rounds => elements += u64::from(producer.try_send(elements).is_ok()),
+            1 if bytes < rounds => bytes += u64::from(sender.try_send(&[3; 40]).is_ok()),
+            // One is done and always ready: the other is waited for alone.
+            0 => sender.send(&[3; 40]).map(|()| bytes += 1).unwrap(),
+            _ => producer.send(elements).map(|()| elements += 1).unwrap(),
+        }
+    }
+    other.join().unwrap();
 }

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use super::held::last_items;
 use super::{SHORT, State};
+#[cfg(feature = "tracing")]
+use crate::events::Event;
 
 impl State {
     /// Gives an idle worker half of what the worker with the most has not begun, once that one has
@@ -39,6 +41,8 @@ impl State {
                 .min_by_key(|member| member.held.len());
             match free {
                 Some(member) => {
+                    #[cfg(feature = "tracing")]
+                    Event::Given { task: job.task.name, items: job.items }.note(&mut self.notices);
                     member.hold(job, self.next_ticket);
                     self.next_ticket += 1;
                 }

@@ -8,7 +8,10 @@ use super::member::Member;
 use super::{Ended, Job, State};
 use crate::death::{Death, DeathNotice};
 use crate::error::TaskError;
+#[cfg(feature = "tracing")]
+use crate::events::Event;
 use crate::slot::Notice;
+use crate::stats::Counts;
 
 /// Workers in a row that may end by themselves before they are ready.
 const FAILED_STARTS: u32 = 3;
@@ -23,11 +26,19 @@ impl State {
         self.signals.retain(|(other, _)| *other != number);
         self.seats[number].pid = 0;
         let Some(mut member) = self.seats[number].member.take() else { return false };
-        let (answers, _) = member.take_answers(&self.rules, &mut self.notices);
+        let (answers, _) = member.take_answers(&self.rules, &mut self.counts, &mut self.notices);
         let ready = member.ready;
         self.note(answers);
         self.bytes_moved += member.link.bytes_moved();
         notice.complete(&member.link);
+        self.counts.deaths += u64::from(!member.leaving);
+        #[cfg(feature = "tracing")]
+        {
+            let (pid, how, asked) = (notice.pid, notice.to_string(), member.leaving);
+            Event::Died { worker: number, pid, asked, how }.note(&mut self.notices);
+        }
+        self.end_by_difference(member.difference.take());
+        *self.deaths.entry(member.link.intent()).or_insert(0) += 1;
         if !ready {
             self.count_failed_start(&member, &notice);
         }
@@ -85,7 +96,7 @@ impl State {
     /// Delivers what the worker had finished, decides about what it was running, and puts the rest
     /// back in front.
     fn settle(&mut self, member: &mut Member, notice: &Arc<DeathNotice>) {
-        salvage(member);
+        salvage(member, &mut self.counts);
         let running = member.link.started() > member.answered;
         let mut rest = Vec::new();
         let mut lost = None;
@@ -115,7 +126,14 @@ impl State {
             && job.attempts < self.rules.attempts_of(&job)
             && self.ended.is_none();
         if !again {
+            self.count_failed(&job);
             return fail_lost(job, notice, &mut self.notices);
+        }
+        self.counts.of(job.task.name).retries += 1;
+        #[cfg(feature = "tracing")]
+        {
+            let (task, notice) = (job.task.name, Arc::clone(notice));
+            Event::Retry { task, attempt: job.attempts + 1, notice }.note(&mut self.notices);
         }
         for file in &job.input.files {
             // SAFETY: the input went to this worker alone, which is proven dead: its pidfd was
@@ -144,13 +162,14 @@ impl State {
         seat.gone = Some(Arc::clone(notice));
         let inbox = std::mem::take(&mut seat.inbox);
         for job in inbox {
+            self.count_failed(&job);
             fail_lost(job, notice, &mut self.notices);
         }
     }
 }
 
 /// The results of a chunk's items that the worker had finished and not sent yet.
-fn salvage(member: &mut Member) {
+fn salvage(member: &mut Member, counts: &mut Counts) {
     let Some(held) = member.held.front_mut().filter(|held| held.job.chunk) else { return };
     let count = member.link.finished().saturating_sub(member.answered);
     let count = count.min(u64::from(held.live())) as u32;
@@ -159,6 +178,7 @@ fn salvage(member: &mut Member) {
     }
     held.job.deliver_records(held.done, count, member.link.salvage(count));
     held.done += count;
+    counts.of(held.job.task.name).done += u64::from(count);
     member.answered += u64::from(count);
 }
 

@@ -23,6 +23,7 @@ impl State {
 
     fn fail_doomed(&mut self, mut job: Job, doom: Doom) {
         job.doom = Some(doom);
+        self.count_failed(&job);
         job.fail(&mut self.notices, |task| doom.error(task));
     }
 

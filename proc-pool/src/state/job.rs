@@ -8,7 +8,9 @@ use crate::error::TaskError;
 use crate::inbox::{Delivery, Inbox};
 use crate::link::Answer;
 use crate::options::TaskOptions;
+use crate::protocol::{Outcome as ResponseKind, Response};
 use crate::slot::{Notice, Outcome, Slot};
+use crate::stats::TaskStats;
 use crate::task::{Task, TaskId};
 use crate::{protocol, record};
 
@@ -52,6 +54,8 @@ pub(crate) struct Job {
     pub deadline: Option<Instant>,
     /// The one worker that may run it.
     pub pin: Option<usize>,
+    /// When it was submitted, where somebody wants to know how long it waited.
+    pub submitted: Option<Instant>,
     /// How often it was started and lost.
     pub attempts: u32,
     /// Why it fails, whatever comes back.
@@ -89,6 +93,7 @@ impl Job {
             options: TaskOptions::default(),
             deadline: None,
             pin: None,
+            submitted: None,
             attempts: 0,
             doom: None,
         }
@@ -109,11 +114,9 @@ impl Job {
 
     /// What its worker shall take the time of.
     pub fn timing(&self) -> u32 {
-        match (self.options.time_limit.is_some(), self.measured) {
-            (true, _) => protocol::TIME_START,
-            (false, true) => protocol::TIME_ITEMS,
-            (false, false) => 0,
-        }
+        let start = self.options.time_limit.map_or(0, |_| protocol::TIME_START);
+        let items = if self.measured { protocol::TIME_ITEMS } else { 0 };
+        start | items
     }
 
     /// Whether somebody must look at the clock for it.
@@ -156,6 +159,20 @@ impl Job {
         if let Sink::Many(inbox, first) = &self.sink {
             let first = first + number as usize;
             inbox.push(Delivery::records(first, count as usize, answer));
+        }
+    }
+
+    /// Counts this answer of a worker's.
+    pub fn count(&self, answer: &Response, counts: &mut TaskStats) {
+        counts.answered(answer.count, answer.nanos);
+        if !matches!(answer.outcome, ResponseKind::Done | ResponseKind::Records)
+            || self.doom.is_some()
+        {
+            counts.failed += u64::from(answer.count);
+        }
+        if let Some(submitted) = self.submitted {
+            let work = Duration::from_nanos(answer.nanos);
+            counts.wait.add(submitted.elapsed().saturating_sub(work), 1);
         }
     }
 

@@ -8,9 +8,12 @@ use super::held::{Held, unstarted};
 use super::job::Job;
 use super::outcome::outcome;
 use super::rules::Rules;
+#[cfg(feature = "tracing")]
+use crate::events::Event;
 use crate::link::{Answer, Link};
 use crate::protocol::{FINISH, FIRST_SPECIAL, HELLO, INITIALIZE, Outcome, Request};
 use crate::slot::Notice;
+use crate::stats::Counts;
 
 /// A worker, its queue, and how it stands.
 #[derive(Debug)]
@@ -32,8 +35,14 @@ pub(crate) struct Member {
     pub leaving: bool,
     /// When the request that it answers next was first, as far as we know.
     pub since: Instant,
+    /// When it was started.
+    pub born: Instant,
+    /// Items that it declined.
+    pub declined: u64,
     /// What its initializer said when it failed.
     pub complaint: Option<String>,
+    /// In what it is another program than this process.
+    pub difference: Option<String>,
 }
 
 /// What the parent should do to a worker.
@@ -73,7 +82,10 @@ impl Member {
             broken: false,
             leaving: false,
             since: Instant::now(),
+            born: Instant::now(),
+            declined: 0,
             complaint: None,
+            difference: None,
         }
     }
 
@@ -130,7 +142,12 @@ impl Member {
     }
 
     /// Takes what it answered.
-    pub fn take_answers(&mut self, rules: &Rules, notices: &mut Vec<Notice>) -> (Answers, Verdict) {
+    pub fn take_answers(
+        &mut self,
+        rules: &Rules,
+        counts: &mut Counts,
+        notices: &mut Vec<Notice>,
+    ) -> (Answers, Verdict) {
         let mut answers = Answers::default();
         let verdict = loop {
             if self.broken {
@@ -141,9 +158,12 @@ impl Member {
                     if !self.take_special(answer, rules, &mut answers) {
                         break Verdict::Broken;
                     }
+                    if answers.ready {
+                        counts.starts.add(self.born.elapsed(), 1);
+                    }
                 }
                 Ok(Some(answer)) => {
-                    if self.take_answer(answer, &mut answers, notices).is_none() {
+                    if self.take_answer(answer, &mut answers, counts, notices).is_none() {
                         break Verdict::Broken;
                     }
                 }
@@ -161,22 +181,17 @@ impl Member {
 
     /// An answer to no task; whether it is as it should be.
     fn take_special(&mut self, answer: Answer, rules: &Rules, answers: &mut Answers) -> bool {
-        let name = rules.initializer.as_ref().map_or("", |call| call.task.name);
         match answer.head.ticket {
-            HELLO if answer.body != rules.fingerprint.to_ne_bytes() => return false,
+            HELLO if answer.body != rules.build => {
+                self.difference = crate::build::difference(&rules.build, &answer.body);
+                return false;
+            }
             HELLO if rules.initializer.is_some() => return true,
             HELLO => {}
             INITIALIZE => {
-                match outcome(name, answer).map(|answer| rules.initializer_result(answer)) {
-                    Ok(Ok(())) => {}
-                    Ok(Err(complaint)) => {
-                        self.complaint = Some(complaint);
-                        return false;
-                    }
-                    Err(error) => {
-                        self.complaint = Some(error.to_string());
-                        return false;
-                    }
+                if let Err(complaint) = rules.initializer_result(answer) {
+                    self.complaint = Some(complaint);
+                    return false;
                 }
             }
             // Whatever became of the exit hook, the worker ends.
@@ -194,6 +209,7 @@ impl Member {
         &mut self,
         answer: Answer,
         answers: &mut Answers,
+        counts: &mut Counts,
         notices: &mut Vec<Notice>,
     ) -> Option<()> {
         let held = self.held.front_mut().filter(|held| held.ticket == answer.head.ticket)?;
@@ -212,6 +228,16 @@ impl Member {
         let number = held.done;
         self.answered += u64::from(count);
         held.done += count;
+        if declined {
+            self.declined += u64::from(count);
+        } else {
+            held.job.count(&answer.head, counts.of(held.job.task.name));
+            #[cfg(feature = "tracing")]
+            {
+                let (task, nanos) = (held.job.task.name, answer.head.nanos);
+                Event::Answered { task, items: count, nanos }.note(notices);
+            }
+        }
         let over = held.is_over();
         if declined {
             let (start, end) = (number, held.job.items - held.revoked);

@@ -23,17 +23,21 @@ mod member;
 mod outcome;
 mod rules;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::Intent;
 use crate::death::DeathNotice;
 use crate::error::{PoolError, TaskError};
+#[cfg(feature = "tracing")]
+use crate::events::Event;
 use crate::link::Link;
 use crate::protocol::{FINISH, INITIALIZE};
 use crate::slot::Notice;
+use crate::stats::{Counts, PoolStats, WorkerStats};
 
 pub(crate) use job::{Job, Named, Sink};
 use member::{Answers, Member, Verdict};
@@ -62,8 +66,11 @@ pub(crate) struct State {
     complaint: Option<String>,
     /// Why no more tasks will run.
     ended: Option<Ended>,
+    counts: Counts,
     /// Bytes moved by workers that are gone.
     bytes_moved: u64,
+    /// How many workers died, by what they were doing.
+    pub deaths: BTreeMap<Intent, u64>,
     /// Whether any task ever had a limit of time: only then are clocks looked at.
     timed: bool,
     /// When an idle worker may be given what another one has.
@@ -97,13 +104,15 @@ pub(crate) enum Ended {
     NoWorkers(String),
     /// Its initializer fails.
     Initializer(String),
+    /// Its workers are another program than this process.
+    Differs(String),
 }
 
 impl Ended {
     pub fn reason(&self) -> &str {
         match self {
             Ended::Asked(reason) | Ended::NoWorkers(reason) => reason,
-            Ended::Initializer(reason) => reason,
+            Ended::Initializer(reason) | Ended::Differs(reason) => reason,
         }
     }
 
@@ -117,6 +126,7 @@ impl Ended {
             Ended::Initializer(reason) => {
                 Some(PoolError::InitializerFailed { reason: reason.clone() })
             }
+            Ended::Differs(reason) => Some(PoolError::WorkerDiffers { reason: reason.clone() }),
         }
     }
 }
@@ -141,7 +151,9 @@ impl State {
             killed_starts: 0,
             complaint: None,
             ended: None,
+            counts: Counts::default(),
             bytes_moved: 0,
+            deaths: BTreeMap::new(),
             timed: false,
             balance_at: None,
             signals: Vec::new(),
@@ -151,14 +163,19 @@ impl State {
     }
 
     /// Takes a job in; it may be on its way to a worker at once.
-    pub fn submit(&mut self, job: Job) {
+    pub fn submit(&mut self, mut job: Job) {
         if let Some(ended) = &self.ended {
             let reason = ended.reason().to_owned();
+            self.count_failed(&job);
             return job.fail(&mut self.notices, |task| TaskError::PoolEnded { task, reason });
         }
         if job.is_timed() {
             self.timed = true;
             self.wants_keeper = true;
+        }
+        if self.rules.timings {
+            job.measured = true;
+            job.submitted = (!job.chunk).then(Instant::now);
         }
         match job.pin {
             None => self.queue.push_back(job),
@@ -181,6 +198,47 @@ impl State {
             !seat.inbox.is_empty() || seat.member.as_ref().is_some_and(Member::has_pending)
         };
         self.queue.is_empty() && self.delayed.is_empty() && !self.seats.iter().any(busy)
+    }
+
+    /// A task fails that no worker answers.
+    fn count_failed(&mut self, job: &Job) {
+        let counts = self.counts.of(job.task.name);
+        counts.done += u64::from(job.items);
+        counts.failed += u64::from(job.items);
+        #[cfg(feature = "tracing")]
+        Event::Failed { task: job.task.name, items: job.items }.note(&mut self.notices);
+    }
+
+    /// Items that failed inside a chunk, which only their reader sees.
+    pub fn count_failed_item(&mut self, name: &'static str) {
+        self.counts.of(name).failed += 1;
+    }
+
+    /// What was done, and what stands where; workers' memory is not looked at.
+    pub fn stats(&self) -> PoolStats {
+        let items = |job: &Job| u64::from(job.items);
+        let inboxes = self.seats.iter().flat_map(|seat| seat.inbox.iter());
+        let waiting = self.queue.iter().chain(self.delayed.iter().map(|(_, job)| job));
+        let live = |member: &Member| member.held.iter().map(|held| u64::from(held.live())).sum();
+        let worker = |(number, seat): (usize, &Seat)| {
+            let member = seat.member.as_ref()?;
+            Some(WorkerStats {
+                number,
+                pid: seat.pid,
+                ready: member.ready,
+                done: member.answered.saturating_sub(member.declined),
+                under_way: live(member),
+                resident: 0,
+                private: 0,
+            })
+        };
+        PoolStats {
+            queued: waiting.chain(inboxes).map(items).sum(),
+            under_way: self.members().map(live).sum(),
+            bytes_moved: self.bytes_moved(),
+            workers: self.seats.iter().enumerate().filter_map(worker).collect(),
+            ..self.counts.snapshot()
+        }
     }
 
     /// Bytes that went through the queues to and from workers.
@@ -213,6 +271,9 @@ impl State {
         if let Some(call) = &self.rules.initializer {
             member.link.enqueue(&call.request(INITIALIZE), Arc::clone(&call.input));
         }
+        self.counts.started += 1;
+        #[cfg(feature = "tracing")]
+        Event::Started { worker: number, pid }.note(&mut self.notices);
         self.seats[number].pid = pid;
         self.seats[number].gone = None;
         let member = self.seats[number].member.insert(member);
@@ -228,9 +289,12 @@ impl State {
         let mut progress = false;
         for number in 0..self.seats.len() {
             let Some(member) = self.seats[number].member.as_mut() else { continue };
-            let (answers, verdict) = member.take_answers(&self.rules, &mut self.notices);
+            let (answers, verdict) =
+                member.take_answers(&self.rules, &mut self.counts, &mut self.notices);
             if verdict == Verdict::Broken && !std::mem::replace(&mut member.broken, true) {
+                let difference = member.difference.take();
                 self.kill(number);
+                self.end_by_difference(difference);
             }
             progress |= !answers.is_empty() || !answers.back.is_empty();
             self.note(answers);
@@ -238,6 +302,13 @@ impl State {
         }
         self.feed();
         progress
+    }
+
+    /// Ends the pool when a worker is another program: no other worker would be another one.
+    fn end_by_difference(&mut self, difference: Option<String>) {
+        if let Some(why) = difference {
+            self.end(Ended::Differs(format!("the worker cannot be used: {why}")));
+        }
     }
 
     fn note(&mut self, answers: Answers) {
@@ -280,6 +351,8 @@ impl State {
                 .min_by_key(|member| member.held.len());
             let Some(member) = free else { break };
             let Some(job) = self.queue.pop_front() else { break };
+            #[cfg(feature = "tracing")]
+            Event::Given { task: job.task.name, items: job.items }.note(&mut self.notices);
             member.hold(job, self.next_ticket);
             self.next_ticket += 1;
         }
@@ -300,6 +373,8 @@ impl State {
             };
             while member.held.len() < depth {
                 let Some(job) = inbox.pop_front() else { break };
+                #[cfg(feature = "tracing")]
+                Event::Given { task: job.task.name, items: job.items }.note(&mut self.notices);
                 member.hold(job, self.next_ticket);
                 self.next_ticket += 1;
             }
@@ -405,6 +480,11 @@ impl State {
         self.end(ended);
     }
 
+    /// Lets go of all workers without a word: others go on with their memory.
+    pub fn leave(self) {
+        self.seats.into_iter().filter_map(|seat| seat.member).for_each(|m| m.link.leave());
+    }
+
     pub fn ended(&self) -> Option<&Ended> {
         self.ended.as_ref()
     }
@@ -415,6 +495,7 @@ impl State {
         waiting.extend(self.delayed.drain(..).map(|(_, job)| job));
         waiting.extend(self.seats.iter_mut().flat_map(|seat| seat.inbox.drain(..)));
         for job in waiting {
+            self.count_failed(&job);
             let reason = reason.to_owned();
             job.fail(&mut self.notices, |task| TaskError::PoolEnded { task, reason });
         }

@@ -2,6 +2,7 @@
 
 use crate::codec::{self, Arrived};
 use crate::error::TaskError;
+use crate::frames::PanicFrames;
 use crate::link::Answer;
 use crate::protocol;
 use crate::worker::PanicReport;
@@ -25,11 +26,13 @@ pub(crate) fn error(
         protocol::Outcome::Done | protocol::Outcome::Records => return None,
         protocol::Outcome::Panicked => {
             let report = codec::decode(body, &mut Arrived { rest: &[] });
-            let PanicReport { message, location } = report.unwrap_or_else(|reason| PanicReport {
+            let report = report.unwrap_or_else(|reason| PanicReport {
                 message: reason,
                 location: "unknown".to_owned(),
+                frames: PanicFrames::default(),
             });
-            TaskError::Panicked { task, message, location }
+            let PanicReport { message, location, frames } = report;
+            TaskError::Panicked { task, message, location, frames }
         }
         protocol::Outcome::BadInput => {
             TaskError::Decode { task, reason: format!("its input: {}", text()) }

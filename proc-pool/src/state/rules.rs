@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::job::{Job, Named};
+use super::outcome::outcome;
 use crate::codec::Encoded;
 use crate::link::Answer;
 use crate::protocol::Request;
@@ -11,8 +12,8 @@ use crate::protocol::Request;
 /// A pool's rules.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    /// Of this program's tasks; a worker's must be the same.
-    pub fingerprint: u64,
+    /// This program and its tasks; a worker's must be the same.
+    pub build: Vec<u8>,
     /// How often a pure task is started.
     pub attempts: u32,
     /// The pause before a task runs again for the first time.
@@ -23,6 +24,8 @@ pub(crate) struct Rules {
     pub exit_hook: Option<Call>,
     /// Items after which a worker is replaced.
     pub recycle_after: Option<u64>,
+    /// Whether every task's time is taken.
+    pub timings: bool,
     /// Whether a worker that died is replaced.
     pub replace: bool,
 }
@@ -46,12 +49,20 @@ impl Call {
             ..Request::default()
         }
     }
+
+    /// What its answer says: success, or why not.
+    pub fn result(&self, answer: Answer) -> Result<(), String> {
+        match outcome(self.task.name, answer) {
+            Ok(answer) => (self.check)(answer),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 impl Rules {
     /// What the initializer's result says.
     pub fn initializer_result(&self, answer: Answer) -> Result<(), String> {
-        self.initializer.as_ref().map_or(Ok(()), |call| (call.check)(answer))
+        self.initializer.as_ref().map_or(Ok(()), |call| call.result(answer))
     }
 
     /// How often this job may be started.

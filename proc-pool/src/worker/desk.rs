@@ -13,6 +13,7 @@ use shm_core::barrier::light_barrier;
 
 use super::notes::send_files;
 use super::report::{forget_words, report};
+use crate::Intent;
 use crate::codec::{self, Encoded, Failure, Placed};
 use crate::link::monotonic_nanos;
 use crate::protocol::{self, AREA, Outcome, Places, Request, Response, Status, TIME_ITEMS};
@@ -85,6 +86,13 @@ impl Desk {
         }
     }
 
+    /// Notes what comes next, for whoever asks when this process is dead.
+    #[inline]
+    pub fn intend(&self, intent: Intent) {
+        // Relaxed: the parent looks only once this process is dead.
+        self.status.worker.intent.store(intent as u32, Ordering::Relaxed);
+    }
+
     /// A request has come.
     pub fn begin(&mut self, request: &Request) {
         self.ticket = request.ticket;
@@ -94,7 +102,7 @@ impl Desk {
         if request.items > 0 {
             // Release: nothing is in the area; see `place`.
             self.status.worker.finished.store(self.next, Ordering::Release);
-            self.measured = request.timed == TIME_ITEMS;
+            self.measured = request.timed & TIME_ITEMS != 0;
             if self.measured || request.items > 1 {
                 self.since = Instant::now();
             }
@@ -124,6 +132,7 @@ impl Desk {
             return false;
         }
         self.next += 1;
+        self.intend(Intent::Run);
         true
     }
 
@@ -138,6 +147,7 @@ impl Desk {
     /// The result of an item of a chunk, which was just started.
     #[inline]
     fn give<V: Transfer>(&mut self, value: &V) -> Result<(), Failure> {
+        self.intend(Intent::Publish);
         let (start, room) = (self.filled, AREA - self.filled);
         if room > record::WORD {
             // SAFETY: `filled` is within the area.
@@ -244,6 +254,17 @@ impl Desk {
         Ok(())
     }
 
+    /// Nobody here knows the task of this chunk: each of its items is answered so.
+    pub fn refuse_chunk(&mut self) -> Result<(), String> {
+        while self.next < self.end {
+            if !self.start(false) {
+                return self.decline();
+            }
+            self.put_record(Outcome::Unknown, &[])?;
+        }
+        self.flush()
+    }
+
     /// The chunk is over.
     pub fn end(&mut self) -> Result<(), String> {
         self.flush()
@@ -258,6 +279,18 @@ impl Desk {
     /// Answers the one item that was just started.
     pub fn answer_item(&mut self, outcome: Outcome, body: Encoded) -> Result<(), String> {
         self.send(outcome, 1, body, 0)
+    }
+
+    /// As [`answer_item`](Desk::answer_item), for one whose time was taken.
+    pub fn answer_measured(
+        &mut self,
+        outcome: Outcome,
+        body: Encoded,
+        took: Option<Duration>,
+    ) -> Result<(), String> {
+        // 0 would say that nobody measured.
+        let nanos = took.map_or(0, |took| (took.as_nanos() as u64).max(1));
+        self.send(outcome, 1, body, nanos)
     }
 
     /// Answers something that is no task.
@@ -277,6 +310,7 @@ impl Desk {
         mut body: Encoded,
         nanos: u64,
     ) -> Result<(), String> {
+        self.intend(Intent::Publish);
         self.check_process();
         let files = send_files(&body)?;
         // Unmapped before the parent can know the result: it may want to freeze the memory.

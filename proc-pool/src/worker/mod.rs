@@ -1,6 +1,9 @@
 //! The worker's side: take a request, run it, answer, until the parent closes or ends.
 
 mod desk;
+#[cfg(feature = "tracing")]
+mod events;
+mod fork_server;
 mod limits;
 mod notes;
 mod report;
@@ -15,10 +18,11 @@ use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use shm_core::{Segment, handle};
 
 use crate::protocol::{self, ENV, Note, Places, Status, VERSION};
-use crate::socket;
+use crate::socket::{self, Received};
 
 pub(crate) use desk::{Desk, run_chunk};
 pub(crate) use report::PanicReport;
+pub(crate) use run::Worker;
 
 /// Whether `init` ran in this process.
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -87,9 +91,22 @@ fn inherited_socket() -> Option<OwnedFd> {
 }
 
 fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
-    die_with(parent)?;
-    let setup = socket::receive(&socket, true).map_err(|errno| format!("setup: {errno}"))?;
-    let Some(setup) = setup else { return Ok(()) };
+    die_with(parent, Signal::KILL)?;
+    let Some((socket, setup)) = first_note(socket)? else { return Ok(()) };
+    let (socket, setup) = match setup.note {
+        Note::Serve(VERSION) => {
+            let Some(socket) = fork_server::run(parent, socket, setup.files)? else {
+                return Ok(());
+            };
+            // What the kernel was told of the server's parent does not hold for this process.
+            die_with(parent, Signal::KILL)?;
+            match first_note(socket)? {
+                Some(first) => first,
+                None => return Ok(()),
+            }
+        }
+        _ => (socket, setup),
+    };
     if setup.note != Note::Setup(VERSION) {
         return Err(format!("the parent speaks another protocol: {:?}", setup.note));
     }
@@ -99,7 +116,8 @@ fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
         None => Err("the parent sent too few files".to_owned()),
     };
     let (own, pool) = (segment()?, segment()?);
-    if own.size() < Places::new().map_err(|error| error.to_string())?.size {
+    let places = Places::new().map_err(|error| error.to_string())?;
+    if own.size() < places.size {
         return Err("the parent's segment is too small".to_owned());
     }
     notes::SOCKET.set(socket).map_err(|_| "init was called twice at once".to_owned())?;
@@ -108,13 +126,22 @@ fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
     let status: &'static Status = protocol::status(segment);
     report::install_panic_hook(status);
     limits::apply(status);
-    run::Worker::attach(segment, status, &pool)?.run()
+    #[cfg(feature = "tracing")]
+    // Relaxed: written before the parent sent us the segment in a message.
+    events::forward(status.parent.events.load(Ordering::Relaxed));
+    Worker::attach(segment, status, &pool, &places)?.run()
 }
 
-/// The kernel kills this process when the parent's thread that started it ends, and that thread
-/// lives as long as the pool.
-fn die_with(parent: Pid) -> Result<(), String> {
-    set_parent_process_death_signal(Some(Signal::KILL))
+/// What the parent says first; `None` when it is gone.
+fn first_note(socket: OwnedFd) -> Result<Option<(OwnedFd, Received)>, String> {
+    let note = socket::receive(&socket, true).map_err(|errno| format!("setup: {errno}"))?;
+    Ok(note.map(|note| (socket, note)))
+}
+
+/// The kernel kills this process (or sends it another signal) when the parent's thread that started
+/// it ends, and that thread lives as long as the pool.
+fn die_with(parent: Pid, signal: Signal) -> Result<(), String> {
+    set_parent_process_death_signal(Some(signal))
         .map_err(|errno| format!("prctl(PR_SET_PDEATHSIG): {errno}"))?;
     // The parent may have died before the line above.
     if getppid() != Some(parent) {

@@ -76,7 +76,8 @@ fn try_take_notes() -> Result<(), Errno> {
                 crate::arena::forget(id);
                 handle::forget(id);
             }
-            Note::Setup(_) => {}
+            // Nothing for a worker that is at work.
+            _ => {}
         }
     }
     Ok(())

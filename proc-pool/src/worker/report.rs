@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
 
+use crate::frames::PanicFrames;
 use crate::protocol::Status;
 
 thread_local! {
@@ -20,6 +21,7 @@ thread_local! {
 pub(crate) struct PanicReport {
     pub message: String,
     pub location: String,
+    pub frames: PanicFrames,
 }
 
 /// Remembers message and place of a task's panic for the parent, and prints nothing: the error
@@ -34,7 +36,8 @@ pub(super) fn install_panic_hook(status: &'static Status) {
         if !IN_TASK.get() {
             return before(info);
         }
-        PANIC.with(|cell| *cell.borrow_mut() = Some(PanicReport { message, location }));
+        let frames = PanicFrames::here();
+        PANIC.with(|cell| *cell.borrow_mut() = Some(PanicReport { message, location, frames }));
     }));
 }
 
@@ -65,6 +68,7 @@ pub(super) fn report(payload: &(dyn Any + Send)) -> PanicReport {
     PANIC.with(RefCell::take).unwrap_or_else(|| PanicReport {
         message: message_of(payload),
         location: "unknown".to_owned(),
+        frames: PanicFrames::default(),
     })
 }
 

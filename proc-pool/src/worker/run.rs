@@ -3,6 +3,7 @@
 use std::io::{BufRead, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use ipc_queue::bell::Doorbell;
 use ipc_queue::pipe::{self, Reader};
@@ -12,14 +13,15 @@ use super::desk::{Desk, answer_of};
 use super::limits::{DataLimit, Growth};
 use super::notes::{take_notes, take_posted_notes};
 use super::report::{IN_TASK, forget_words};
+use crate::Intent;
 use crate::codec::{BlobSource, Encoded};
 use crate::protocol::{
-    FINISH, FIRST_SPECIAL, HELLO, NUDGE, Outcome, Places, Request, Status, TIME_START,
+    FINISH, FIRST_SPECIAL, HELLO, NUDGE, Outcome, Places, Request, Status, TIME_ITEMS, TIME_START,
 };
 use crate::task::{Registry, TaskEntry, TaskId};
 use crate::worker_state;
 
-pub(super) struct Worker {
+pub(crate) struct Worker {
     status: &'static Status,
     requests: Reader,
     desk: Desk,
@@ -33,9 +35,9 @@ impl Worker {
         segment: &'static Segment,
         status: &'static Status,
         pool: &Segment,
+        places: &Places,
     ) -> Result<Worker, String> {
         let text = |error: ipc_queue::Error| error.to_string();
-        let places = Places::new().map_err(|error| error.to_string())?;
         let bell = Doorbell::at(pool, 0).map_err(text)?;
         let mut requests = pipe::attach_reader(segment, places.requests).map_err(text)?;
         let mut responses = pipe::attach_writer(segment, places.responses).map_err(text)?;
@@ -45,38 +47,53 @@ impl Worker {
         // Relaxed: written before the parent sent us the segment in a message.
         requests.set_spin_limit(status.parent.spin.load(Ordering::Relaxed));
         let registry = Registry::collect().map_err(|error| error.to_string())?;
-        let desk = Desk::new(segment, status, &places, responses);
+        let desk = Desk::new(segment, status, places, responses);
         Ok(Worker { status, requests, desk, registry, bell, growth: Growth::new(status) })
     }
 
-    pub fn run(mut self) -> Result<(), String> {
-        let hello = Encoded {
-            bytes: self.registry.fingerprint().to_ne_bytes().into(),
-            ..Encoded::default()
-        };
+    /// Says that this process is a worker, and of what program; whether that is the parent's.
+    pub fn greet(&mut self) -> Result<bool, String> {
+        let own = crate::build::own(&self.registry);
+        let is_same = own == self.status.parent.build();
+        let hello = Encoded { bytes: own, ..Encoded::default() };
         self.desk.answer(HELLO, Outcome::Done, hello)?;
-        while let Some(request) = self.next_request()? {
-            if request.ticket == NUDGE {
-                take_notes();
-                self.bell.ring();
-                continue;
-            }
-            self.execute(&request)?;
-            self.growth.look();
-            if request.ticket == FINISH {
-                worker_state::clear();
-            }
+        Ok(is_same)
+    }
+
+    pub fn run(mut self) -> Result<(), String> {
+        if !self.greet()? {
+            // The parent sees it too, and says so.
+            return Ok(());
         }
+        while self.serve()? {}
         worker_state::clear();
         Ok(())
     }
 
+    /// The next request; `false` when there will be none.
+    pub fn serve(&mut self) -> Result<bool, String> {
+        let Some(request) = self.next_request()? else { return Ok(false) };
+        if request.ticket == NUDGE {
+            take_notes();
+            self.bell.ring();
+            return Ok(true);
+        }
+        self.execute(&request)?;
+        self.growth.look();
+        if request.ticket == FINISH {
+            worker_state::clear();
+        }
+        Ok(true)
+    }
+
     /// `None` when the parent has closed the pipe and everything in it is done.
     fn next_request(&mut self) -> Result<Option<Request>, String> {
+        self.desk.intend(Intent::Wait);
         let waiting = self.requests.fill_buf().map_err(|error| format!("requests: {error}"))?;
         if waiting.is_empty() {
             return Ok(None);
         }
+        self.desk.intend(Intent::Claim);
         let mut head = [0; Request::SIZE];
         self.requests.read_exact(&mut head).map_err(|error| format!("requests: {error}"))?;
         Ok(Some(Request::decode(&head)))
@@ -96,6 +113,7 @@ impl Worker {
         self.desk.begin(request);
         match entry {
             Some(entry) if request.items > 0 => self.execute_chunk(entry, &bytes),
+            None if request.items > 0 => self.desk.refuse_chunk(),
             entry => self.execute_one(request, entry, &bytes),
         }
     }
@@ -115,7 +133,7 @@ impl Worker {
     ) -> Result<(), String> {
         let mut blobs = PipeBlobs { pipe: &mut self.requests, left: request.blobs };
         let is_task = request.ticket < FIRST_SPECIAL;
-        if is_task && !self.desk.start(request.timed == TIME_START) {
+        if is_task && !self.desk.start(request.timed & TIME_START != 0) {
             blobs.skip()?;
             return self.desk.decline();
         }
@@ -127,14 +145,16 @@ impl Worker {
             self.desk.note_initializer();
         }
         let limit = DataLimit::set(request.memory);
+        let began = (request.timed & TIME_ITEMS != 0).then(Instant::now);
         IN_TASK.set(true);
         let result = catch_unwind(AssertUnwindSafe(|| (entry.run)(bytes, &mut blobs)));
         IN_TASK.set(false);
+        let took = began.map(|began| began.elapsed());
         drop(limit);
         // What a task did not read (its input failed half-way) must not be taken for a request.
         blobs.skip()?;
         let (outcome, body) = answer_of(result);
-        self.desk.answer_item(outcome, body)?;
+        self.desk.answer_measured(outcome, body, took)?;
         forget_words(self.status);
         if outcome == Outcome::Panicked {
             // Relaxed: written before the parent sent us the segment in a message.

@@ -18,15 +18,16 @@ use super::region::{self, LAYOUT};
 use super::snapshot::Mode;
 use super::{filter, live_table, modules, site_table, thread};
 
-/// Modes as the allocator sees them. From [`SAMPLED`] on blocks are tracked, from [`EXACT`] on the
-/// filter does not know all of them.
+/// Modes as the allocator sees them. From [`SAMPLED`] on blocks are tracked, from
+/// [`SAMPLED_AFTER_EXACT`] on the filter does not know all of them. Those from [`COUNTERS`] to
+/// there have a fast path.
 pub(crate) const UNKNOWN: u8 = 0;
 pub(crate) const OFF: u8 = 1;
 pub(crate) const COUNTERS: u8 = 2;
 pub(crate) const SAMPLED: u8 = 3;
-pub(crate) const EXACT: u8 = 4;
 /// Sampled, after it was exact: every free must look.
-pub(crate) const SAMPLED_AFTER_EXACT: u8 = 5;
+pub(crate) const SAMPLED_AFTER_EXACT: u8 = 4;
+pub(crate) const EXACT: u8 = 5;
 
 /// What every allocation looks at.
 #[derive(Debug)]
@@ -132,7 +133,9 @@ pub(crate) fn switch(mode: Mode) -> bool {
         }
         Mode::Off => OFF,
         Mode::Counters => COUNTERS,
-        Mode::Sampled { .. } if KEPT_MODE.load(Relaxed) >= EXACT => SAMPLED_AFTER_EXACT,
+        Mode::Sampled { .. } if KEPT_MODE.load(Relaxed) >= SAMPLED_AFTER_EXACT => {
+            SAMPLED_AFTER_EXACT
+        }
         Mode::Sampled { .. } => SAMPLED,
         Mode::Exact => EXACT,
     };

@@ -79,15 +79,42 @@ fn find(area: Area<'_>, address: u64) -> Option<usize> {
         .find(|nth| (word(*nth, module::START)..word(*nth, module::END)).contains(&address))
 }
 
-/// Adds the modules that were loaded since. One thread at a time; others do not wait.
+/// The lock: free; held; held, and to be read once more.
+const FREE: u64 = 0;
+const HELD: u64 = 1;
+const WANTED: u64 = 2;
+
+/// Adds the modules that were loaded since. One thread at a time; others do not wait: the one that
+/// reads begins anew for them.
 #[cold]
 pub(crate) fn refresh(area: Area<'_>) {
     let lock = area.word(header::MODULES_LOCK);
     // Acquire: pairs with the Release below: the last one's records are seen.
-    if lock.compare_exchange(0, 1, Acquire, Relaxed).is_ok() {
+    if lock.swap(WANTED, Acquire) != FREE {
+        return;
+    }
+    loop {
+        // Relaxed: whoever wants it from here on finds it held; who did before is served below.
+        lock.store(HELD, Relaxed);
+        read_until_nothing_is_new(area);
+        // Release: pairs with the Acquire above. Relaxed else: nothing was given away.
+        if lock.compare_exchange(HELD, FREE, Release, Relaxed).is_ok() {
+            return;
+        }
+    }
+}
+
+/// A line of the maps and the memory that it speaks of are not read at one instant: what was loaded
+/// in between shows in the next pass.
+fn read_until_nothing_is_new(area: Area<'_>) {
+    const MOST: usize = 4;
+    for _ in 0..MOST {
+        // Relaxed, both: under the lock.
+        let before = area.word(header::MODULES_USED).load(Relaxed);
         read_maps(area);
-        // Release: pairs with the Acquire above.
-        lock.store(0, Release);
+        if area.word(header::MODULES_USED).load(Relaxed) == before {
+            return;
+        }
     }
 }
 
@@ -146,6 +173,13 @@ fn path_hash(path: &[u8]) -> u64 {
     })
 }
 
+fn has_path(area: Area<'_>, nth: usize, path: &[u8]) -> bool {
+    let place = area.word(area.layout.module(nth) + module::PATH).load(Relaxed);
+    let at = area.layout.strings + (place >> 32) as usize;
+    let is_same = |(nth, bytes)| area.word(at + 8 * nth).load(Relaxed) == to_word(bytes);
+    place & 0xffff_ffff == path.len() as u64 && path.chunks(8).enumerate().all(is_same)
+}
+
 /// Adds a module, if it is not there. Under the lock.
 pub(crate) fn add(area: Area<'_>, mapping: Mapping<'_>, elf: elf::Facts) {
     let word = |nth, at| area.word(area.layout.module(nth) + at);
@@ -156,6 +190,7 @@ pub(crate) fn add(area: Area<'_>, mapping: Mapping<'_>, elf: elf::Facts) {
             && word(nth, module::END).load(Relaxed) == mapping.end
             && word(nth, module::BIAS).load(Relaxed) == elf.bias
             && has_build_id(area, nth, &elf)
+            && has_path(area, nth, mapping.path)
     });
     if is_there {
         return;

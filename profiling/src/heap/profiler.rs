@@ -3,9 +3,10 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::control::{self, COUNTERS, EXACT, OFF, SAMPLED, SWITCH, UNKNOWN};
+use super::control::{self, COUNTERS, OFF, SAMPLED, SAMPLED_AFTER_EXACT, SWITCH, UNKNOWN};
 use super::live_table::Record;
 use super::region::LAYOUT;
+use super::slot::Slot;
 use super::snapshot::Mode;
 use super::thread::THREAD;
 use super::{filter, recorder, stack};
@@ -50,26 +51,16 @@ impl<A> Profiler<A> {
         &self.inner
     }
 
-    /// The mode of a process that has not recorded yet.
-    #[cold]
-    #[inline(never)]
-    fn find_mode(&self) -> u8 {
-        control::find_mode(self.mode, stack::self_test::<A>)
-    }
-
-    /// Everything but the counting of a block in the thread's own slot.
+    /// Everything but the counting of a block in the thread's own slot. The mode was known before.
     ///
     /// Generic and never inlined: compiled with the program's flags, it has a frame pointer if the
     /// program has, and the walk begins with its caller.
     #[cold]
     #[inline(never)]
-    fn allocated_slowly(&self, address: *mut u8, bytes: usize, is_counted: bool) {
+    fn allocated_slowly(address: *mut u8, bytes: usize, is_counted: bool) {
         let pointer = stack::frame_pointer();
         // Relaxed: as everywhere.
-        let mut mode = SWITCH.mode.load(Relaxed);
-        if mode == UNKNOWN {
-            mode = self.find_mode();
-        }
+        let mode = SWITCH.mode.load(Relaxed);
         if mode > OFF {
             recorder::allocated(address as usize, bytes as u64, is_counted, pointer, mode);
         }
@@ -79,48 +70,68 @@ impl<A> Profiler<A> {
 
     /// Counts a block that the inner allocator has just returned, or null.
     #[inline(always)]
-    fn count(&self, block: *mut u8, bytes: usize, mode: u8) -> *mut u8 {
+    fn count(block: *mut u8, bytes: usize) -> *mut u8 {
         if block.is_null() {
             return block;
         }
-        // SAFETY: null, or a slot of the profile's mapping, which is never unmapped.
-        let slot = unsafe { THREAD.with(|thread| thread.slot.get()).as_ref() };
-        match slot {
-            Some(slot) if mode > OFF => {
-                if slot.allocated(bytes as u64) || mode == EXACT {
-                    self.allocated_slowly(block, bytes, true);
+        match own_slot() {
+            Some(slot) => {
+                if slot.allocated(bytes as u64) {
+                    Self::allocated_slowly(block, bytes, true);
                 }
             }
-            _ => self.allocated_slowly(block, bytes, false),
+            None => Self::allocated_slowly(block, bytes, false),
         }
         block
     }
 
-    /// Counts a free, and takes the block out of the profile if it is in it. Before the inner
-    /// allocator can give the address to somebody else.
+    /// The mode, found out if the process has not recorded yet.
+    fn known(&self, mode: u8) -> u8 {
+        if mode == UNKNOWN { control::find_mode(self.mode, stack::self_test::<A>) } else { mode }
+    }
+
+    /// Counts a free, unless it is counted, and takes the block out of the profile if it is in it.
+    /// Before the inner allocator can give the address to somebody else.
+    #[cold]
     #[inline(never)]
-    fn freed(&self, address: *mut u8, bytes: usize, mut mode: u8) -> Option<Record> {
-        if mode == UNKNOWN {
-            mode = self.find_mode();
-            if mode <= OFF {
-                return None;
-            }
+    fn freed_slowly(
+        &self,
+        address: *mut u8,
+        bytes: usize,
+        is_counted: bool,
+        mode: u8,
+    ) -> Option<Record> {
+        let mode = self.known(mode);
+        if mode <= OFF {
+            return None;
         }
-        // SAFETY: null, or a slot of the profile's mapping, which is never unmapped.
-        match unsafe { THREAD.with(|thread| thread.slot.get()).as_ref() } {
-            Some(slot) => {
-                if slot.freed(bytes as u64) {
-                    recorder::freed(bytes as u64, true);
-                }
-            }
-            None => recorder::freed(bytes as u64, false),
-        }
-        let may_be_tracked = match mode {
-            COUNTERS => false,
-            SAMPLED => is_in_filter(address as usize),
-            _ => true,
-        };
-        if may_be_tracked { recorder::remove(address as usize) } else { None }
+        recorder::freed(bytes as u64, is_counted);
+        if may_be_tracked(address, mode) { recorder::remove(address as usize) } else { None }
+    }
+}
+
+/// Is this a mode in which most blocks are counted, and nothing else? Not off, nor one in which
+/// every block is recorded, nor unknown.
+#[inline(always)]
+fn counts(mode: u8) -> bool {
+    (COUNTERS..=SAMPLED_AFTER_EXACT).contains(&mode)
+}
+
+/// The thread's own slot, if it has one already. In a mode that is known: a forked child's would
+/// else still be its parent's.
+#[inline(always)]
+fn own_slot() -> Option<&'static Slot> {
+    // SAFETY: null, or a slot of the profile's mapping, which is never unmapped.
+    unsafe { THREAD.with(|thread| thread.slot.get()).as_ref() }
+}
+
+/// May the profile know this block, in a mode above off?
+#[inline(always)]
+fn may_be_tracked(address: *mut u8, mode: u8) -> bool {
+    match mode {
+        COUNTERS => false,
+        SAMPLED => is_in_filter(address as usize),
+        _ => true,
     }
 }
 
@@ -141,27 +152,47 @@ fn is_in_filter(address: usize) -> bool {
     byte.load(Relaxed) != 0
 }
 
-/// What the allocator does in all modes but off. Not inlined: with recording off, nothing of it is
-/// paid but the branch.
+/// What the allocator does in the modes that count. Not inlined: with recording off, nothing of it
+/// is paid but the branch. Neither allocator nor mode are needed after the inner allocator's call,
+/// so that no registers are saved for them.
 impl<A: GlobalAlloc> Profiler<A> {
     /// # Safety
     ///
     /// - As [`GlobalAlloc::alloc`].
     #[inline(never)]
-    unsafe fn alloc_counted(&self, layout: Layout, mode: u8) -> *mut u8 {
+    unsafe fn alloc_counted(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps to the contract of `alloc`, which is the inner one's.
         let block = unsafe { self.inner.alloc(layout) };
-        self.count(block, layout.size(), mode)
+        Self::count(block, layout.size())
     }
 
     /// # Safety
     ///
     /// - As [`GlobalAlloc::alloc_zeroed`].
     #[inline(never)]
-    unsafe fn alloc_zeroed_counted(&self, layout: Layout, mode: u8) -> *mut u8 {
+    unsafe fn alloc_zeroed_counted(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps to the contract of `alloc_zeroed`, which is the inner one's.
         let block = unsafe { self.inner.alloc_zeroed(layout) };
-        self.count(block, layout.size(), mode)
+        Self::count(block, layout.size())
+    }
+
+    /// # Safety
+    ///
+    /// - As [`GlobalAlloc::dealloc`].
+    #[inline(never)]
+    unsafe fn dealloc_counted(&self, block: *mut u8, layout: Layout, mode: u8) {
+        let is_done = match own_slot() {
+            Some(slot) => !slot.freed(layout.size() as u64) && !may_be_tracked(block, mode),
+            // SAFETY: the caller keeps to the contract of `dealloc`.
+            None => return unsafe { self.dealloc_slowly(block, layout, false, mode) },
+        };
+        if is_done {
+            // SAFETY: the caller keeps to the contract of `dealloc`, which is the inner one's.
+            unsafe { self.inner.dealloc(block, layout) }
+        } else {
+            // SAFETY: as above.
+            unsafe { self.dealloc_slowly(block, layout, true, mode) }
+        }
     }
 
     /// # Safety
@@ -175,13 +206,82 @@ impl<A: GlobalAlloc> Profiler<A> {
         new_size: usize,
         mode: u8,
     ) -> *mut u8 {
-        let record = self.freed(block, layout.size(), mode);
+        let record = match own_slot() {
+            Some(slot) if !slot.freed(layout.size() as u64) && !may_be_tracked(block, mode) => None,
+            slot => self.freed_slowly(block, layout.size(), slot.is_some(), mode),
+        };
         // SAFETY: the caller keeps to the contract of `realloc`, which is the inner one's.
         let moved = unsafe { self.inner.realloc(block, layout, new_size) };
         if moved.is_null() {
             recorder::take_back(block as usize, layout.size() as u64, record);
         }
-        self.count(moved, new_size, mode)
+        Self::count(moved, new_size)
+    }
+}
+
+/// What the allocator does seldom: for its first block, for a thread's first, in exact mode.
+impl<A: GlobalAlloc> Profiler<A> {
+    /// Records a block that the inner allocator has just returned, or null.
+    fn record(&self, block: *mut u8, bytes: usize, mode: u8) -> *mut u8 {
+        if !block.is_null() && self.known(mode) > OFF {
+            Self::allocated_slowly(block, bytes, false);
+        }
+        block
+    }
+
+    /// # Safety
+    ///
+    /// - As [`GlobalAlloc::alloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn alloc_slowly(&self, layout: Layout, mode: u8) -> *mut u8 {
+        // SAFETY: the caller keeps to the contract of `alloc`, which is the inner one's.
+        let block = unsafe { self.inner.alloc(layout) };
+        self.record(block, layout.size(), mode)
+    }
+
+    /// # Safety
+    ///
+    /// - As [`GlobalAlloc::alloc_zeroed`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn alloc_zeroed_slowly(&self, layout: Layout, mode: u8) -> *mut u8 {
+        // SAFETY: the caller keeps to the contract of `alloc_zeroed`, which is the inner one's.
+        let block = unsafe { self.inner.alloc_zeroed(layout) };
+        self.record(block, layout.size(), mode)
+    }
+
+    /// # Safety
+    ///
+    /// - As [`GlobalAlloc::dealloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn dealloc_slowly(&self, block: *mut u8, layout: Layout, is_counted: bool, mode: u8) {
+        self.freed_slowly(block, layout.size(), is_counted, mode);
+        // SAFETY: the caller keeps to the contract of `dealloc`, which is the inner one's.
+        unsafe { self.inner.dealloc(block, layout) };
+    }
+
+    /// # Safety
+    ///
+    /// - As [`GlobalAlloc::realloc`].
+    #[cold]
+    #[inline(never)]
+    unsafe fn realloc_slowly(
+        &self,
+        block: *mut u8,
+        layout: Layout,
+        new_size: usize,
+        mode: u8,
+    ) -> *mut u8 {
+        let mode = self.known(mode);
+        let record = self.freed_slowly(block, layout.size(), false, mode);
+        // SAFETY: the caller keeps to the contract of `realloc`, which is the inner one's.
+        let moved = unsafe { self.inner.realloc(block, layout, new_size) };
+        if moved.is_null() && mode > OFF {
+            recorder::take_back(block as usize, layout.size() as u64, record);
+        }
+        self.record(moved, new_size, mode)
     }
 }
 
@@ -195,7 +295,9 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Profiler<A> {
             // SAFETY: the caller keeps to the contract of `alloc`, which is the inner one's.
             OFF => unsafe { self.inner.alloc(layout) },
             // SAFETY: as above.
-            mode => unsafe { self.alloc_counted(layout, mode) },
+            mode if counts(mode) => unsafe { self.alloc_counted(layout) },
+            // SAFETY: as above.
+            mode => unsafe { self.alloc_slowly(layout, mode) },
         }
     }
 
@@ -206,19 +308,23 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Profiler<A> {
             // SAFETY: the caller keeps to the contract of `alloc_zeroed`, the inner one's.
             OFF => unsafe { self.inner.alloc_zeroed(layout) },
             // SAFETY: as above.
-            mode => unsafe { self.alloc_zeroed_counted(layout, mode) },
+            mode if counts(mode) => unsafe { self.alloc_zeroed_counted(layout) },
+            // SAFETY: as above.
+            mode => unsafe { self.alloc_zeroed_slowly(layout, mode) },
         }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // Relaxed: see `Switch::mode`.
-        let mode = SWITCH.mode.load(Relaxed);
-        if mode != OFF {
-            self.freed(block, layout.size(), mode);
+        match SWITCH.mode.load(Relaxed) {
+            // SAFETY: the caller keeps to the contract of `dealloc`, which is the inner one's.
+            OFF => unsafe { self.inner.dealloc(block, layout) },
+            // SAFETY: as above.
+            mode if counts(mode) => unsafe { self.dealloc_counted(block, layout, mode) },
+            // SAFETY: as above.
+            mode => unsafe { self.dealloc_slowly(block, layout, false, mode) },
         }
-        // SAFETY: the caller keeps to the contract of `dealloc`, which is the inner one's.
-        unsafe { self.inner.dealloc(block, layout) };
     }
 
     #[inline]
@@ -228,7 +334,9 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Profiler<A> {
             // SAFETY: the caller keeps to the contract of `realloc`, which is the inner one's.
             OFF => unsafe { self.inner.realloc(block, layout, new_size) },
             // SAFETY: as above.
-            mode => unsafe { self.realloc_counted(block, layout, new_size, mode) },
+            mode if counts(mode) => unsafe { self.realloc_counted(block, layout, new_size, mode) },
+            // SAFETY: as above.
+            mode => unsafe { self.realloc_slowly(block, layout, new_size, mode) },
         }
     }
 }

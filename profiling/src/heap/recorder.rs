@@ -156,13 +156,15 @@ pub(crate) fn remove_in(area: Area<'_>, address: u64, step: impl Fn(Step)) -> Op
     record
 }
 
-/// A block is freed by a thread that has no slot of its own, or time has come to tell the header.
+/// A block is freed by a thread that has no slot of its own, or one that the profile may know, or
+/// time has come to tell the header. `is_counted`: the thread's slot has it already.
 #[cold]
 pub(crate) fn freed(bytes: u64, is_counted: bool) {
     let Some(area) = control::area() else { return };
     THREAD.with(|thread| match thread.slot(area) {
         Some(slot) => {
-            if is_counted || slot.freed(bytes) {
+            let is_due = if is_counted { slot.is_free_due() } else { slot.freed(bytes) };
+            if is_due {
                 slot.tell_in_time(area);
             }
         }

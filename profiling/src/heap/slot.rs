@@ -54,10 +54,10 @@ const _: () = {
     assert!(std::mem::offset_of!(Slot, mean) == slot::MEAN);
 };
 
-/// Adds to a word of the caller's own slot.
+/// Adds to a word that nobody else writes.
 ///
 /// On x86-64 one instruction, so that a signal handler that allocates in between is not lost; no
-/// lock prefix, since nobody else writes.
+/// lock prefix.
 #[inline(always)]
 pub(crate) fn add_own(word: &AtomicU64, n: u64) {
     #[cfg(target_arch = "x86_64")]
@@ -73,19 +73,54 @@ pub(crate) fn add_own(word: &AtomicU64, n: u64) {
 }
 
 impl Slot {
+    /// [`add_own`] for the word at `AT`, with the slot's address for all of them.
+    #[inline(always)]
+    fn add<const AT: usize>(&self, word: &AtomicU64, n: u64) {
+        debug_assert_eq!(word.as_ptr() as usize, std::ptr::from_ref(self) as usize + AT);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as in `add_own`: a word of this slot.
+        unsafe {
+            std::arch::asm!("add qword ptr [{slot} + {at}], {n}",
+                slot = in(reg) std::ptr::from_ref(self), at = const AT, n = in(reg) n,
+                options(nostack));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        add_own(word, n);
+    }
+
+    /// Adds 1 to the word at `AT`.
+    #[inline(always)]
+    fn count<const AT: usize>(&self, word: &AtomicU64) {
+        debug_assert_eq!(word.as_ptr() as usize, std::ptr::from_ref(self) as usize + AT);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as in `add_own`: a word of this slot.
+        unsafe {
+            std::arch::asm!("add qword ptr [{slot} + {at}], 1",
+                slot = in(reg) std::ptr::from_ref(self), at = const AT, options(nostack));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        add_own(word, 1);
+    }
+
     /// Counts an allocated block. True: time for [`look`](Self::look).
     #[inline(always)]
     pub(crate) fn allocated(&self, bytes: u64) -> bool {
-        add_own(&self.allocated_bytes, bytes);
-        add_own(&self.allocated_blocks, 1);
+        self.add::<{ slot::ALLOCATED_BYTES }>(&self.allocated_bytes, bytes);
+        self.count::<{ slot::ALLOCATED_BLOCKS }>(&self.allocated_blocks);
         self.is_due()
     }
 
     /// Counts a freed block. True: time for [`tell`](Self::tell).
     #[inline(always)]
     pub(crate) fn freed(&self, bytes: u64) -> bool {
-        add_own(&self.freed_bytes, bytes);
-        add_own(&self.freed_blocks, 1);
+        self.add::<{ slot::FREED_BYTES }>(&self.freed_bytes, bytes);
+        self.count::<{ slot::FREED_BLOCKS }>(&self.freed_blocks);
+        self.is_free_due()
+    }
+
+    /// Has enough been freed for [`tell`](Self::tell)?
+    #[inline(always)]
+    pub(crate) fn is_free_due(&self) -> bool {
         // Relaxed: the owner's alone.
         self.freed_bytes.load(Relaxed) > self.tell_at.load(Relaxed)
     }
@@ -112,8 +147,8 @@ impl Slot {
 
     /// A free that was counted did not happen.
     pub(crate) fn take_back(&self, bytes: u64) {
-        add_own(&self.freed_bytes, bytes.wrapping_neg());
-        add_own(&self.freed_blocks, 1u64.wrapping_neg());
+        self.add::<{ slot::FREED_BYTES }>(&self.freed_bytes, bytes.wrapping_neg());
+        self.add::<{ slot::FREED_BLOCKS }>(&self.freed_blocks, 1u64.wrapping_neg());
     }
 
     /// Draws anew, with this mean, at once.

@@ -1,4 +1,16 @@
-//! Values, vectors and strings in a heap, that one thread holds at a time.
+//! Data in shared memory: each discipline is a type.
+//!
+//! | who may write | type |
+//! |---|---|
+//! | one thread, which holds it | [`Box`], [`FixedVec`], [`FixedString`] in a heap |
+//! | whoever holds its lock | [`Mutex`](crate::lock::Mutex), also of a [`List`] |
+//! | everybody, each number on its own | [`Value`], std's atomics |
+//! | nobody any more | [`ReadOnly`] |
+//!
+//! The last three are shared by [`Arc`] in a heap, or as a [`Shared`](crate::Shared) object of its
+//! own; `Arc<[T]>` holds a slice of them.
+//!
+//! # Held by one thread
 //!
 //! Each is a [`Block`](crate::heap::Block) that knows what is in it. It is private to its holder,
 //! who reads and writes it as Rust's own `Box`, `Vec` and `String`; it is handed over by putting it
@@ -29,14 +41,18 @@
 
 mod arc;
 mod boxed;
+mod list;
 mod string;
 mod typed;
+mod value;
 mod vec;
 
 #[cfg(feature = "serde")]
 pub use arc::sent_to;
 pub use arc::{Arc, ArcStats, Arcs, Flight, Payload, ReadOnly};
 pub use boxed::Box;
+pub use list::List;
 pub use string::FixedString;
 pub use typed::NotThat;
+pub use value::{Scalar, Value};
 pub use vec::FixedVec;

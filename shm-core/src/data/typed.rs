@@ -130,6 +130,21 @@ impl<'l, T: ShmSafe, P: Peers + Clone> Typed<'l, T, P> {
         Ok(())
     }
 
+    /// Copies elements behind the last; the caller has seen that there is room.
+    pub fn append(&mut self, values: &[T])
+    where
+        T: Copy,
+    {
+        let len = self.len();
+        let room = self.capacity() - len;
+        let values = &values[..values.len().min(room)];
+        let place = self.first().as_ptr().wrapping_add(len);
+        // SAFETY: within the block, as was just made sure, aligned and ours; the values are
+        // elsewhere, since the block is borrowed mutably.
+        unsafe { place.copy_from_nonoverlapping(values.as_ptr(), values.len()) };
+        self.set_len(len + values.len());
+    }
+
     pub fn publish(self, cell: Cell<'_, P>) -> Result<(), Self> {
         self.block.publish(cell).map_err(|block| Typed { block, elements: PhantomData })
     }

@@ -85,9 +85,8 @@ impl<T: ShmSafe + Copy, P: Peers + Clone> FixedVec<'_, T, P> {
         if values.len() > room {
             return Err(room);
         }
-        let from = self.len();
-        self.0.set_len(from + values.len());
-        self[from..].copy_from_slice(values);
+        // Whole elements first, then the length: one store takes all of them in.
+        self.0.append(values);
         Ok(())
     }
 }

@@ -68,13 +68,16 @@ impl<'h, P: Peers + Clone> Cell<'h, P> {
     /// it has taken nothing: the block is to be had again. Progress: lock-free.
     ///
     /// # Errors
-    /// [`Error::HeapFull`] when there is no place to note what is held; [`Error::Inherited`].
+    /// [`Error::HeapFull`] when there is no place to note what is held; [`Error::Inherited`];
+    /// [`Error::NotABlock`] when a [hardened](super::HeapOptions::hardened) heap finds the cell
+    /// corrupted.
     #[inline]
     pub fn take<'l>(self, local: &'l Local<P>) -> Result<Option<Block<'l, P>>, Error> {
         if !local.is_ours() || !self.is_of(local.heap()) {
             return Err(Error::Inherited);
         }
         let (memory, peers) = (self.heap.memory(), self.heap.peers());
+        memory.check_cell(self.id)?;
         let held = local.front(|front| {
             let entry = front.take_entry(memory, peers)?;
             let held = steps::take(memory, front.line, self.id, entry);
@@ -95,6 +98,7 @@ impl<'h, P: Peers + Clone> Cell<'h, P> {
         if !local.is_ours() || !self.is_of(local.heap()) {
             return Err(Error::Inherited);
         }
+        self.heap.memory().check_cell(self.id)?;
         let entry = local.take_entry()?;
         match steps::lease(self.heap.memory(), local.line(), self.id, entry) {
             Some(leased) => Ok(Some(Lease { local, leased })),

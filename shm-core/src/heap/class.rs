@@ -70,12 +70,20 @@ impl Class {
     /// Which block begins at this offset in the span, if one does.
     #[inline(always)]
     pub fn index_of(&self, offset: u64) -> Option<u32> {
+        let (index, within) = self.index_and_rest(offset)?;
+        (within == 0).then_some(index)
+    }
+
+    /// Which block this offset in the span lies in, if it does, and how far in it.
+    #[inline(always)]
+    pub fn index_and_rest(&self, offset: u64) -> Option<(u32, u64)> {
         let distance = offset.wrapping_sub(self.start.into());
         if distance >= SPAN {
             return None;
         }
         let index = ((distance * self.reciprocal) >> 32) as u32;
-        (u64::from(index) * u64::from(self.size) == distance && index < self.count).then_some(index)
+        let within = distance - u64::from(index) * u64::from(self.size);
+        (index < self.count).then_some((index, within))
     }
 }
 
@@ -139,6 +147,12 @@ impl Place {
             home: span + HOMES_AT + u64::from(index) * 8,
             bit: 1 << (index % 64),
         }
+    }
+
+    /// Of the block whose home word lies at `home`, in the span at `span`.
+    #[inline(always)]
+    pub fn of_home(span: u64, home: u64) -> Place {
+        Place::new(span, (home.wrapping_sub(span + HOMES_AT) / 8) as u32)
     }
 
     /// Of the block that begins there, in the span at `span` of this class (or [`LARGE`]).

@@ -13,7 +13,7 @@ use super::memory::Ground;
 use super::run;
 use super::steps::{self, Held};
 use super::words::{BlockId, CellId, Desc, Slot};
-use super::{Heap, block_at, not_freed};
+use super::{Heap, not_freed};
 use crate::primitive::Ordering;
 use crate::{Error, Group, Peers};
 
@@ -123,7 +123,7 @@ impl<P: Peers + Clone> Local<P> {
         if let Some(class) = common_class_of(layout)
             && let Some(held) = self.front(|front| front.allocate_now(memory, class, CellId::NONE))
         {
-            return Ok(held.block.offset());
+            return Ok(memory.handle(held.block, held.stamp));
         }
         self.allocate_raw_slowly(layout)
     }
@@ -136,16 +136,17 @@ impl<P: Peers + Clone> Local<P> {
             Some(class) => front.allocate(memory, peers, class, CellId::NONE),
             None => front.allocate_large(memory, peers, layout.size() as u64, CellId::NONE),
         })?;
-        Ok(held.block.offset())
+        Ok(memory.handle(held.block, held.stamp))
     }
 
     /// Frees a block by its offset, whoever allocated it.
     ///
     /// An offset where no block begins and a block that is free are refused. A block that was freed
-    /// and is another's by now can not be told from that one's.
+    /// and is another's by now can not be told from that one's, but by a
+    /// [hardened](super::HeapOptions::hardened) heap.
     ///
     /// # Errors
-    /// [`Error::NotABlock`], [`Error::NotAllocated`]; [`Error::Inherited`].
+    /// [`Error::NotABlock`], [`Error::NotAllocated`], [`Error::StaleBlock`]; [`Error::Inherited`].
     ///
     /// # Safety
     /// - The block was made the caller's by [`Block::into_raw`] or
@@ -155,7 +156,7 @@ impl<P: Peers + Clone> Local<P> {
         if !self.is_ours() {
             return Err(Error::Inherited);
         }
-        let block = block_at(offset)?;
+        let block = self.heap.memory().claim_raw(offset)?;
         let freed = self.front(|front| front.free(self.heap.memory(), block));
         freed.map_err(|why| not_freed(why, offset))
     }
@@ -175,7 +176,7 @@ impl<P: Peers + Clone> Local<P> {
             return Err(Error::Inherited);
         }
         let memory = self.heap.memory();
-        let block = block_at(offset)?;
+        let block = memory.claim_raw(offset)?;
         let place = steps::place_of(memory, block).ok_or(Error::NotABlock { offset })?;
         let entry = self.take_entry()?;
         Ok(Block { local: self, held: steps::adopt(memory, block, CellId::at(place.home), entry) })
@@ -325,9 +326,11 @@ impl<'l, P: Peers + Clone> Block<'l, P> {
     /// back from now on. Its offset from the heap's start.
     #[must_use = "a block whose offset is lost is lost"]
     pub fn into_raw(self) -> u64 {
-        let offset = self.offset();
+        let mut offset = self.offset();
         if self.local.is_ours() {
-            steps::forget(self.local.heap.memory(), self.held);
+            let memory = self.local.heap.memory();
+            let stamp = steps::forget(memory, self.held);
+            offset = memory.handle(self.held.block, stamp);
             self.local.return_entry(self.held.entry);
         }
         std::mem::forget(self);
@@ -356,7 +359,7 @@ impl<P: Peers + Clone> Drop for Block<'_, P> {
         let (memory, held) = (local.heap.memory(), self.held);
         local.front(|front| {
             // Fails for a block that somebody else has freed: nothing is left to do.
-            let _ = front.free(memory, held.block);
+            let _ = front.free_held(memory, held);
             // Release: the free comes before.
             memory.at(held.entry.offset()).store(Slot::EMPTY.0, Ordering::Release);
             front.return_entry(held.entry);

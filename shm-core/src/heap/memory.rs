@@ -103,6 +103,8 @@ pub(crate) struct Memory {
     /// Where the heap begins in the segment.
     start: u64,
     pub geometry: Geometry,
+    /// Whether offsets that are given out carry the block's stamp.
+    pub hardened: bool,
     /// Keeps the memory mapped.
     pub segment: Segment,
 }
@@ -129,7 +131,7 @@ impl Memory {
         }
         // SAFETY: within the segment's mapping, as was just checked.
         let base = unsafe { segment.data().add(start as usize) };
-        Ok(Memory { base, start, geometry, segment: segment.clone() })
+        Ok(Memory { base, start, geometry, hardened: false, segment: segment.clone() })
     }
 
     /// Where the heap begins in its segment.

@@ -129,7 +129,7 @@ impl Tiny {
     }
 
     fn free_remote(&self, held: steps::Held) {
-        steps::free_remote(self, held.block).unwrap();
+        steps::free_remote(self, self.place()).unwrap();
         self.at(held.entry.offset()).store(0, Ordering::Release);
     }
 
@@ -356,7 +356,7 @@ mod loom {
             let lessee = world.victim("lessee", move || {
                 let leased = steps::lease(&*theirs, 1, CELL, entry(1)).unwrap();
                 assert_eq!(theirs.read(), 7);
-                let free = |block| steps::free_remote(&*theirs, block).unwrap();
+                let free = |_| steps::free_remote(&*theirs, theirs.place()).unwrap();
                 steps::acknowledge(&*theirs, 1, leased, free);
             });
             let proof = dead;

@@ -110,7 +110,7 @@ fn leave_cell(ground: &impl Ground, line: usize, id: CellId) {
         // Release: pairs with the Acquire of the next lease: what the publisher wrote is seen.
         cell.store(left.0, Ordering::Release);
     } else if slot.is(Kind::Done, line) {
-        free_unless_freed(ground, id, slot);
+        free_unless_freed(ground, line, id, slot);
         cell.store(Slot::EMPTY.0, Ordering::Release);
     }
 }
@@ -121,7 +121,7 @@ fn leave_entry(ground: &impl Ground, line: usize, offset: u64) {
     let slot = Slot(entry.load(Ordering::Relaxed));
     match slot.kind() {
         Kind::Empty => return,
-        Kind::Held => free_unless_freed(ground, CellId::at(offset), slot),
+        Kind::Held => free_unless_freed(ground, line, CellId::at(offset), slot),
         Kind::Lease => leave_cell(ground, line, slot.cell()),
         _ => {}
     }
@@ -130,7 +130,7 @@ fn leave_entry(ground: &impl Ground, line: usize, offset: u64) {
 
 /// Frees the block that a cell of the dead holds, unless it was freed or moved before the death.
 /// The order of the reads decides: see the design page.
-fn free_unless_freed(ground: &impl Ground, id: CellId, slot: Slot) {
+fn free_unless_freed(ground: &impl Ground, line: usize, id: CellId, slot: Slot) {
     let block = slot.block();
     let Some(span) = ground.span_of(block) else { return };
     // Acquire: as in `is_home`.
@@ -148,9 +148,17 @@ fn free_unless_freed(ground: &impl Ground, id: CellId, slot: Slot) {
     if Home(ground.at(place.home).load(Ordering::Acquire)) != Home::new(id, slot.stamp()) {
         return;
     }
-    if is_of(ground, span, desc, slot) {
-        // Not freed, and only we may.
-        let _ = steps::free_remote(ground, block);
+    if !is_of(ground, span, desc, slot) {
+        return;
+    }
+    // Not freed, and only we may.
+    if desc.state() == State::Owned && desc.line() == line {
+        let a = ground.at(place.a);
+        // Relaxed: a dead line's span is its recoverer's until it is an orphan.
+        let allocated = a.load(Ordering::Relaxed);
+        a.store(allocated & !place.bit, Ordering::Release);
+    } else {
+        let _ = steps::free_remote(ground, place);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::class::{A_AT, F_AT, LARGE, SPAN, TABLE};
+use super::class::{A_AT, F_AT, LARGE, Place, SPAN, TABLE};
 use super::memory::{Ground, Memory};
 use super::steps::{self, NotFreed};
 use super::words::{BlockId, Desc, Slot, State};
@@ -77,26 +77,37 @@ pub(crate) fn looks_empty(memory: &Memory, span: u64, desc: Desc) -> bool {
     })
 }
 
-/// Frees a block of another line's span. The memory of a large one goes back at once: its owner may
-/// not look for long.
+/// Frees a block of a span that is another's, or nobody's.
+#[inline(always)]
+pub(crate) fn free_elsewhere(
+    memory: &Memory,
+    (span, desc): (u64, Desc),
+    block: BlockId,
+) -> Result<(), NotFreed> {
+    let place = memory.place(span, desc, block).ok_or(NotFreed::NoBlock)?;
+    if !desc.has_blocks() {
+        return Err(NotFreed::NoBlock);
+    }
+    if desc.class() == LARGE {
+        discard_large(memory, place, (span, desc));
+    }
+    steps::free_remote(memory, place)
+}
+
+/// The memory of a large block goes back at once: its owner may not look for long.
 #[cold]
 #[inline(never)]
-fn free_elsewhere_large(memory: &Memory, block: BlockId, desc: Desc) {
-    let freed = steps::place_of(memory, block)
-        // Relaxed: see `free_remote`.
-        .is_none_or(|place| memory.at(place.f).load(Ordering::Relaxed) & place.bit != 0);
-    if let (Some(span), false) = (memory.span_of(block), freed) {
+fn discard_large(memory: &Memory, place: Place, (span, desc): (u64, Desc)) {
+    // Relaxed: see `free_remote`.
+    if memory.at(place.f).load(Ordering::Relaxed) & place.bit == 0 {
         memory.discard(span, desc.argument().min(memory.spans() - span));
     }
 }
 
-#[inline(always)]
-pub(crate) fn free_elsewhere(memory: &Memory, block: BlockId) -> Result<(), NotFreed> {
+/// Frees a block, from a thread that has no spans.
+pub(crate) fn free_anywhere(memory: &Memory, block: BlockId) -> Result<(), NotFreed> {
     let span = memory.span_of(block).ok_or(NotFreed::NoBlock)?;
     // Relaxed: the block is the caller's, and so its span stays what it is.
     let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
-    if desc.class() == LARGE && desc.has_blocks() {
-        free_elsewhere_large(memory, block, desc);
-    }
-    steps::free_remote(memory, block)
+    free_elsewhere(memory, (span, desc), block)
 }

@@ -206,11 +206,13 @@ pub(crate) fn accept(ground: &impl Ground, leased: Leased, entry: CellId) -> Opt
     Some(held)
 }
 
-/// The block is nobody's from now on: no recovery gives it back.
-pub(crate) fn forget(ground: &impl Ground, held: Held) {
-    let nobody = Home::new(CellId::NONE, held.stamp.next());
+/// The block is nobody's from now on: no recovery gives it back. The stamp of that.
+pub(crate) fn forget(ground: &impl Ground, held: Held) -> Stamp {
+    let stamp = held.stamp.next();
+    let nobody = Home::new(CellId::NONE, stamp);
     ground.at(held.home.offset()).store(nobody.0, Ordering::Release);
     ground.at(held.entry.offset()).store(Slot::EMPTY.0, Ordering::Release);
+    stamp
 }
 
 /// Takes a block that is nobody's into an entry of ours.
@@ -242,8 +244,8 @@ pub(crate) fn drain(a: &AtomicU64, f: &AtomicU64) -> u32 {
 }
 
 /// Frees a block of a span that may be anybody's; the caller's last access to it.
-pub(crate) fn free_remote(ground: &impl Ground, block: BlockId) -> Result<(), NotFreed> {
-    let place = place_of(ground, block).ok_or(NotFreed::NoBlock)?;
+#[inline(always)]
+pub(crate) fn free_remote(ground: &impl Ground, place: Place) -> Result<(), NotFreed> {
     // Relaxed: a block that is ours to free has its bit; what else this shows is a mistake.
     if ground.at(place.a).load(Ordering::Relaxed) & place.bit == 0 {
         return Err(NotFreed::Free);

@@ -42,7 +42,9 @@ impl<P: Peers + Clone> Heap<P> {
             stats.free_spans += u64::from(desc.state() == State::Free);
             stats.orphans += u64::from(desc.state() == State::Orphan);
             if desc.has_blocks() && desc.class() != ENTRIES {
-                let blocks = bits(memory, span).map(|(a, f)| u64::from((a & !f).count_ones()));
+                let words = TABLE.get(desc.class()).map_or(1, |cut| cut.words);
+                let bits = bits(memory, span).take(words as usize);
+                let blocks = bits.map(|(a, f)| u64::from((a & !f).count_ones()));
                 let blocks: u64 = blocks.sum();
                 let size = TABLE.get(desc.class()).map(|cut| cut.size.into());
                 stats.blocks += blocks;
@@ -110,13 +112,8 @@ impl<P: Peers + Clone> Heap<P> {
     }
 }
 
-/// The cell that a home word names.
-fn cell_of(home: Home) -> CellId {
-    CellId((home.0 >> 32) as u32)
-}
-
 fn is_held(memory: &Memory, block: BlockId, home: Home) -> bool {
-    let Some(cell) = memory.cell(cell_of(home)) else { return false };
+    let Some(cell) = memory.cell(home.cell()) else { return false };
     let slot = Slot(cell.load(Ordering::Relaxed));
     slot.kind() != Kind::Empty && slot.block() == block && slot.stamp() == home.stamp()
 }

@@ -93,6 +93,31 @@ impl Home {
     pub fn stamp(self) -> Stamp {
         Stamp((self.0 & mask(STAMP_BITS)) as u32)
     }
+
+    /// The cell or entry that the block belongs to.
+    pub fn cell(self) -> CellId {
+        CellId((self.0 >> 32) as u32)
+    }
+}
+
+/// What a hardened heap gives out in place of an offset: `set 1 | unused 7 | stamp 22 | offset 34`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Handle(pub u64);
+
+const OFFSET_BITS: u32 = 34;
+const IS_HANDLE: u64 = 1 << 63;
+
+impl Handle {
+    pub fn new(offset: u64, stamp: Stamp) -> Handle {
+        Handle(IS_HANDLE | u64::from(stamp.0) << OFFSET_BITS | offset)
+    }
+
+    /// The offset and the stamp in it, if it is one.
+    pub fn parts(self) -> Option<(u64, Stamp)> {
+        let stamp = Stamp((self.0 >> OFFSET_BITS & mask(STAMP_BITS)) as u32);
+        let offset = self.0 & mask(OFFSET_BITS);
+        (Handle::new(offset, stamp) == self).then_some((offset, stamp))
+    }
 }
 
 /// State of a cell or an entry.
@@ -348,6 +373,16 @@ mod tests {
         assert!(last.next().is_of(mask(EPOCH_BITS)) && last.next() != last);
         assert!(last.next_in(3).is_of(3) && !last.next_in(3).is_of(4));
         assert_eq!(Home::new(CellId(u32::MAX), last).stamp(), last);
+    }
+
+    #[test]
+    fn a_handle_keeps_its_parts_and_an_offset_is_none() {
+        let stamp = Stamp(mask(STAMP_BITS) as u32);
+        for offset in [0, 16, MAX_LEN - 1] {
+            assert_eq!(Handle::new(offset, stamp).parts(), Some((offset, stamp)));
+            assert_eq!(Handle(offset).parts(), None);
+        }
+        assert_eq!(Handle(u64::MAX).parts(), None);
     }
 
     #[test]

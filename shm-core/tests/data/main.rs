@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod arc;
+mod list;
+mod numpy;
 #[path = "../reexec/mod.rs"]
 mod reexec;
+mod value;
 
 use shm_core::heap::{Heap, HeapOptions};
 use shm_core::{Group, Segment};

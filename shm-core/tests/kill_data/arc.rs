@@ -35,7 +35,7 @@ fn flight(region: &Region, index: usize) -> Flight {
 }
 
 fn init(region: &Region) {
-    create(region);
+    create(region, false);
     let arcs = KitArcs::open_for(&attach(region)).unwrap();
     let value = Arc::new(&arcs, AtomicU64::new(WHOLE)).unwrap();
     put(region, 0, value.send(None).unwrap());

@@ -8,3 +8,4 @@ mod arc;
 #[allow(dead_code, reason = "the other rows use the rest")]
 #[path = "../kill_heap/ground.rs"]
 mod ground;
+mod list;

@@ -17,12 +17,14 @@ use shm_core::{Owner, Peers, Segment, SegmentId, Ticket};
 pub type Said = Result<(), Box<dyn Error>>;
 
 /// The heap: four lines and five spans.
-const HEAP: usize = 8192 + 5 * 65536;
+pub const HEAP: usize = 8192 + 5 * 65536;
 /// Behind it: who has joined, one thread id a stay, and how many they are.
 const STAYS: usize = HEAP;
 const COUNT: usize = HEAP + 512;
 /// Set by the victim when its operation has returned.
 const RETURNED: usize = HEAP + 520;
+/// Set when everybody but who asks is gone.
+const ALL_GONE: usize = HEAP + 528;
 pub const SIZE: usize = HEAP + 4096;
 /// In place of a thread id: a process that had died before.
 const GONE: u32 = u32::MAX;
@@ -54,6 +56,10 @@ impl Peers for Kit {
     fn is_gone(&self, owner: Owner) -> bool {
         if owner == self.me {
             return false;
+        }
+        // Acquire: pairs with the Release in `all_gone`.
+        if self.region.u64_at(ALL_GONE).load(Acquire) == 1 {
+            return true;
         }
         let stay = owner.generation() as usize - 1;
         // Acquire: pairs with the Release in `join`.
@@ -89,10 +95,22 @@ fn segment(region: &Region) -> Segment {
     segment
 }
 
-pub fn create(region: &Region) {
-    let options = HeapOptions::default().size(HEAP).threads(4);
+pub fn create(region: &Region, hardened: bool) {
+    let options = HeapOptions::default().size(HEAP).threads(4).hardened(hardened);
     let kit = Kit::join(region, GONE);
     drop(KitHeap::create_for(&segment(region), kit, id(), options).unwrap());
+}
+
+/// Peers without a heap: a first stay that is over.
+#[allow(dead_code, reason = "for the rows of what needs no heap")]
+pub fn make_kit(region: &Region) {
+    Kit::join(region, GONE);
+}
+
+/// Another stay, of this thread.
+#[allow(dead_code, reason = "for the rows of what needs no heap")]
+pub fn kit(region: &Region) -> Kit {
+    Kit::join(region, gettid().as_raw_pid() as u32)
 }
 
 pub fn attach(region: &Region) -> KitHeap {
@@ -139,6 +157,12 @@ pub fn has_returned(region: &Region) -> bool {
     region.u64_at(RETURNED).load(Acquire) == 1
 }
 
+/// From here on, everybody but who asks is gone.
+pub fn all_gone(region: &Region) {
+    // Release: pairs with the Acquire in `is_gone`; whoever has ended did so before.
+    region.u64_at(ALL_GONE).store(1, Release);
+}
+
 /// A row: an operation from a state, and what must be found after it. `raw` are the blocks that are
 /// nobody's by the user's own word: before the operation, and after it.
 pub struct Row {
@@ -149,10 +173,11 @@ pub struct Row {
     /// How many when the operation has returned.
     pub returned: usize,
     pub raw: [u64; 2],
+    pub hardened: bool,
 }
 
 pub const fn row(name: &'static str, state: &'static str) -> Row {
-    Row { name, state, published: [0, 0], returned: 0, raw: [0, 0] }
+    Row { name, state, published: [0, 0], returned: 0, raw: [0, 0], hardened: false }
 }
 
 impl Row {
@@ -167,6 +192,11 @@ impl Row {
         self
     }
 
+    pub const fn hardened(mut self) -> Row {
+        self.hardened = true;
+        self
+    }
+
     /// Runs the operation on what `prepare` made, killed at every instruction.
     pub fn run<S: 'static>(
         self,
@@ -174,11 +204,11 @@ impl Row {
         prepare: impl Fn(&Region) -> S + 'static,
         act: impl Fn(&mut S) + 'static,
     ) {
-        let Row { name, state, published, returned: after, raw } = self;
+        let Row { name, state, published, returned: after, raw, hardened } = self;
         let scenario = Scenario::new(name)
             .state(state)
             .init(move |r| {
-                create(r);
+                create(r, hardened);
                 init(r);
             })
             .operation_with(prepare, move |r, state| {
@@ -204,7 +234,7 @@ impl Row {
 }
 
 /// What was published is there, whole; and everything else can be allocated.
-fn goes_on(region: &Region, published: [usize; 2], raw: [u64; 2]) -> Said {
+pub fn goes_on(region: &Region, published: [usize; 2], raw: [u64; 2]) -> Said {
     let heap = attach(region);
     let local = heap.local()?;
     let mut found = 0;

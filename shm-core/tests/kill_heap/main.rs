@@ -5,6 +5,7 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod ground;
+mod pairs;
 
 use ground::{KitBlock, KitLocal, attach, block, bytes, cell, dead, local, row};
 
@@ -115,6 +116,15 @@ fn kill_free() {
             |(local, offset)| unsafe { local.free_raw(*offset) }.unwrap(),
         );
     }
+    let name = "shm_core::heap::Heap::free_raw";
+    for (state, size) in [("small", 64), ("large", RUN)] {
+        row(name, state).raw(0, 1).run(
+            nothing,
+            move |r| (attach(r), local(r).allocate_raw(bytes(size)).unwrap()),
+            // SAFETY: just allocated.
+            |(heap, offset)| unsafe { heap.free_raw(*offset) }.unwrap(),
+        );
+    }
     row("shm_core::heap::Block::drop", "another's").run(
         nothing,
         |r| {
@@ -139,6 +149,67 @@ fn kill_free() {
         },
         // SAFETY: just allocated.
         |(local, offset)| drop(unsafe { local.adopt_raw(*offset) }.unwrap()),
+    );
+}
+
+#[test]
+fn kill_what_is_nobodys() {
+    let name = "shm_core::heap::Local::allocate_raw";
+    for (state, size) in [("small", 64), ("large", RUN)] {
+        row(name, state).raw(0, 1).run(nothing, local, move |local| {
+            local.allocate_raw(bytes(size)).unwrap();
+        });
+    }
+    // By handles: the exchange on the home word comes before.
+    let name = "shm_core::heap::Local::free_raw";
+    row(name, "small, hardened").hardened().raw(0, 1).run(
+        nothing,
+        |r| {
+            let local = local(r);
+            (local, local.allocate_raw(bytes(64)).unwrap())
+        },
+        // SAFETY: just allocated.
+        |(local, handle)| unsafe { local.free_raw(*handle) }.unwrap(),
+    );
+    row("shm_core::heap::Local::adopt_raw", "small, hardened").hardened().raw(0, 1).run(
+        nothing,
+        |r| {
+            let local = local(r);
+            (local, local.allocate_raw(bytes(64)).unwrap())
+        },
+        // SAFETY: just allocated.
+        |(local, handle)| drop(unsafe { local.adopt_raw(*handle) }.unwrap()),
+    );
+}
+
+#[test]
+fn kill_by_address() {
+    row("shm_core::heap::Local::alloc", "warm").run(nothing, local, |local| {
+        local.alloc(bytes(64)).unwrap();
+    });
+    row("shm_core::heap::Local::dealloc", "small").run(
+        nothing,
+        |r| {
+            let local = local(r);
+            (local, local.alloc(bytes(64)).unwrap())
+        },
+        // SAFETY: just allocated.
+        |(local, pointer)| unsafe { local.dealloc(*pointer, bytes(64)) }.unwrap(),
+    );
+    row("shm_core::heap::Local::block_of", "and published").published(0, 1, 1).run(
+        nothing,
+        |r| {
+            let local = local(r);
+            let block = block(local, 64);
+            let pointer = block.as_ptr();
+            std::mem::forget(block);
+            (local, pointer)
+        },
+        |(local, pointer)| {
+            // SAFETY: held, and by nobody else.
+            let block = unsafe { local.block_of(*pointer) }.unwrap();
+            block.publish(cell(local, "cell")).unwrap();
+        },
     );
 }
 
@@ -223,7 +294,28 @@ fn kill_lease() {
 }
 
 #[test]
+fn kill_a_lease_in_hand() {
+    row("shm_core::heap::Cell::lease", "small").published(1, 1, 1).run(
+        nothing,
+        waiting(64),
+        |local| std::mem::forget(cell(local, "cell").lease(local).unwrap()),
+    );
+}
+
+#[test]
 fn kill_lines() {
+    row("shm_core::heap::Local::drop", "spans in use and empty ones").published(1, 1, 1).run(
+        nothing,
+        |r| {
+            let mine = attach(r).local().unwrap();
+            drop((mine.allocate(bytes(64)).unwrap(), mine.allocate(bytes(HALF)).unwrap()));
+            let mut kept = mine.allocate(bytes(300)).unwrap();
+            kept.bytes_mut()[..8].copy_from_slice(&ground::WHOLE.to_ne_bytes());
+            kept.publish(mine.heap().root("cell").unwrap()).unwrap();
+            Some(mine)
+        },
+        |mine| drop(mine.take()),
+    );
     row("shm_core::heap::Heap::local", "free lines").run(nothing, attach, |heap| {
         drop(heap.local().unwrap());
     });

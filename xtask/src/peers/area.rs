@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::rivals::Rivals;
-use super::{Options, machine};
+use super::{Options, machine, targets};
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
@@ -45,7 +45,7 @@ pub fn measure(
     if !passed {
         eprintln!("peers: the program of `{area}` failed: see above");
     }
-    Ok(passed)
+    Ok(targets::complain(area, &rows) && passed)
 }
 
 /// What both commands say of the package.

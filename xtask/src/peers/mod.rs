@@ -4,12 +4,14 @@
 //! runs them, keeps what they found in `target/peers`, and writes the book's pages from that.
 
 mod area;
+mod compare;
 mod machine;
 mod nansum;
 mod page;
 mod report;
 mod rivals;
 mod samples;
+mod targets;
 
 use crate::command::Echo;
 use crate::error::{Error, Result};
@@ -31,6 +33,8 @@ pub struct Options {
     json: bool,
     /// Write the book's pages from the last stored runs, without new ones.
     write: bool,
+    /// Compare two stored runs, without new ones: two files, or two folders of them.
+    compare: Option<[String; 2]>,
 }
 
 impl Options {
@@ -39,8 +43,14 @@ impl Options {
     const QUICK_ROUNDS: usize = 3;
 
     fn parse(words: &[String]) -> Result<Self> {
-        let mut options =
-            Self { names: Vec::new(), rounds: None, quick: false, json: false, write: false };
+        let mut options = Self {
+            names: Vec::new(),
+            rounds: None,
+            quick: false,
+            json: false,
+            write: false,
+            compare: None,
+        };
         let mut asked: Vec<&str> = Vec::new();
         let mut words = words.iter().map(String::as_str);
         while let Some(word) = words.next() {
@@ -48,6 +58,13 @@ impl Options {
                 "--json" => options.json = true,
                 "--write" => options.write = true,
                 "--quick" => options.quick = true,
+                "--compare" => {
+                    let runs = words.next().zip(words.next());
+                    let (first, second) = runs.ok_or_else(|| {
+                        Error::Usage("--compare wants two stored runs: files or folders".into())
+                    })?;
+                    options.compare = Some([first.into(), second.into()]);
+                }
                 "--rounds" => {
                     let rounds = words.next().and_then(|number| number.parse().ok());
                     options.rounds =
@@ -61,7 +78,8 @@ impl Options {
                 other => {
                     let names = NAMES.join(", ");
                     return Err(Error::Usage(format!(
-                        "unknown `{other}`; known here: {names}, --json, --quick, --rounds N, --write"
+                        "unknown `{other}`; known here: {names}, --json, --quick, --rounds N, --write, \
+                         --compare A B"
                     )));
                 }
             }
@@ -82,10 +100,13 @@ impl Options {
     }
 }
 
-/// Measures, stores and shows; succeeds when every area ran. A missed target is a row, not a
+/// Measures, stores and shows; succeeds when every area ran and every target has its row. A missed target is a row, not a
 /// failure, and so is a rival that cannot be installed.
 pub fn command(workspace: &Workspace, words: &[String]) -> Result<bool> {
     let options = Options::parse(words)?;
+    if let Some([first, second]) = &options.compare {
+        return compare::command(first, second);
+    }
     if options.write {
         return write(workspace, &options);
     }
@@ -108,7 +129,8 @@ fn sum_of_a_column(workspace: &Workspace, options: &Options) -> Result<bool> {
     } else {
         print!("{}", report::table(&run));
     }
-    Ok(true)
+    let rows: Vec<_> = run.rows.iter().map(nansum::Row::to_json).collect();
+    Ok(targets::complain("nansum", &rows))
 }
 
 fn write(workspace: &Workspace, options: &Options) -> Result<bool> {
@@ -151,5 +173,7 @@ mod tests {
         assert!(parse("nansun").unwrap_err().to_string().contains("nansun"));
         assert!(parse("--rounds none").unwrap_err().to_string().contains("--rounds"));
         assert!(parse("--rounds 0").is_err());
+        assert!(parse("--compare one").unwrap_err().to_string().contains("two stored runs"));
+        assert_eq!(parse("--compare a b").unwrap().compare, Some(["a".into(), "b".into()]));
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
+use super::targets::{self, TARGETS, Target};
 use super::{NAMES, area};
 use crate::command::Command;
 use crate::error::{Error, Result};
@@ -94,8 +95,8 @@ pub fn write_index(workspace: &Workspace) -> Result<()> {
             continue;
         };
         let run: Value = serde_json::from_str(&text).unwrap_or_default();
-        for row in rows(&run).iter().filter(|row| !row["target"].is_null()) {
-            let _ = writeln!(targets, "{}", target_line(name, row));
+        for target in TARGETS.iter().filter(|target| target.area == name) {
+            let _ = writeln!(targets, "{}", target_line(*target, target.row(rows(&run))));
         }
     }
     let text = format!(
@@ -106,22 +107,24 @@ pub fn write_index(workspace: &Workspace) -> Result<()> {
     write_file(&workspace.root.join(FOLDER).join("index.md"), &text)
 }
 
-fn target_line(area: &str, row: &Value) -> String {
-    let case = row["case"].as_str().unwrap_or_default();
-    let rival = row["rival"].as_str().unwrap_or_default();
-    let unit = row["unit"].as_str().unwrap_or_default();
-    let verdict = match row["missing"].as_str() {
-        Some(missing) => format!("missed: {missing}"),
-        None => area::verdict(row),
+fn target_line(target: Target, row: Option<&Value>) -> String {
+    let (area, verdict) = (target.area, targets::verdict(row));
+    let Some(row) = row else {
+        return format!(
+            "| [{area}]({area}.md) | {} | – | {} | {} | {verdict} |",
+            target.case, target.beside, target.number
+        );
     };
-    let target = if area == "nansum" {
+    let text = |key: &str| row[key].as_str().unwrap_or_default();
+    let (case, rival, unit) = (text("case"), text("rival"), text("unit"));
+    let is = if area == "nansum" {
         format!("ratio ≥ {}", area::number(&row["target"]))
     } else {
         area::target(row)
     };
     let (ours, value) = (area::number(&row["ours"]), area::number(&row["value"]));
     format!(
-        "| [{area}]({area}.md) | {case} | {ours} {unit} | {rival}: {value} | {target} | {verdict} |"
+        "| [{area}]({area}.md) | {case} | {ours} {unit} | {rival}: {value} | {is} | {verdict} |"
     )
 }
 
@@ -280,7 +283,10 @@ mod tests {
 
     #[test]
     fn a_target_that_is_missed_is_listed_with_its_figures() {
-        let line = target_line("queue", &run()["rows"][0]);
+        let target = Target { area: "queue", case: "round trip", beside: "r", number: 1.0 };
+        let line = target_line(target, target.row(rows(&run())));
         assert!(line.contains("round trip") && line.contains("missed"), "{line}");
+        let none = target_line(target, None);
+        assert!(none.contains("round trip") && none.contains("no row"), "{none}");
     }
 }

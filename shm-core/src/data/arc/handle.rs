@@ -149,7 +149,8 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
         let at = inner.tables.slot(&inner.heap, flight.slot)?.ok_or(Error::NotOnItsWay)?;
         let mut state = inner.state();
         let words = super::table::Words { heap: &inner.heap, at };
-        let begun = steps::begin(&words, flight.flight as usize, flight.number, inner.me);
+        let begun =
+            steps::begin(&words, flight.flight as usize, flight.number, (inner.me, Some(inner.me)));
         let begun = begun.ok_or(Error::NotOnItsWay)?;
         let (first, len) = match Self::look(inner, &state, at) {
             Ok(found) => found,
@@ -174,11 +175,11 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
         let bad = || Error::BadHeap { what: "its tables of shared values are whole" };
         let cell = InHeap { local: &state.local, at }.cell()?;
         let offset = cell.peek(&inner.heap).ok_or_else(bad)?;
+        // Relaxed: came with the flight; nobody writes it any more.
         let read = |at: u64| inner.heap.word(offset + at).load(Ordering::Relaxed);
         if !inner.heap.holds(offset, payload::header::<T::Element>() as u64) {
             return Err(bad());
         }
-        // Relaxed: came with the flight; nobody writes it any more.
         let (found, len) = (read(0), read(8));
         if found != payload::hash::<T>() {
             let wanted = format!("shared {}", T::Element::LAYOUT);
@@ -224,7 +225,7 @@ impl<P: Peers + Clone> Arcs<P> {
         let state = inner.state();
         let slot = InHeap { local: &state.local, at };
         let (which, number) = (flight.flight as usize, flight.number);
-        let begun = steps::begin_recall(&slot, which, number, inner.me);
+        let begun = steps::begin(&slot, which, number, (inner.me, None));
         if let Some(begun) = begun {
             steps::discard(&slot, begun);
         }

@@ -3,7 +3,8 @@
 
 // Orderings: a store that follows another is Release, for the prefix that a death leaves. The mask
 // is changed by read-modify-writes alone while anybody holds the value, so that whoever sees one of
-// them (Acquire) sees everything before each earlier one (Release).
+// them (Acquire) sees everything before each earlier one (Release). Relaxed: a failed exchange, after
+// which nothing is read, and a look before an exchange, which decides.
 
 use super::words::{FLIGHTS, FlightWord, SEATS, Seat, Stage, flight_bit};
 use crate::primitive::{AtomicU64, Ordering};
@@ -21,9 +22,8 @@ pub(super) trait Slot {
 
 /// Makes us the holder of a slot that nobody has.
 pub(super) fn claim(slot: &impl Slot, mine: u64) -> bool {
-    // Acquire: pairs with the Release of 0 in `release`: its block is freed. Release: that the slot is
-    // used was noted before.
-    slot.mask().compare_exchange(0, mine, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    // Acquire: pairs with the Release of 0 in `release`: its block is freed.
+    slot.mask().compare_exchange(0, mine, Ordering::Acquire, Ordering::Relaxed).is_ok()
 }
 
 /// Takes out of the mask a bit that is ours alone to take out: our seat's, that of a seat whose
@@ -67,8 +67,8 @@ pub(super) fn send(slot: &impl Slot, me: Owner, to: Option<Owner>) -> Option<(us
         if word.compare_exchange(seen.0, reserved.0, ok, lost).is_err() {
             continue;
         }
-        // 2. Release: the reservation comes before.
-        slot.mask().fetch_or(flight_bit(flight), Ordering::Release);
+        // 2. Relaxed: stays behind the Acquire of the reservation, and publishes nothing.
+        slot.mask().fetch_or(flight_bit(flight), Ordering::Relaxed);
         let sent = to.map_or(Stage::From(me), Stage::To);
         // 3. Release: pairs with the Acquire in `begin`: what we see of the value is seen.
         word.store(reserved.become_of(sent).0, Ordering::Release);
@@ -77,20 +77,26 @@ pub(super) fn send(slot: &impl Slot, me: Owner, to: Option<Owner>) -> Option<(us
     None
 }
 
-/// Begins to receive: nobody else does now. `None`: it was received, taken back, or is another's.
-pub(super) fn begin(slot: &impl Slot, flight: usize, number: u32, me: Owner) -> Option<Begun> {
+/// Begins to receive, or to take back whomever it was sent to (`me` none): nobody else does now.
+/// `None`: it was received, taken back, or is another's.
+pub(super) fn begin(
+    slot: &impl Slot,
+    flight: usize,
+    number: u32,
+    (by, me): (Owner, Option<Owner>),
+) -> Option<Begun> {
     let word = slot.flight(flight);
     // Relaxed: the exchange decides.
     let sent = FlightWord(word.load(Ordering::Relaxed));
     let ours = match sent.stage() {
         Some(Stage::From(_)) => true,
-        Some(Stage::To(owner)) => owner == me,
+        Some(Stage::To(owner)) => me.is_none_or(|me| owner == me),
         _ => false,
     };
     if !ours || sent.number() != number {
         return None;
     }
-    let taken = sent.become_of(Stage::Taken(me));
+    let taken = sent.become_of(Stage::Taken(by));
     // 1. Acquire: pairs with the Release of the sender's last step.
     let (ok, lost) = (Ordering::Acquire, Ordering::Relaxed);
     word.compare_exchange(sent.0, taken.0, ok, lost).ok().map(|_| Begun { flight, sent })
@@ -109,13 +115,18 @@ pub(super) fn accept(slot: &impl Slot, begun: Begun, mine: u64) {
     loop {
         // Relaxed: the exchange decides.
         let seen = mask.load(Ordering::Relaxed);
-        // 2. Release: the flight's word comes before. Acquire: with the others' exchanges.
-        let (ok, lost) = (Ordering::AcqRel, Ordering::Relaxed);
-        if mask.compare_exchange(seen, (seen | mine) & !bit, ok, lost).is_ok() {
+        // 2. Relaxed: stays behind the Acquire in `begin`; what we do with the value comes later.
+        let ours = (seen | mine) & !bit;
+        if mask.compare_exchange(seen, ours, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             break;
         }
     }
-    // 3. Release: the bit is gone.
+    finish(slot, begun);
+}
+
+/// The flight is free again: its bit is gone.
+fn finish(slot: &impl Slot, begun: Begun) {
+    // 3. Release: pairs with the Acquire in `send`; and the bit goes before.
     slot.flight(begun.flight).store(begun.sent.become_of(Stage::Free).0, Ordering::Release);
 }
 
@@ -128,28 +139,7 @@ pub(super) fn decline(slot: &impl Slot, begun: Begun) {
 /// It is nobody's: the sender takes it back before it was received.
 pub(super) fn discard(slot: &impl Slot, begun: Begun) {
     release(slot, flight_bit(begun.flight));
-    // Release: the bit is gone.
-    slot.flight(begun.flight).store(begun.sent.become_of(Stage::Free).0, Ordering::Release);
-}
-
-/// Begins to take a flight back, whomever it was sent to.
-pub(super) fn begin_recall(
-    slot: &impl Slot,
-    flight: usize,
-    number: u32,
-    me: Owner,
-) -> Option<Begun> {
-    let word = slot.flight(flight);
-    // Relaxed: the exchange decides.
-    let sent = FlightWord(word.load(Ordering::Relaxed));
-    let on_its_way = matches!(sent.stage(), Some(Stage::From(_) | Stage::To(_)));
-    if !on_its_way || sent.number() != number {
-        return None;
-    }
-    let taken = sent.become_of(Stage::Taken(me));
-    // Acquire: pairs with the Release of the sender's last step.
-    let (ok, lost) = (Ordering::Acquire, Ordering::Relaxed);
-    word.compare_exchange(sent.0, taken.0, ok, lost).ok().map(|_| Begun { flight, sent })
+    finish(slot, begun);
 }
 
 /// Clears up what one flight's word says of somebody who is gone. `is_settled`: whether nothing else
@@ -161,8 +151,8 @@ pub(super) fn settle(
     is_settled: impl Fn(Owner) -> bool,
 ) -> Claimed {
     let word = slot.flight(flight);
-    // Acquire: with the proof that follows, what the dead one did.
-    let seen = FlightWord(word.load(Ordering::Acquire));
+    // Relaxed: the proof that follows brings what the dead one did.
+    let seen = FlightWord(word.load(Ordering::Relaxed));
     let whose = match seen.stage() {
         Some(Stage::Reserved(owner) | Stage::From(owner)) => owner,
         Some(Stage::To(owner) | Stage::Taken(owner)) => owner,
@@ -175,10 +165,9 @@ pub(super) fn settle(
         return Claimed::Later;
     }
     let taken = seen.become_of(Stage::Taken(me));
-    // Acquire: what an earlier recoverer did. A word that names the dead never comes back once it
-    // is gone.
-    let (ok, lost) = (Ordering::Acquire, Ordering::Relaxed);
-    if word.compare_exchange(seen.0, taken.0, ok, lost).is_err() {
+    // Relaxed: the proof came before, and the bit's exchange is a Release. A word that names the dead
+    // never comes back once it is gone.
+    if word.compare_exchange(seen.0, taken.0, Ordering::Relaxed, Ordering::Relaxed).is_err() {
         return Claimed::No;
     }
     // Not set: it had not been sent, or had been received.
@@ -193,8 +182,8 @@ pub(super) fn claim_seat(
     (peers, me): (&impl Peers, Owner),
     is_settled: impl Fn(Owner) -> bool,
 ) -> Claimed {
-    // Acquire: with the proof that follows, what the dead one did; what an earlier recoverer did.
-    let seen = seat.load(Ordering::Acquire);
+    // Relaxed: the proof that follows brings what the dead one did, also an earlier recoverer.
+    let seen = seat.load(Ordering::Relaxed);
     let gone = |bits| Owner::from_bits(bits).filter(|&owner| peers.is_gone(owner));
     let (by, dead) = match Seat::of(seen) {
         Seat::Live(owner) => (gone(owner), owner),
@@ -206,9 +195,9 @@ pub(super) fn claim_seat(
         return Claimed::Later;
     }
     let claimed = Seat::Recovering { dead, by: me.to_bits() }.word();
-    // Acquire: what an earlier recoverer did. Neither value ever comes back.
-    let (ok, lost) = (Ordering::Acquire, Ordering::Relaxed);
-    match seat.compare_exchange(seen, claimed, ok, lost) {
+    // Relaxed: the proof came before, and the bit's exchange is a Release. Neither value ever comes
+    // back.
+    match seat.compare_exchange(seen, claimed, Ordering::Relaxed, Ordering::Relaxed) {
         Ok(_) => Claimed::Yes,
         Err(_) => Claimed::No,
     }

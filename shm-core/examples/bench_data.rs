@@ -1,0 +1,78 @@
+//! What shared references cost, beside std's `Arc` in the same run.
+//!
+//! ```console
+//! cargo run --release -p shm-core --example bench_data
+//! ```
+//!
+//! Each row is the median over alternating rounds; the ratio is the median of the rounds' ratios,
+//! and its spread the middle half of them.
+
+use std::hint::black_box;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::channel;
+use std::time::Instant;
+
+use shm_core::data::{Arc, Arcs, Flight, Value};
+use shm_core::heap::{Heap, HeapOptions};
+use shm_core::{Group, Segment};
+
+const ROUNDS: usize = 31;
+const CALLS: u32 = 20_000;
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (segment, group) = (Segment::anonymous(16 << 20)?, Group::anonymous()?);
+    let heap = Heap::create(&segment, &group, HeapOptions::default())?;
+    // Two places of one process: what two processes do, without the queue between them.
+    let (here, there) = (Arcs::open_for(&heap)?, Arcs::open_for(&heap)?);
+    let ours = Arc::new(&here, AtomicU64::new(0))?;
+    let theirs = std::sync::Arc::new(AtomicU64::new(0));
+    println!("ns, median of {ROUNDS} alternating rounds of {CALLS}");
+    println!("{:<44} {:>7} {:>7}   ratio (middle half)", "", "ours", "std's");
+    compare("clone and drop", || drop(black_box(ours.clone())), || drop(black_box(theirs.clone())));
+    compare(
+        "new and drop",
+        || drop(black_box(Arc::new(&here, AtomicU64::new(1)))),
+        || drop(black_box(std::sync::Arc::new(AtomicU64::new(1)))),
+    );
+    let kept = Arc::<AtomicU64>::receive(&there, ours.send(None)?)?;
+    let (to, from) = channel::<std::sync::Arc<AtomicU64>>();
+    let passed = || {
+        if let Ok(flight) = ours.send(None) {
+            let _ = black_box(Arc::<AtomicU64>::receive(&there, black_box::<Flight>(flight)));
+        }
+    };
+    let through = || {
+        let _ = to.send(theirs.clone());
+        let _ = black_box(from.recv());
+    };
+    compare("send, receive, drop; receiver holds it; channel", passed, through);
+    drop(kept);
+    compare("the same; receiver does not hold it", passed, through);
+    let (value, plain) = (Value::new(0u64), AtomicU64::new(0));
+    compare(
+        "Value::fetch_add; AtomicU64",
+        || drop(black_box(value.fetch_add(1))),
+        || drop(black_box(plain.fetch_add(1, std::sync::atomic::Ordering::AcqRel))),
+    );
+    Ok(())
+}
+
+fn time(f: &impl Fn()) -> f64 {
+    let start = Instant::now();
+    (0..CALLS).for_each(|_| f());
+    start.elapsed().as_nanos() as f64 / f64::from(CALLS)
+}
+
+fn middle(values: &mut [f64]) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|quarter| values[values.len() * quarter / 4])
+}
+
+fn compare(name: &str, ours: impl Fn(), rival: impl Fn()) {
+    let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (time(&ours), time(&rival))).collect();
+    let [_, our, _] = middle(&mut rounds.iter().map(|round| round.0).collect::<Vec<_>>());
+    let [_, their, _] = middle(&mut rounds.iter().map(|round| round.1).collect::<Vec<_>>());
+    let mut ratios: Vec<f64> = rounds.iter().map(|(ours, rival)| ours / rival).collect();
+    let [low, ratio, high] = middle(&mut ratios);
+    println!("{name:<44} {our:>7.1} {their:>7.1}   {ratio:.2} ({low:.2} to {high:.2})");
+}

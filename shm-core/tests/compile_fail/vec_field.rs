@@ -1,0 +1,9 @@
+use shm_core::ShmSafe;
+
+#[derive(ShmSafe)]
+#[repr(C)]
+struct Names {
+    all: Vec<u8>,
+}
+
+fn main() {}
