@@ -33,9 +33,9 @@
 //! **When a process is killed**, at any instruction, what it had sent is received, whole and in
 //! order, and nothing of anybody else is lost. [`mpmc`] and [`work`] find out for themselves, through
 //! the [`Group`](shm_core::Group) that their users join: whoever comes across what the dead had in hand
-//! gives it back ([the table](mpmc#when-a-process-is-killed)). The other side of a [`spsc`] ring or a
-//! [`pipe`] does not wait in vain once somebody with proof of the death has called
-//! [`Monitor::disconnect`].
+//! gives it back ([the table](mpmc#when-a-process-is-killed)). So does the other side of a [`spsc`] ring or
+//! a [`pipe`] that was attached in a group (`attach_producer_among` and its like); of any other it does not
+//! wait in vain once somebody with proof of the death has called [`Monitor::disconnect`].
 //!
 //! **What it does not do yet**: messages from several producers at a time; follow a `fork`.
 //!

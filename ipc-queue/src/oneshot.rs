@@ -26,7 +26,7 @@ use crate::ring::Stop;
 use crate::select::source::Source;
 use crate::spsc::Element;
 use crate::wait::Deadline;
-use crate::{Error, RecvError, SendError, Side};
+use crate::{Error, RecvError, SendError, Side, SideStats};
 
 /// Sends the element, once.
 #[derive(Debug)]
@@ -190,6 +190,12 @@ impl<T: Element, P: Peers> Receiver<T, P> {
             done => Some(done),
         })
         .await
+    }
+
+    /// What the waits of the receivers have cost.
+    #[must_use]
+    pub fn stats(&self) -> SideStats {
+        self.0.stats(Side::Consumer)
     }
 
     /// Waits for the element at most `timeout`.

@@ -9,13 +9,14 @@ use super::{BOUND, bell, broadcast, closing, message, mpmc, ring, roles, waiting
 
 /// Functions that end, claim, give back, take over, wake and announce: their statements are left
 /// out in turn, too.
-const STATEMENTS_OF: [&str; 9] = [
+const STATEMENTS_OF: [&str; 10] = [
     "end",
     "revive",
     "claim",
     "release",
     "wake_listeners",
     "listen",
+    "announce",
     "cancel",
     "publish",
     "consume",

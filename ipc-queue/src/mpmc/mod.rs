@@ -74,7 +74,7 @@
 mod attached;
 mod consumer;
 pub(crate) mod end;
-mod look;
+pub(crate) mod look;
 pub(crate) mod park;
 pub(crate) mod place;
 mod producer;

@@ -44,11 +44,17 @@
 //! The condition that holds is strict linearizability for a sender (the dead one's send took
 //! effect before its death or never). A plain receive is at most once from its return on.
 //!
-//! **A death does not announce itself yet.** Somebody who has proof of it (a pidfd that polls
+//! **Who notices the death.** Members of a [`Group`](shm_core::Group) do, by themselves: sides that were
+//! attached with [`attach_producer_among`] and [`attach_consumer_among`] name their holder's stay in the
+//! group. Whoever waits for a holder that is *proven* gone gets `PeerDead` once what it had sent is
+//! drained (a consumer), or when there is no room (a producer); the next member to attach takes the
+//! role over and goes on where the positions stand.
+//!
+//! Without a group somebody who has proof (a pidfd that polls
 //! readable; the process pool does this) calls [`disconnect`]: from then on the other side gets
 //! `PeerDead` instead of waiting. Without a supervisor a peer of the dead waits until its timeout.
 //! The dead one's role stays taken until somebody with the same proof takes it over
-//! ([`take_over_producer`], [`take_over_consumer`]) and goes on where the positions stand.
+//! ([`take_over_producer`], [`take_over_consumer`]).
 //!
 //! [`disconnect`]: crate::Monitor::disconnect
 //!

@@ -4,9 +4,10 @@ use shm_core::{Owner, Peers, Segment};
 
 use super::place::Place;
 use super::shared::Work;
+use crate::mpmc::look;
 use crate::ring::Stop;
 use crate::spsc::Element;
-use crate::{Error, Side};
+use crate::{Error, Side, SideStats};
 
 /// One handle's part in a work queue, counted as long as it lives.
 #[derive(Debug)]
@@ -59,6 +60,10 @@ impl<T: Element, P: Peers> End<T, P> {
 
     pub(crate) fn peers(&self) -> &P {
         &self.peers
+    }
+
+    pub(crate) fn stats(&self) -> SideStats {
+        look::stats(self.look().ring.shared, self.side)
     }
 
     pub(crate) fn close(&self) {

@@ -15,7 +15,7 @@ use crate::ring::Stop;
 use crate::select::source::Source;
 use crate::spsc::Element;
 use crate::wait::Deadline;
-use crate::{Error, RecvError, Side};
+use crate::{Error, RecvError, Side, SideStats};
 
 /// One of those who work on the items of a work queue, one item at a time. Clone it for more.
 #[derive(Debug)]
@@ -277,6 +277,12 @@ impl<T: Element, P: Peers> Worker<T, P> {
     /// [`RecvError::Timeout`], or as [`lease`](Self::lease).
     pub fn lease_timeout(&mut self, timeout: Duration) -> Result<Lease<'_, T, P>, RecvError> {
         self.lease_until(Deadline::after(timeout))
+    }
+
+    /// What the waits of all workers have cost.
+    #[must_use]
+    pub fn stats(&self) -> SideStats {
+        self.end.stats()
     }
 
     /// Closes the queue for everybody: later submits fail; workers go on until nothing is left.

@@ -15,7 +15,7 @@ use crate::ring::Stop;
 use crate::select::source::Source;
 use crate::spsc::Element;
 use crate::wait::Deadline;
-use crate::{Error, RecvError, SendError, Side};
+use crate::{Error, RecvError, SendError, Side, SideStats};
 
 /// One of those who submit items to a work queue.
 #[derive(Debug)]
@@ -288,6 +288,12 @@ impl<T: Element, P: Peers> Submitter<T, P> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// What the waits of all submitters have cost.
+    #[must_use]
+    pub fn stats(&self) -> SideStats {
+        self.end.stats()
     }
 
     /// Items that can be queued, leased or failed at a time.
