@@ -300,23 +300,22 @@ impl Sleeper {
         list.asleep = false;
         // Relaxed: under the lock. A round whose list is out of date tells nothing by a change.
         let rung = self.bell.word().load(Ordering::Relaxed) != round.bell;
+        let differs = |word: &Watched| !kernel::holds(word.address, word.expected);
         let changed: Vec<Watched> = match slept {
             Slept::Woken(index) => {
                 for gone in round.words.iter().filter(|word| !list.words.contains_key(word)) {
                     kernel::pass_on(gone.address);
                 }
-                index
-                    .checked_sub(1)
-                    .and_then(|at| round.words.get(at))
-                    .copied()
-                    .into_iter()
-                    .collect()
+                // One is reported, and others may have been woken through as well: told now, under
+                // the lock, or a future that is dropped next would not know that it owes a wake.
+                let reported = index.checked_sub(1).and_then(|at| round.words.get(at));
+                let others = |word: &&Watched| Some(*word) == reported || differs(word);
+                round.words.iter().filter(others).copied().collect()
             }
             Slept::Changed if rung => Vec::new(),
             // Refused: looked at instead. A wake without a change is nobody's loss.
             Slept::Changed | Slept::Refused => {
-                let differs = |word: &&Watched| !kernel::holds(word.address, word.expected);
-                round.words.iter().filter(differs).copied().collect()
+                round.words.iter().filter(|word| differs(word)).copied().collect()
             }
             Slept::Over => Vec::new(),
         };

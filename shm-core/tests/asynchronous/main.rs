@@ -179,7 +179,7 @@ fn the_last_waker_is_the_one_that_is_called() {
 /// picks, the thread goes on.
 #[test]
 fn a_dropped_future_passes_its_wake_on() {
-    let word = Futex::new(0);
+    let (word, elsewhere) = (Futex::new(0), Futex::new(0));
     let unpark = Unpark::new();
     for round in 0..2_000_u32 {
         std::thread::scope(|threads| {
@@ -187,6 +187,9 @@ fn a_dropped_future_passes_its_wake_on() {
             let mut wait = wait_on(&[(&word, round)], None);
             assert!(poll(&mut wait, &waker).is_pending());
             let thread = threads.spawn(|| word.wait(round, Some(PATIENCE)));
+            // Others come and go, so that the sleeper wakes for two reasons at once.
+            threads
+                .spawn(|| poll(&mut wait_on(&[(&elsewhere, 0)], None), Waker::noop()).is_ready());
             if round % 2 == 0 {
                 std::thread::yield_now();
             }
