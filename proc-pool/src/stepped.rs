@@ -89,7 +89,6 @@ impl<T: Task> Work<T> {
     fn state(&self) -> Said<State> {
         let rules = Rules {
             build: crate::build::own(&Registry::collect().map_err(text)?),
-            timings: false,
             attempts: self.attempts,
             backoff: Duration::ZERO,
             initializer: None,
