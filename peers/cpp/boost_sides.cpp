@@ -3,6 +3,8 @@
 // A request is one of
 //
 //     mutex COUNT             ns for lock and unlock of an interprocess_mutex, alone
+//     contended COUNT         ns for one of two threads' lock, count and unlock, COUNT each, at once
+//     contended-rw COUNT      the same of an interprocess_sharable_mutex, one in 16 for writing
 //     alternating SIZE COUNT  ns for allocate and deallocate in a managed_shared_memory, in turn
 //     batched SIZE COUNT      ns for the two, a thousand allocations before their releases
 //     attach COUNT            µs to open a managed_shared_memory of 1 MiB by name, and to leave it
@@ -16,12 +18,16 @@
 #include <iostream>
 #include <sstream>
 #include <string>
+#include <thread>
 #include <unistd.h>
 #include <vector>
 
 #include <boost/interprocess/managed_shared_memory.hpp>
 #include <boost/interprocess/shared_memory_object.hpp>
 #include <boost/interprocess/sync/interprocess_mutex.hpp>
+#include <boost/interprocess/sync/interprocess_sharable_mutex.hpp>
+#include <boost/interprocess/sync/scoped_lock.hpp>
+#include <boost/interprocess/sync/sharable_lock.hpp>
 
 namespace ipc = boost::interprocess;
 
@@ -56,6 +62,50 @@ static double mutex(long count) {
         lock->unlock();
     }
     return (seconds() - start) * 1e9 / count;
+}
+
+static void checked(long found, long expected) {
+    if (found != expected) throw std::runtime_error("counts are missing");
+}
+
+template <typename Step> static double contended(long count, Step step) {
+    double start = seconds();
+    auto run = [&] {
+        for (long i = 0; i < count; i++) step(i);
+    };
+    std::thread other(run);
+    run();
+    other.join();
+    return (seconds() - start) * 1e9 / (2 * count);
+}
+
+static double contended_mutex(long count) {
+    Named segment("contended", 1 << 20);
+    auto *lock = segment.memory.construct<ipc::interprocess_mutex>("m")();
+    long counted = 0;
+    double time = contended(count, [&](long) {
+        ipc::scoped_lock<ipc::interprocess_mutex> guard(*lock);
+        counted++;
+    });
+    checked(counted, 2 * count);
+    return time;
+}
+
+static double contended_readers(long count) {
+    Named segment("contended", 1 << 20);
+    auto *lock = segment.memory.construct<ipc::interprocess_sharable_mutex>("m")();
+    volatile long counted = 0;
+    double time = contended(count, [&](long i) {
+        if (i % 16 == 0) {
+            ipc::scoped_lock<ipc::interprocess_sharable_mutex> guard(*lock);
+            counted = counted + 1;
+        } else {
+            ipc::sharable_lock<ipc::interprocess_sharable_mutex> guard(*lock);
+            (void)counted;
+        }
+    });
+    checked(counted, 2 * ((count + 15) / 16));
+    return time;
 }
 
 static void touch(void *block, long number) { *static_cast<volatile long *>(block) = number; }
@@ -108,6 +158,8 @@ static double answer(const std::string &line) {
     long first = 0, second = 0;
     words >> what >> first >> second;
     if (what == "mutex") return mutex(first);
+    if (what == "contended") return contended_mutex(first);
+    if (what == "contended-rw") return contended_readers(first);
     if (what == "alternating") return alternating(first, second);
     if (what == "batched") return batched(first, second);
     if (what == "attach") return attach(first);

@@ -7,6 +7,9 @@ A request is one of
     start KIND                       milliseconds from nothing to the first result of one worker
     copied KIND                      GB/s of 64 MiB of bytes given to a worker
     error KIND COUNT                 microseconds from a task that raises to its exception
+    call ACTOR COUNT                 microseconds for a call of an object in a process of its own,
+                                     and its answer, one after the other
+    calls ACTOR COUNT                microseconds a call, COUNT of them under way at once
 
 where KIND is `pool` (multiprocessing.Pool), `executor` (ProcessPoolExecutor) or `loky`. The first
 two fork, their fastest start. The answer is `{"value": number}` or `{"error": "why"}`.
@@ -17,6 +20,7 @@ import multiprocessing
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.managers import BaseManager
 
 FORK = multiprocessing.get_context("fork")
 SIZE = 64 << 20
@@ -148,6 +152,93 @@ def error(kind, count):
     return (time.perf_counter() - start) * 1e6 / count
 
 
+class Counter:
+    """What the actors are."""
+
+    def __init__(self, start):
+        self.count = start
+
+    def add(self, number):
+        self.count += number
+        return self.count
+
+
+class CounterManager(BaseManager):
+    """Keeps objects in a process of its own, and gives out proxies."""
+
+
+CounterManager.register("Counter", Counter)
+
+
+class Managed:
+    """An object of a manager; a proxy's call waits for its answer, so there is one at a time."""
+
+    def __init__(self):
+        self.manager = CounterManager(ctx=FORK)
+        self.manager.start()
+        self.counter = self.manager.Counter(0)
+
+    def add(self):
+        return self.counter.add(1)
+
+    def add_all(self, count):
+        raise NotImplementedError("a proxy's call waits for its answer: one at a time")
+
+    def close(self):
+        self.manager.shutdown()
+
+
+class RayActor:
+    """An actor of Ray, with as many processors as here."""
+
+    def __init__(self):
+        import ray
+
+        ray.init(include_dashboard=False, logging_level="error", log_to_driver=False)
+        self.ray = ray
+        self.counter = ray.remote(Counter).remote(0)
+
+    def add(self):
+        return self.ray.get(self.counter.add.remote(1))
+
+    def add_all(self, count):
+        return self.ray.get([self.counter.add.remote(1) for _ in range(count)])[-1]
+
+    def close(self):
+        self.ray.shutdown()
+
+
+ACTORS = {"manager": Managed, "ray": RayActor}
+
+
+def actor(kind):
+    """An actor that stays between the rounds."""
+    if kind not in POOLS:
+        POOLS[kind] = ACTORS[kind]()
+    return POOLS[kind]
+
+
+def call(kind, count):
+    counter = actor(kind)
+    first = counter.add()
+    start = time.perf_counter()
+    for number in range(1, count + 1):
+        if counter.add() != first + number:
+            raise ValueError("a wrong answer")
+    return (time.perf_counter() - start) * 1e6 / count
+
+
+def calls(kind, count):
+    counter = actor(kind)
+    first = counter.add()
+    start = time.perf_counter()
+    last = counter.add_all(count)
+    seconds = time.perf_counter() - start
+    if last != first + count:
+        raise ValueError("a wrong answer")
+    return seconds * 1e6 / count
+
+
 def main():
     """Answers requests until the input ends."""
     work = {
@@ -156,6 +247,8 @@ def main():
         "start": start,
         "copied": copied,
         "error": error,
+        "call": call,
+        "calls": calls,
     }
     for line in sys.stdin:
         name, kind, *numbers = line.split()

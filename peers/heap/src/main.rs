@@ -3,6 +3,7 @@
 //! One JSON object a row on standard output; `--quick`, `--rounds N`, `--only NAME`.
 
 mod boost;
+mod loads;
 mod ours;
 mod rts;
 mod work;
@@ -37,6 +38,8 @@ fn main() -> Outcome<()> {
     remote(&arguments, &heap);
     drop(pinned);
     two_threads(&arguments, &heap)?;
+    mixed(&arguments, &heap);
+    growth(&arguments);
     deaths(&arguments);
     Ok(())
 }
@@ -80,6 +83,11 @@ fn sizes(arguments: &Arguments, heap: &Ours, boost: &Boost) -> Outcome<()> {
             .maybe(shared_rival(size, count, false)?)
             .side(boost.side(format!("alternating {size} {}", count / 10)));
         if size == 64 {
+            one = one.side(Side::missing(
+                "iceoryx2's pool allocator",
+                Promise::may_lose("not asked"),
+                "not measured: no side of ours drives it yet",
+            ));
             one = one.target(Target::Absolute(12.0));
         }
         one.run(arguments);
@@ -185,6 +193,69 @@ fn two_threads(arguments: &Arguments, heap: &Ours) -> Outcome<()> {
         .target(Target::Times("shm-core Heap, one thread", 1.15))
         .run(arguments);
     Ok(())
+}
+
+/// Loads of the literature, two threads at once.
+fn mixed(arguments: &Arguments, heap: &Ours) {
+    let count = arguments.pick(50_000, 200_000);
+    type Load<F> = fn(&(dyn Fn() -> Outcome<F> + Sync), usize) -> Outcome<Sample>;
+    fn of_rust<'a, A: GlobalAlloc + Sync>(
+        name: &str,
+        allocator: &'a A,
+        load: Load<loads::OfRust<'a, A>>,
+        count: usize,
+    ) -> Side<'a> {
+        Side::new(name, Promise::ONE_PROCESS, move || load(&|| Ok(loads::OfRust(allocator)), count))
+    }
+    macro_rules! load {
+        ($name:literal, $inside:literal, $load:path) => {
+            case($name, $inside)
+                .side(Side::new(ours::NAME, ours::PROMISE, move || $load(&|| heap.front(), count)))
+                .side(of_rust("mimalloc 0.1.52", &MiMalloc, |f, n| $load(&f, n), count))
+                .side(of_rust("jemalloc 0.6.1", &Jemalloc, |f, n| $load(&f, n), count))
+                .side(of_rust("glibc malloc", &System, |f, n| $load(&f, n), count))
+                .side(Side::new(rts::NAME, rts::PROMISE, move || {
+                    let file = rts::SharedFile::new()?;
+                    $load(&|| file.join(), count)
+                }))
+                .side(Side::missing(
+                    "Boost 1.74 managed_shared_memory",
+                    boost::PROMISE,
+                    "one lock around all: two threads are one after the other, see alternating",
+                ))
+                .at_most(arguments.pick(5, 11))
+                .run(arguments);
+        };
+    }
+    load!(
+        "larson: 256 B to 4 KiB, two threads",
+        "a block and the release of another at places drawn at random, of two threads at once; every \
+         tenth part they exchange their blocks; the slower one's",
+        loads::larson
+    );
+    load!(
+        "threadtest: 256 B, two threads",
+        "a block and its release, of two threads at once, each of which fills 5,000 and empties them; \
+         the slower one's",
+        loads::fill_and_empty
+    );
+}
+
+/// What growing costs, up to sizes that do not fit any cache or any reserve.
+fn growth(arguments: &Arguments) {
+    for gib in arguments.pick(&[1_usize][..], &[1, 4, 10][..]) {
+        let bytes = *gib << 30;
+        let inside = "a block of 4 KiB and a byte written into it, until all of this is live; the kernel's \
+                      share, giving and clearing pages, is in everybody's time";
+        let system = move || work::growth(&OfRust(&System, layout(work::PAGE)?), bytes);
+        case(format!("growth to {gib} GiB"), inside)
+            .side(Side::new(ours::NAME, ours::PROMISE, move || ours::growth(bytes)))
+            .side(Side::new("glibc malloc", Promise::ONE_PROCESS, system))
+            .side(Side::limit("bare mapping", move || work::bare_growth(bytes)))
+            .at("heap-growth", "GiB live", *gib as f64)
+            .at_most(3)
+            .run(arguments);
+    }
 }
 
 fn deaths(arguments: &Arguments) {

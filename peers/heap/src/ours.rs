@@ -13,6 +13,7 @@ use method::{Outcome, Promise, Sample};
 use shm_core::heap::{Heap, HeapOptions, Local};
 use shm_core::{Group, Segment};
 
+use crate::loads;
 use crate::work::{self, Allocator, BATCH, layout};
 
 /// What ours keeps.
@@ -49,7 +50,36 @@ impl Allocator for Front<'_> {
     }
 }
 
+/// One thread's front, for blocks of any size, which it has to itself.
+#[derive(Debug)]
+pub struct OwnFront(Local);
+
+impl loads::Front for OwnFront {
+    type Block = u64;
+
+    #[inline]
+    fn allocate(&self, size: usize) -> Outcome<u64> {
+        Ok(self.0.allocate_raw(layout(size)?)?)
+    }
+
+    #[inline]
+    fn address(&self, block: u64) -> NonNull<u8> {
+        self.0.heap().pointer(block).unwrap_or(NonNull::dangling())
+    }
+
+    #[inline]
+    fn release(&self, block: u64, _size: usize) -> Outcome<()> {
+        // SAFETY: allocated from this heap by `allocate`, and given back once.
+        Ok(unsafe { self.0.free_raw(block) }?)
+    }
+}
+
 impl Ours {
+    /// A front for the calling thread.
+    pub fn front(&self) -> Outcome<OwnFront> {
+        Ok(OwnFront(self.0.local()?))
+    }
+
     /// A new one.
     pub fn new(size: usize) -> Outcome<Ours> {
         let (segment, group) = (Segment::anonymous(size)?, Group::anonymous()?);
@@ -114,6 +144,17 @@ impl Ours {
         }
         Ok(Sample::from(time as f64 / (count / BATCH * BATCH) as f64))
     }
+}
+
+/// Nanoseconds for each block of a page, touched, while a heap grows to `bytes`; then all are given
+/// back.
+pub fn growth(bytes: usize) -> Outcome<Sample> {
+    let (segment, group) =
+        (Segment::anonymous(bytes + bytes / 8 + (64 << 20))?, Group::anonymous()?);
+    let heap = Heap::create(&segment, &group, HeapOptions::default())?;
+    let local = heap.local()?;
+    let front = Front(&local, layout(work::PAGE)?);
+    work::growth(&front, bytes)
 }
 
 /// The argument at which this program fills a heap and waits to be killed.

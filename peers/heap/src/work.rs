@@ -111,6 +111,44 @@ pub fn batches<A: Allocator>(allocator: &A, releaser: &A, count: usize) -> Outco
     Ok(Sample::from(time as f64 / (rounds * BATCH) as f64))
 }
 
+/// Bytes of a page, and of a block that makes a heap grow.
+pub const PAGE: usize = 4096;
+
+/// Nanoseconds a block of a page, a byte written into each, until `bytes` are live. The releases are
+/// outside of the time.
+pub fn growth<A: Allocator>(allocator: &A, bytes: usize) -> Outcome<Sample> {
+    let mut blocks = Vec::with_capacity(bytes / PAGE);
+    let start = Instant::now();
+    for _ in 0..bytes / PAGE {
+        let block = allocator.allocate()?;
+        // SAFETY: the block is the caller's, and not empty.
+        unsafe { allocator.address(block).write_volatile(1) };
+        blocks.push(block);
+    }
+    let time = start.elapsed();
+    blocks.into_iter().try_for_each(|block| allocator.release(block))?;
+    Ok(Sample::from(time.as_nanos() as f64 / (bytes / PAGE) as f64))
+}
+
+/// The same of a shared mapping without an allocator, one page after the other.
+pub fn bare_growth(bytes: usize) -> Outcome<Sample> {
+    use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    let at = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::SHARED) }?;
+    let start = Instant::now();
+    for page in (0..bytes).step_by(PAGE) {
+        // SAFETY: inside the mapping.
+        let byte = unsafe { at.cast::<u8>().add(page) };
+        // SAFETY: as above, and nobody else's.
+        unsafe { byte.write_volatile(1) };
+    }
+    let time = start.elapsed();
+    // SAFETY: mapped above, and not used any more.
+    unsafe { munmap(at, bytes) }?;
+    Ok(Sample::from(time.as_nanos() as f64 / (bytes / PAGE) as f64))
+}
+
 /// The slower thread's nanoseconds, of `threads` that do the same at once.
 pub fn at_once(threads: usize, one: impl Fn() -> Outcome<Sample> + Sync) -> Outcome<Sample> {
     let barrier = Barrier::new(threads);

@@ -3,6 +3,7 @@
 //! One JSON object a row on standard output; `--quick`, `--rounds N`, `--only NAME`.
 
 mod board;
+mod charm;
 mod ours;
 mod procspawn_side;
 mod python;
@@ -34,6 +35,7 @@ fn main() -> Outcome<()> {
     area.no_ops();
     area.divided();
     area.round_trips();
+    area.actors();
     area.errors();
     area.big_arguments()?;
     area.end_pools();
@@ -132,6 +134,26 @@ impl Area {
             }
             case.target(Target::Absolute(target)).run(&self.arguments);
         }
+    }
+
+    /// Calls of an object that lives in a process of its own.
+    fn actors(&self) {
+        let (count, many) = (self.arguments.pick(200, 500), self.arguments.pick(1_000, 5_000));
+        let inside = "a call of a method of an object in a process of its own, and its answer, nothing \
+                      else under way";
+        let sides = self.python.actors(|kind| format!("call {kind} {count}"));
+        let one = self
+            .case("actor: a call and its answer", inside, Unit::MICROSECONDS)
+            .side(self.ours(move |ours| ours.call(count)));
+        let one = sides.into_iter().fold(one, Case::side).side(charm::side("call", count));
+        one.at_most(self.arguments.pick(5, 11)).run(&self.arguments);
+        let inside = "a call and its answer, all calls sent before the first answer is waited for";
+        let sides = self.python.actors(|kind| format!("calls {kind} {many}"));
+        let all = self
+            .case("actor: many calls under way", inside, Unit::MICROSECONDS)
+            .side(self.ours(move |ours| ours.calls(many)));
+        let all = sides.into_iter().fold(all, Case::side).side(charm::side("calls", many));
+        all.at_most(self.arguments.pick(5, 11)).run(&self.arguments);
     }
 
     fn errors(&self) {

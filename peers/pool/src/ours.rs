@@ -28,6 +28,7 @@ pub struct Ours {
     pools: HashMap<usize, Pool>,
     shared: Option<Frozen<u64>>,
     private: Option<Copied<u64>>,
+    counter: Option<tasks::CounterHandle>,
 }
 
 impl Ours {
@@ -41,6 +42,7 @@ impl Ours {
     /// Ends the pools: what follows is to find nobody at work.
     pub fn end_pools(&mut self) {
         self.pools.clear();
+        self.counter = None;
     }
 
     /// Microseconds a task, `count` tasks that are one message each.
@@ -69,6 +71,42 @@ impl Ours {
             if answer != number + 1 {
                 return Err("a wrong answer".into());
             }
+        }
+        Ok(Sample::from(time.as_secs_f64() * 1e6 / f64::from(count)))
+    }
+
+    /// Microseconds for a call of an actor and its answer, one after the other.
+    pub fn call(&mut self, count: u32) -> Outcome<Sample> {
+        let counter = match &self.counter {
+            Some(counter) => counter,
+            None => self.counter.insert(tasks::Counter::spawn(0)?),
+        };
+        let first = counter.add(1).wait()?;
+        let start = Instant::now();
+        for number in 1..=u64::from(count) {
+            if counter.add(1).wait()? != first + number {
+                return Err("a wrong answer".into());
+            }
+        }
+        Ok(Sample::from(start.elapsed().as_secs_f64() * 1e6 / f64::from(count)))
+    }
+
+    /// Microseconds a call, `count` of them under way at once.
+    pub fn calls(&mut self, count: u32) -> Outcome<Sample> {
+        let counter = match &self.counter {
+            Some(counter) => counter,
+            None => self.counter.insert(tasks::Counter::spawn(0)?),
+        };
+        let first = counter.add(1).wait()?;
+        let start = Instant::now();
+        let calls: Vec<_> = (0..count).map(|_| counter.add(1)).collect();
+        let mut last = 0;
+        for call in calls {
+            last = call.wait()?;
+        }
+        let time = start.elapsed();
+        if last != first + u64::from(count) {
+            return Err("a wrong answer".into());
         }
         Ok(Sample::from(time.as_secs_f64() * 1e6 / f64::from(count)))
     }

@@ -18,6 +18,23 @@ pub fn next(x: u64) -> u64 {
     x + 1
 }
 
+/// A count that lives in a process of its own.
+pub struct Counter(u64);
+
+#[proc_pool::actor]
+impl Counter {
+    /// Begins at `start`.
+    pub fn new(start: u64) -> Self {
+        Counter(start)
+    }
+
+    /// Counts up by `n`, and says how far it is.
+    pub fn add(&mut self, n: u64) -> u64 {
+        self.0 += n;
+        self.0
+    }
+}
+
 /// Waits until `workers` workers are here: each of them is ready then.
 #[task(pure)]
 pub fn meet(board: String, workers: u64) -> bool {

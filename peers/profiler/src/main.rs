@@ -2,6 +2,7 @@
 //!
 //! One JSON object a row on standard output; `--quick`, `--rounds N`, `--only NAME`.
 
+mod job;
 mod ours;
 mod outside;
 mod rivals;
@@ -24,6 +25,7 @@ fn main() -> Outcome<()> {
     live_blocks(&arguments);
     reading(&arguments);
     tree::run(&arguments);
+    job::run(&arguments);
     Ok(())
 }
 
@@ -39,6 +41,7 @@ fn sampled(arguments: &Arguments, threads: usize) {
         case(&format!("one sample in {kib} KiB"), threads)
             .side(ours::added(Recording::Sampled(kib << 10), threads, LIVE))
             .side(rivals::jemalloc(log, threads))
+            .side(rivals::dial9())
             .target(Target::Absolute(target))
             .run(arguments);
     }

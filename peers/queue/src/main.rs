@@ -10,6 +10,7 @@ mod ours;
 mod python;
 mod recovery;
 mod rings;
+mod several;
 mod streams;
 mod work;
 
@@ -60,8 +61,15 @@ fn awake(arguments: &Arguments) {
         .side(round_trip_side::<ShaqMpmc>(between, waiting, count))
         .side(round_trip_side::<Crossbeam>(between, waiting, count))
         .side(processes_side(count))
+        .side(iceoryx2())
         .target(Target::Calibrations(2.4))
         .run(arguments);
+}
+
+/// A rival that is named, and not measured.
+fn iceoryx2<'a>() -> Side<'a> {
+    let promise = Promise::may_lose("not asked");
+    Side::missing("iceoryx2", promise, "not measured: no side of ours drives it yet")
 }
 
 /// Ours once more, between two processes: what the cases between threads leave out.
@@ -112,6 +120,7 @@ fn one_by_one<T: Message + Element>(
         .side(throughput_side::<T, ShaqMpmc>(between, CAPACITY, count / 4))
         .side(throughput_side::<T, Kanal>(between, CAPACITY, count / 4))
         .side(throughput_side::<T, Flume>(between, CAPACITY, count / 4))
+        .side(iceoryx2())
         .at("queue-size", "bytes a message", size_of::<T>() as f64);
     if let Some(times) = target {
         case = case.target(Target::Times("rtrb", times));
@@ -140,7 +149,7 @@ fn in_batches(arguments: &Arguments) {
     .run(arguments);
 }
 
-/// The queue for several producers and consumers, here with one of each: more need more processors.
+/// The queue for several producers and consumers, with one of each and with two.
 fn several(arguments: &Arguments) {
     let (trips, count) = (arguments.pick(3_000, 5_000), arguments.pick(100_000, 200_000));
     let (between, waiting) = (Between::Threads, Waiting::AsUsual);
@@ -170,13 +179,22 @@ fn several(arguments: &Arguments) {
         .target(Target::Absolute(12.0))
         .run(arguments);
     case("mpmc: 8 B, leased", "a message sent, leased, and acknowledged, one by one")
-        .side(mpmc::leased(count))
+        .side(mpmc::leased(CAPACITY, count))
         .side(
             throughput_side::<u64, Crossbeam>(between, CAPACITY, count)
                 .named("crossbeam ArrayQueue 0.3.12, no leases"),
         )
         .target(Target::Times("crossbeam", 1.0))
         .run(arguments);
+    let inside = "a message, all four threads at once, sums and counts checked; with two processors, \
+                  who runs when is the scheduler's";
+    for (name, sides) in [
+        ("mpmc: 8 B, two producers and two consumers", several::plain(count)),
+        ("mpmc: 8 B, leased, two producers and two consumers", several::leased(count)),
+    ] {
+        let four = case(name, inside).at_most(arguments.pick(5, 11));
+        sides.into_iter().fold(four, Case::side).run(arguments);
+    }
 }
 
 fn slices_of_a_kibibyte(arguments: &Arguments) {

@@ -1,7 +1,8 @@
-//! Our side of the queues for several producers and consumers.
+//! Our side of the queues for several producers and consumers, with leases and without.
 
 use ipc_queue::mpmc::{self, Consumer, Producer};
 use ipc_queue::spsc::Element;
+use ipc_queue::work::{Submitter, Worker};
 use method::{Between, Outcome, Promise, Sample, Side, together};
 
 use crate::ends::{Kind, Message, Receiver, Sender, Waiting};
@@ -108,7 +109,50 @@ fn batches<const N: usize>(count: u64) -> Outcome<Sample> {
     )
 }
 
-/// Messages leased and acknowledged one by one.
-pub fn leased<'a>(_count: u64) -> Side<'a> {
-    Side::missing(NAME, PROMISE, "the work queue's leases are not measured yet")
+/// Messages leased and acknowledged one by one, from one submitter to one worker.
+pub fn leased<'a>(capacity: usize, count: u64) -> Side<'a> {
+    work::throughput_side::<u64, Work>(Between::Threads, capacity, count)
+}
+
+/// `ipc_queue::work`: each item is leased, and acknowledged before the next.
+#[derive(Debug)]
+pub struct Work;
+
+impl Kind<u64> for Work {
+    const NAME: &'static str = "ipc-queue work, leased and acknowledged";
+    const PROMISE: Promise = Promise::keeps("what a killed worker had leased is given out again");
+    type SenderSeed = Submitter<u64>;
+    type ReceiverSeed = Worker<u64>;
+    type Sender = Submitter<u64>;
+    type Receiver = Worker<u64>;
+
+    fn pair(capacity: usize) -> Outcome<(Submitter<u64>, Worker<u64>)> {
+        const MOST_DELIVERIES: u8 = 3;
+        Ok(ipc_queue::work::channel(capacity, MOST_DELIVERIES)?)
+    }
+
+    fn sender(seed: Submitter<u64>) -> Outcome<Submitter<u64>> {
+        Ok(seed)
+    }
+
+    fn receiver(seed: Worker<u64>, _waiting: Waiting) -> Outcome<Worker<u64>> {
+        Ok(seed)
+    }
+}
+
+impl Sender<u64> for Submitter<u64> {
+    #[inline]
+    fn send(&mut self, message: u64) -> Outcome<()> {
+        self.submit(message).map_err(|_| "our worker left".into())
+    }
+}
+
+impl Receiver<u64> for Worker<u64> {
+    #[inline]
+    fn receive(&mut self) -> Outcome<u64> {
+        let lease = self.lease()?;
+        let message = *lease;
+        lease.ack();
+        Ok(message)
+    }
 }

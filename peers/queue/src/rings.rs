@@ -75,10 +75,10 @@ const SHAQ_SPSC: Promise = Promise::keeps("a prefix of what was sent; nobody is 
 const SHAQ_MPMC: Promise = Promise::may_lose("a death inside a reservation wedges the queue");
 
 /// The sending end of `ArrayQueue`: both ends are the same type, and must not be.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Pushing<T>(Arc<ArrayQueue<T>>);
 /// The receiving end of `ArrayQueue`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Popping<T>(Arc<ArrayQueue<T>>);
 
 fn array_queue<T>(capacity: usize) -> Outcome<(Pushing<T>, Popping<T>)> {

@@ -1,5 +1,6 @@
-//! Locks without contention: lock, one store, unlock.
+//! Locks without contention: lock, one store, unlock. With contention: see `contended`.
 
+use std::cell::UnsafeCell;
 use std::hint::black_box;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
@@ -9,9 +10,12 @@ use method::{Arguments, Calibration, Case, Outcome, Promise, Sample, Side, Targe
 
 use crate::rivals::Rivals;
 
-const OURS: Promise = Promise::keeps("the next one gets the guard, and is told");
-const ROBUST: Promise = Promise::keeps("the next one gets EOWNERDEAD");
-const STUCK: Promise = Promise::may_lose("a killed holder keeps it for ever");
+/// What our locks keep.
+pub const OURS: Promise = Promise::keeps("the next one gets the guard, and is told");
+/// What robust locks of the C library keep.
+pub const ROBUST: Promise = Promise::keeps("the next one gets EOWNERDEAD");
+/// What locks without owners keep.
+pub const STUCK: Promise = Promise::may_lose("a killed holder keeps it for ever");
 
 /// Nanoseconds for a lock and its unlock.
 pub fn time(count: u32, mut pair: impl FnMut() -> Outcome<()>) -> Outcome<Sample> {
@@ -23,11 +27,15 @@ pub fn time(count: u32, mut pair: impl FnMut() -> Outcome<()>) -> Outcome<Sample
 }
 
 /// A mutex of the C library, initialised as asked, in memory that does not move.
-struct Pthread(Box<MaybeUninit<libc::pthread_mutex_t>>);
+pub struct Pthread(Box<UnsafeCell<MaybeUninit<libc::pthread_mutex_t>>>);
+
+// SAFETY: the mutex is made to be used by several threads.
+unsafe impl Sync for Pthread {}
 
 impl Pthread {
-    fn new(robust: bool) -> Outcome<Pthread> {
-        let mut mutex = Box::new(MaybeUninit::<libc::pthread_mutex_t>::uninit());
+    /// A new one, for several processes; `robust`: the next one is told of a dead holder.
+    pub fn new(robust: bool) -> Outcome<Pthread> {
+        let mutex = Box::new(UnsafeCell::new(MaybeUninit::<libc::pthread_mutex_t>::uninit()));
         let mut attributes = MaybeUninit::<libc::pthread_mutexattr_t>::uninit();
         let attributes = attributes.as_mut_ptr();
         // SAFETY: writes the attributes, which are ours.
@@ -41,15 +49,20 @@ impl Pthread {
             check(unsafe { libc::pthread_mutexattr_setrobust(attributes, robust) })?;
         }
         // SAFETY: the memory of the mutex is ours and never moves.
-        check(unsafe { libc::pthread_mutex_init(mutex.as_mut_ptr(), attributes) })?;
+        check(unsafe { libc::pthread_mutex_init(mutex.get().cast(), attributes) })?;
         Ok(Pthread(mutex))
     }
 
-    fn pair(&mut self) -> Outcome<()> {
-        let mutex = self.0.as_mut_ptr();
+    fn pair(&self) -> Outcome<()> {
+        self.hold(|| black_box(()))
+    }
+
+    /// Runs `held` with the mutex locked.
+    pub fn hold(&self, held: impl FnOnce()) -> Outcome<()> {
+        let mutex = self.0.get().cast();
         // SAFETY: initialised in `new`, and alive.
         check(unsafe { libc::pthread_mutex_lock(mutex) })?;
-        black_box(());
+        held();
         // SAFETY: locked by this thread just now.
         check(unsafe { libc::pthread_mutex_unlock(mutex) })
     }
@@ -58,11 +71,12 @@ impl Pthread {
 impl Drop for Pthread {
     fn drop(&mut self) {
         // SAFETY: initialised, and nobody holds it.
-        unsafe { libc::pthread_mutex_destroy(self.0.as_mut_ptr()) };
+        unsafe { libc::pthread_mutex_destroy(self.0.get().cast()) };
     }
 }
 
-fn check(code: libc::c_int) -> Outcome<()> {
+/// What the C library returned, as an outcome.
+pub fn check(code: libc::c_int) -> Outcome<()> {
     if code == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(code).into()) }
 }
 
@@ -107,7 +121,7 @@ fn read(arguments: &Arguments) -> Outcome<()> {
 /// The cases.
 pub fn run(arguments: &Arguments, rivals: &Rivals) -> Outcome<()> {
     let count = arguments.pick(200_000, 500_000);
-    let (mut robust, mut shared) = (Pthread::new(true)?, Pthread::new(false)?);
+    let (robust, shared) = (Pthread::new(true)?, Pthread::new(false)?);
     let (std, parking_lot) = (std::sync::Mutex::new(0_u64), parking_lot::Mutex::new(0_u64));
     let word = AtomicU32::new(0);
     let inside = "lock and unlock, nobody else there";

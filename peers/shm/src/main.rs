@@ -3,6 +3,7 @@
 //! One JSON object a row on standard output; `--quick`, `--rounds N`, `--only NAME`.
 
 mod attach;
+mod contended;
 mod death;
 mod locks;
 mod our_locks;
@@ -23,5 +24,6 @@ fn main() -> Outcome<()> {
     let rivals = rivals::Rivals::start();
     attach::run(&arguments, &rivals)?;
     locks::run(&arguments, &rivals)?;
+    contended::run(&arguments, &rivals);
     death::run(&arguments)
 }

@@ -11,8 +11,15 @@ use crate::command::{Command, Echo};
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
 
-/// Python's rivals, each at one version.
-const PYTHON: [&str; 2] = ["loky==3.7.0", "cloudpickle==3.1.2"];
+/// Python's rivals, each at one version, and the area that they are rivals in.
+const PYTHON: [(&str, &str); 6] = [
+    ("pool", "loky==3.7.0"),
+    ("pool", "cloudpickle==3.1.2"),
+    ("pool", "ray==2.48.0"),
+    ("pool", "charm4py==1.1"),
+    ("profiler", "memory_profiler==0.61.0"),
+    ("profiler", "memray==1.20.0"),
+];
 
 /// Debian's programs that are run as they are, with their package.
 const PROGRAMS: [(&str, &str); 3] =
@@ -24,7 +31,7 @@ const BOOST: &str = "libboost1.74-dev";
 /// Where the rivals are that are no crates.
 #[derive(Clone, Debug, Default)]
 pub struct Rivals {
-    /// The folder for PYTHONPATH, if the packages could be had.
+    /// The folder for PYTHONPATH, if any package could be had.
     pub python: Option<PathBuf>,
     /// Our program around Boost's allocator and locks, if it could be built.
     pub boost: Option<PathBuf>,
@@ -36,11 +43,11 @@ pub struct Rivals {
 pub fn prepare(workspace: &Workspace, options: &Options) -> Result<Rivals> {
     let mut rivals = Rivals::default();
     let wants = |names: &[&str]| names.iter().any(|name| options.names.contains(name));
-    if wants(&["pool"]) {
-        rivals.python = python(workspace, options.echo())?;
-        if rivals.python.is_none() {
-            let packages = PYTHON.join(" ");
-            rivals.missing.push(format!("Python packages {packages}: pip could not install them"));
+    for (_, package) in PYTHON.into_iter().filter(|(area, _)| wants(&[area])) {
+        if python(workspace, package, options.echo())? {
+            rivals.python = Some(workspace.root.join(PYTHON_FOLDER));
+        } else {
+            rivals.missing.push(format!("Python's {package}: pip could not install it"));
         }
     }
     for (program, package) in PROGRAMS {
@@ -67,22 +74,23 @@ fn say(echo: Echo, line: &str) {
     }
 }
 
-fn python(workspace: &Workspace, echo: Echo) -> Result<Option<PathBuf>> {
-    let folder = workspace.root.join("target/python-peers");
-    let stamp = folder.join("installed");
-    let wanted = PYTHON.join(" ");
-    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
-        return Ok(Some(folder));
+/// Where Python's packages go.
+const PYTHON_FOLDER: &str = "target/python-peers";
+
+/// Installs a package, as it was built by its authors; `false` if it cannot be had so.
+fn python(workspace: &Workspace, package: &str, echo: Echo) -> Result<bool> {
+    let stamp = workspace.root.join(PYTHON_FOLDER).join(format!("{package}.installed"));
+    if stamp.is_file() {
+        return Ok(true);
     }
     let line = "-m pip install --quiet --disable-pip-version-check --upgrade \
-                --target target/python-peers";
-    let install = Command::new(&workspace.root, "python3", line).echo(echo);
-    let install = PYTHON.into_iter().fold(install, Command::argument);
+                --only-binary :all: --target target/python-peers";
+    let install = Command::new(&workspace.root, "python3", line).argument(package).echo(echo);
     if !matches!(install.run(), Ok(true)) {
-        return Ok(None);
+        return Ok(false);
     }
-    std::fs::write(&stamp, wanted).map_err(|error| Error::file(&stamp, error))?;
-    Ok(Some(folder))
+    std::fs::write(&stamp, "").map_err(|error| Error::file(&stamp, error))?;
+    Ok(true)
 }
 
 /// Builds the program around Boost, with the headers that are installed or else with those of
