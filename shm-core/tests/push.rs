@@ -62,13 +62,11 @@ fn a_segment_travels_to_another_process_as_its_id() {
 
 #[test]
 fn a_handle_without_its_file_is_not_reachable() {
-    let bytes = {
+    let text = {
         let segment = Segment::anonymous(1).unwrap();
-        postcard::to_stdvec(&segment).unwrap()
+        serde_json::to_string(&segment).unwrap()
     };
-    assert!(postcard::from_bytes::<Segment>(&bytes).is_err());
-    let id: shm_core::SegmentId = postcard::from_bytes(&bytes).unwrap();
-    let error = serde_json::from_value::<Segment>(serde_json::to_value(id).unwrap()).unwrap_err();
+    let error = serde_json::from_str::<Segment>(&text).unwrap_err();
     assert!(error.to_string().contains("not reachable"), "{error}");
 }
 
@@ -76,8 +74,13 @@ fn a_handle_without_its_file_is_not_reachable() {
 fn a_named_segment_travels_by_its_name() {
     let name = format!("test-push-{}", std::process::id());
     let segment = Segment::create(&name, 1).unwrap();
-    let error = serde_json::to_string(&segment).unwrap_err();
-    assert!(error.to_string().contains("travels by its name"), "{error}");
+    let (text, files) = handle::collect(|| serde_json::to_string(&segment).unwrap());
+    assert!(files.is_empty() && text.contains(&name), "{text}");
+    let again: Segment = serde_json::from_str(&text).unwrap();
+    assert_eq!(again.id(), segment.id());
+    drop((segment, again));
+    let error = serde_json::from_str::<Segment>(&text).unwrap_err();
+    assert!(error.to_string().contains(&name), "{error}");
 }
 
 #[test]

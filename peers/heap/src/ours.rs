@@ -7,11 +7,12 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::ptr::NonNull;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use method::{Outcome, Promise, Sample};
-use shm_core::heap::{Heap, HeapOptions, Local};
-use shm_core::{Group, Segment};
+use shm_core::futex::{Futex, Waited};
+use shm_core::heap::{Heap, HeapOptions, HeapStats, Local};
+use shm_core::{Group, Owner, Peers, Segment, Ticket};
 
 use crate::loads;
 use crate::work::{self, Allocator, BATCH, layout};
@@ -174,23 +175,72 @@ pub fn victim(told: &str) -> Outcome<()> {
     let heap = Heap::attach(&segment, &group, 0)?;
     let local = heap.local()?;
     let layout = layout(BLOCK)?;
+    let reserved = next()? == RESERVED;
     let blocks = (0..bytes / BLOCK).map(|_| local.allocate(layout));
-    let blocks = blocks.collect::<Result<Vec<_>, _>>()?;
-    println!("{}", blocks.len());
+    let mut blocks = blocks.collect::<Result<Vec<_>, _>>()?;
+    let held = blocks.len();
+    if !reserved {
+        for block in blocks.drain(..) {
+            let _lost = block.into_raw();
+        }
+    }
+    println!("{held}");
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
 }
 
+/// What `told` says of a victim that keeps its blocks, or makes them everybody's to free.
+const RESERVED: &str = "reserved";
+const LOST: &str = "lost";
+
 /// Milliseconds from the proof of the death of a process that held `bytes` in blocks until all of
 /// them are free again.
 pub fn after_a_death(bytes: usize) -> Outcome<Sample> {
+    timed_recovery(bytes, RESERVED, |stats, _| stats.blocks == 0)
+}
+
+/// Milliseconds from the proof of such a death until the living own the memory, where the blocks
+/// themselves are nobody's to give back.
+pub fn owned_again(bytes: usize) -> Outcome<Sample> {
+    timed_recovery(bytes, LOST, |stats, held| stats.blocks >= held && stats.unrecovered == 0)
+}
+
+/// The group, and nobody who clears up by himself when it tells of a death: what is timed is our own
+/// call.
+#[derive(Clone)]
+struct Quiet(Group);
+
+impl Peers for Quiet {
+    fn me(&self) -> Option<Owner> {
+        self.0.me()
+    }
+
+    fn is_gone(&self, owner: Owner) -> bool {
+        self.0.is_gone(owner)
+    }
+
+    fn ticket(&self) -> Ticket {
+        self.0.ticket()
+    }
+
+    fn park(&self, word: &Futex, is: u32, ticket: Ticket, limit: Option<Duration>) -> Waited {
+        self.0.park(word, is, ticket, limit)
+    }
+}
+
+fn timed_recovery(
+    bytes: usize,
+    how: &str,
+    is_done: impl Fn(HeapStats, u64) -> bool,
+) -> Outcome<Sample> {
     let (segment, group) =
         (Segment::anonymous(bytes + bytes / 8 + (64 << 20))?, Group::anonymous()?);
-    let heap = Heap::create(&segment, &group, HeapOptions::default())?;
+    let (quiet, id) = (Quiet(group.clone()), group.id());
+    let heap = Heap::create_for(&segment, quiet, id, HeapOptions::default())?;
     let path = |fd: std::os::fd::BorrowedFd<'_>| {
         format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd())
     };
-    let told = format!("{} {} {bytes}", path(segment.as_fd()), path(group.as_fd()));
+    let told = format!("{} {} {bytes} {how}", path(segment.as_fd()), path(group.as_fd()));
     let mut victim = Command::new("/proc/self/exe")
         .args([VICTIM, &told])
         .stdin(Stdio::piped())
@@ -206,18 +256,11 @@ pub fn after_a_death(bytes: usize) -> Outcome<Sample> {
     victim.wait()?;
     // Waited for: its death is proven from here on.
     let start = Instant::now();
-    while heap.stats().blocks > 0 {
-        heap.recover();
-        if start.elapsed().as_secs() > 20 {
-            return Err("blocks of the dead did not come back".into());
-        }
-    }
+    let recovered = heap.recover();
     let time = start.elapsed();
+    if recovered == 0 || !is_done(heap.stats(), held) {
+        return Err("not everything of the dead came back".into());
+    }
     heap.validate()?;
     Ok(Sample::from(time.as_secs_f64() * 1e3))
-}
-
-/// Milliseconds from the proof of such a death until the living own the memory.
-pub fn owned_again(_bytes: usize) -> Outcome<Sample> {
-    Err("`recover` gives ownership and blocks back in one step: see the time of that".into())
 }
