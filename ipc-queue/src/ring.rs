@@ -143,17 +143,19 @@ impl Shared {
 
     /// Whether a producer at `tail` would not wait: there is room, or there never will be.
     pub(crate) fn is_sendable(&self, tail: u64, capacity: u64, company: &Company) -> bool {
-        // Acquire: what made it so is seen by whoever acts on it.
-        self.control.0.ended.load(Ordering::Acquire) != 0
-            || tail.wrapping_sub(self.consumer.0.position.load(Ordering::Acquire)) != capacity
+        // Relaxed: a look; whoever acts on it looks again by the operation itself. That a sleeper's
+        // look comes after its announcement is the heavy barrier's doing.
+        self.control.0.ended.load(Ordering::Relaxed) != 0
+            || tail.wrapping_sub(self.consumer.0.position.load(Ordering::Relaxed)) != capacity
             || company.has_lost(self, Side::Consumer)
     }
 
     /// Whether a consumer at `head` would not wait: there is a unit, or there never will be.
     pub(crate) fn is_receivable(&self, head: u64, company: &Company) -> bool {
-        // Acquire: what made it so is seen by whoever acts on it.
-        self.control.0.ended.load(Ordering::Acquire) & (CLOSED | PRODUCER_DEAD) != 0
-            || self.producer.0.position.load(Ordering::Acquire) != head
+        // Relaxed: a look; whoever acts on it looks again by the operation itself. That a sleeper's
+        // look comes after its announcement is the heavy barrier's doing.
+        self.control.0.ended.load(Ordering::Relaxed) & (CLOSED | PRODUCER_DEAD) != 0
+            || self.producer.0.position.load(Ordering::Relaxed) != head
             || company.has_lost(self, Side::Producer)
     }
 

@@ -53,6 +53,14 @@ fn with_reasons(mut mutations: Mutations) -> Mutations {
         mutations = mutations.reason("ring_some", line, "unreached", why);
     }
     for (function, line) in [
+        ("is_sendable", "self.control"),
+        ("is_sendable", "self.consumer"),
+        ("is_receivable", "self.control"),
+        ("is_receivable", "self.producer"),
+    ] {
+        mutations = mutations.reason(function, line, "unreached", FOR_SELECTORS);
+    }
+    for (function, line) in [
         ("read", "self.spins"),
         ("read", "self.parks"),
         ("read", "self.wakes"),

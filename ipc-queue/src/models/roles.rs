@@ -5,6 +5,7 @@ use std::rc::Rc;
 use crash_check::death::{Error, Report};
 use shm_core::primitive::spin_loop;
 
+use super::group::members;
 use super::{Ring, check_awake, models};
 use crate::ring::{self, RecvSide, SendSide, Stop};
 use crate::role::{self, Side};
@@ -15,6 +16,7 @@ models![
     the_role_of_the_dead_is_taken_over_by_one_of_two,
     a_holder_that_was_taken_over_gives_nothing_back,
     a_producer_goes_on_where_the_one_before_it_gave_the_role_back,
+    a_member_goes_on_where_the_one_before_it_gave_the_role_back,
     a_consumer_goes_on_where_the_one_before_it_gave_the_role_back,
     the_successor_of_a_dead_producer_goes_on_where_it_stopped,
     the_successor_of_a_dead_consumer_goes_on_where_it_stopped,
@@ -90,6 +92,28 @@ fn a_producer_goes_on_where_the_one_before_it_gave_the_role_back() -> Result<Rep
             role::release(&theirs.shared, Side::Producer, first);
         });
         while role::claim(&ring.shared, Side::Producer, None).is_err() {
+            spin_loop();
+        }
+        let mut send = ring.send_side();
+        assert_eq!(send.position(), 1, "goes on behind what was sent");
+        ring.send_next(&mut send).unwrap();
+    })
+}
+
+fn a_member_goes_on_where_the_one_before_it_gave_the_role_back() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [first]) = members(world, ["first"]);
+        // So that nothing but the role's word says that it is free.
+        let main = main.ignorant();
+        let ring = Ring::new(1);
+        let held = role::claim_among(&ring.shared, Side::Producer, &first).unwrap();
+        let theirs = Rc::clone(&ring);
+        world.spawn("first", move || {
+            theirs.send_next(&mut theirs.send_side()).unwrap();
+            theirs.recv_next(&mut theirs.recv_side()).unwrap();
+            role::release(&theirs.shared, Side::Producer, held);
+        });
+        while role::claim_among(&ring.shared, Side::Producer, &main).is_err() {
             spin_loop();
         }
         let mut send = ring.send_side();
