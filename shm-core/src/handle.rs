@@ -1,6 +1,6 @@
 //! Handles: how a [`Frozen`](crate::Frozen) array, a [`Column`](crate::Column), a
 //! [`Part`](crate::Part), a [`Segment`](crate::Segment), a [`Shared`](crate::Shared) object or a
-//! [`Group`](crate::Group) travels to another process.
+//! [`Group`] travels to another process.
 //!
 //! A handle is `(segment id, place within it)`: bytes cannot carry a file. The one rule: **the file
 //! is pushed to the receiver before the handle is sent**, over a Unix socket that both inherited.
