@@ -100,6 +100,12 @@ fn missed() -> (u64, u64) {
     (allocated.wrapping_sub(totals.allocated_bytes), freed.wrapping_sub(totals.freed_bytes))
 }
 
+/// What threads had missed that died in earlier tests may be made up for since.
+fn assert_nothing_more_is_missed(before: (u64, u64)) {
+    let now = missed();
+    assert!(now.0 <= before.0 && now.1 <= before.1, "{now:?}, before: {before:?}");
+}
+
 #[test]
 fn a_handler_that_allocates_in_the_middle_of_a_record_is_counted_to_the_byte() {
     let _alone = ALONE.lock().unwrap_or_else(|broken| broken.into_inner());
@@ -116,7 +122,7 @@ fn a_handler_that_allocates_in_the_middle_of_a_record_is_counted_to_the_byte() {
         HANDLED.load(SeqCst) < before + 2000 && rounds < 500_000
     });
     assert!(HANDLED.load(SeqCst) > before, "no signal came");
-    assert_eq!(missed(), missed_before);
+    assert_nothing_more_is_missed(missed_before);
     let snapshot = heap::snapshot().unwrap();
     let by_sites: u64 = snapshot.sites.iter().map(|site| site.live.samples).sum();
     let (live, lost) = (snapshot.totals.live_blocks(), snapshot.quality.reentrant);
@@ -172,7 +178,7 @@ fn a_handler_that_forks_in_the_middle_of_a_record_writes_to_no_other_profile() {
             unsafe { libc::close(end) };
         }
     }
-    assert_eq!(missed(), missed_before);
+    assert_nothing_more_is_missed(missed_before);
 }
 
 /// Ends the thread that it interrupts, and nothing else: no destructor runs, no slot is given back.

@@ -32,7 +32,9 @@
 //! Two kinds of files have another [`Lifetime`], which their header tells. One that is *kept* is
 //! opened without the exclusive lock and left without an unlink. One of a *scope* ends with it: the
 //! scope's process holds another byte exclusively as long as the scope lives, and whoever takes
-//! the name away must hold that instead. Its users' locks then only tell who they are.
+//! the name away must hold that instead. Its users' locks then only tell who they are. Since that
+//! byte does not say whose lock it is, whoever tries it holds a third one first, openers too: so
+//! nobody takes somebody who is removing the name for a scope that lives.
 //!
 //! A process's record locks on a file vanish when it closes *any* descriptor of that file. So each
 //! process opens a named file once and shares the descriptor ([`TABLE`]), closes it only under the
@@ -355,7 +357,10 @@ fn try_open(name: &str, path: &Path, owner: u32) -> Result<Option<Arc<NamedFile>
         }
     };
     let inode = inode_of(&stat);
-    if is_dead(&file, &header, writable).map_err(locking())? {
+    let Some(is_dead) = is_dead(&file, &header, writable).map_err(locking())? else {
+        return Ok(None);
+    };
+    if is_dead {
         // The name goes, as it would have gone with the last user or the scope.
         if writable && !take_away(&file, path, inode, &header) {
             return Ok(None);
@@ -387,19 +392,30 @@ fn open_file(name: &str, path: &Path) -> Result<(File, bool), Error> {
     }
 }
 
-/// Whether those for whom the name was there are dead. If so, and the file can be written, this
-/// process then holds what it takes to take the name away.
-fn is_dead(file: &File, header: &Header, writable: bool) -> Result<bool, Errno> {
-    let byte = match header.lifetime {
-        Lifetime::Keep => return Ok(false),
-        Lifetime::Users => Byte::Users,
-        Lifetime::Scope => Byte::Scope,
-    };
-    if writable {
-        try_lock(file, byte, Lock::Exclusive)
-    } else {
-        Ok(held_by_another(file, byte)?.is_none())
+/// Whether those for whom the name was there are dead; `None` while somebody else finds that out.
+/// If so, and the file can be written, this process then holds what it takes to take the name away.
+fn is_dead(file: &File, header: &Header, writable: bool) -> Result<Option<bool>, Errno> {
+    match header.lifetime {
+        Lifetime::Keep => Ok(Some(false)),
+        Lifetime::Users if writable => try_lock(file, Byte::Users, Lock::Exclusive).map(Some),
+        Lifetime::Users => Ok(Some(held_by_another(file, Byte::Users)?.is_none())),
+        Lifetime::Scope if writable => scope_is_dead(file),
+        Lifetime::Scope => {
+            let is_held = held_by_another(file, Byte::Scope)?.is_some();
+            Ok(held_by_another(file, Byte::Taker)?.is_none().then_some(!is_held))
+        }
     }
+}
+
+fn scope_is_dead(file: &File) -> Result<Option<bool>, Errno> {
+    if !try_lock(file, Byte::Taker, Lock::Exclusive)? {
+        return Ok(None);
+    }
+    if try_lock(file, Byte::Scope, Lock::Exclusive)? {
+        return Ok(Some(true));
+    }
+    record_lock::unlock(file, Byte::Taker)?;
+    Ok(Some(false))
 }
 
 /// The header of a file that may be used: ours, that user's, and not in use under another name.

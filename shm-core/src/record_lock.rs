@@ -16,7 +16,10 @@ pub(crate) enum Byte {
     /// Exclusive: the member of a group at this index. Released after the last thread of its process
     /// has ended: the proof that the process is wholly gone.
     Member(usize),
-    /// Exclusive: the scope that the file was made in, or who takes its name away after that.
+    /// Exclusive: whoever looks whether the scope lives, and takes the name away if not.
+    Taker,
+    /// Exclusive: the scope that the file was made in, or, with [`Byte::Taker`], who takes its name
+    /// away after that.
     Scope,
 }
 
@@ -27,6 +30,7 @@ impl Byte {
             Byte::Users => 0,
             Byte::Member(index) => index as u64 + 1,
             // Far from the bytes of a group's members.
+            Byte::Taker => 65_534,
             Byte::Scope => 65_535,
         }
     }

@@ -74,7 +74,7 @@ pub fn remove(name: &str) -> Result<(), Error> {
     if stat.st_uid != rustix::process::geteuid().as_raw() {
         return Err(Error::NotASegment { what: "it belongs to another user" });
     }
-    for byte in [Byte::Users, Byte::Scope] {
+    for byte in [Byte::Users, Byte::Taker, Byte::Scope] {
         if !try_lock(&file, byte, Lock::Exclusive).map_err(Error::system("fcntl(F_SETLK)"))? {
             return Err(in_use());
         }
@@ -113,28 +113,29 @@ pub(crate) fn remove_if_dead(files: &Table, path: &Path) -> Fate {
     if take_away_if_unused(&file, path, inode_of(&stat), &header) {
         return Fate::Removed;
     }
-    let byte = match header.lifetime {
+    // Whose lock says that it stays, and whose that it is going: a scope's own is exclusive, too.
+    let (stays, going) = match header.lifetime {
         Lifetime::Keep => return Fate::Stays,
-        Lifetime::Users => Byte::Users,
-        Lifetime::Scope => Byte::Scope,
+        Lifetime::Users => (Byte::Users, Byte::Users),
+        Lifetime::Scope => (Byte::Scope, Byte::Taker),
     };
-    match held_by_another(&file, byte) {
-        // A scope's lock is exclusive as long as the scope lives.
-        Ok(Some(Lock::Exclusive)) if byte == Byte::Users => Fate::Going,
+    match (held_by_another(&file, going), held_by_another(&file, stays)) {
+        (Ok(Some(Lock::Exclusive)), _) => Fate::Going,
         // Unlinked or unlocked since we looked.
-        Ok(None) => Fate::Going,
-        Ok(Some(_)) | Err(_) => Fate::Stays,
+        (_, Ok(None)) => Fate::Going,
+        _ => Fate::Stays,
     }
 }
 
 /// Unlinks the name if those for whom it was there are gone, and if it still shows this inode.
 pub(crate) fn take_away_if_unused(file: &File, path: &Path, inode: Inode, header: &Header) -> bool {
-    let byte = match header.lifetime {
+    let needed: &[Byte] = match header.lifetime {
         Lifetime::Keep => return false,
-        Lifetime::Users => Byte::Users,
-        Lifetime::Scope => Byte::Scope,
+        Lifetime::Users => &[Byte::Users],
+        Lifetime::Scope => &[Byte::Taker, Byte::Scope],
     };
-    try_lock(file, byte, Lock::Exclusive) == Ok(true) && take_away(file, path, inode, header)
+    let is_ours = |byte: &Byte| try_lock(file, *byte, Lock::Exclusive) == Ok(true);
+    needed.iter().all(is_ours) && take_away(file, path, inode, header)
 }
 
 /// Unlinks the name if it still shows this inode. To be called with the exclusive lock held.

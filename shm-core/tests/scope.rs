@@ -3,6 +3,7 @@
 
 mod reexec;
 
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use reexec::{Actor, listen, role, tell};
@@ -53,9 +54,42 @@ fn in_a_child() {
             drop(scope);
             tell(if path_of(&argument).exists() { "stays" } else { "gone" });
         }
+        "taker" => {
+            // Where it stands before it takes the name of a dead scope's file away.
+            let file = std::fs::File::options().read(true).write(true).open(path_of(&argument));
+            let file = file.unwrap();
+            [65_534, 65_535].into_iter().for_each(|byte| lock(&file, byte));
+            tell("about to");
+            listen();
+        }
         "sweeper" => tell(&shm_core::sweep().unwrap().to_string()),
         other => panic!("{other}"),
     }
+}
+
+/// Takes the record lock of a byte, exclusively.
+fn lock(file: &std::fs::File, byte: i64) {
+    // SAFETY: zero is a valid value of this plain structure.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    (lock.l_type, lock.l_start, lock.l_len) = (libc::F_WRLCK as i16, byte, 1);
+    // SAFETY: a valid descriptor, and a lock to read.
+    assert_eq!(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLK, &raw const lock) }, 0);
+}
+
+#[test]
+fn who_takes_a_dead_scopes_name_away_is_not_taken_for_the_scope() {
+    let name = name("taken");
+    let mut owner = Actor::start("owner", &name);
+    assert_eq!(owner.hear(), "made");
+    owner.kill();
+    let mut taker = Actor::start("taker", &name);
+    assert_eq!(taker.hear(), "about to");
+    let opened = Segment::open(&name);
+    assert!(matches!(opened, Err(Error::Busy { .. })), "{opened:?}");
+    taker.kill();
+    let opened = Segment::open(&name);
+    assert!(matches!(opened, Err(Error::NotFound { .. })), "{opened:?}");
+    assert!(!path_of(&name).exists());
 }
 
 fn sweep_in_another_process() {
