@@ -82,6 +82,10 @@ impl Peers for Member {
         let words = [(word, expected), (self.events(), ticket.0)];
         futex::wait_any(&words, limit).unwrap_or(Waited::Woken)
     }
+
+    fn deaths(&self) -> Option<&Futex> {
+        Some(self.events())
+    }
 }
 
 /// A segment whose memory is the region's.

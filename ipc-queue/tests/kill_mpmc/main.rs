@@ -5,6 +5,8 @@
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
 mod ground;
+#[path = "../kill_broadcast/member.rs"]
+mod member;
 mod once;
 mod receive;
 mod rest;
