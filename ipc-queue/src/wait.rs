@@ -12,40 +12,11 @@ use std::time::{Duration, Instant};
 
 use shm_core::Peers;
 use shm_core::futex::Waited;
+pub(crate) use shm_core::lock::Deadline;
 use shm_core::primitive::{SPIN_LIMIT, one_processor, spin_loop, yield_now};
 
 use crate::bell::Bell;
 use crate::ring::Stop;
-
-/// How long an operation may wait.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Deadline {
-    /// Not at all.
-    Now,
-    /// Until this instant.
-    At(Instant),
-    /// For ever.
-    Never,
-}
-
-impl Deadline {
-    /// So long from now; for ever if the clock cannot show that instant.
-    pub(crate) fn after(timeout: Duration) -> Self {
-        Instant::now().checked_add(timeout).map_or(Deadline::Never, Deadline::At)
-    }
-
-    /// The time left: `Err` if it is over, `Ok(None)` if there is no end.
-    pub(crate) fn left(self) -> Result<Option<Duration>, ()> {
-        match self {
-            Deadline::Now => Err(()),
-            Deadline::Never => Ok(None),
-            Deadline::At(end) => {
-                let left = end.saturating_duration_since(Instant::now());
-                if left.is_zero() { Err(()) } else { Ok(Some(left)) }
-            }
-        }
-    }
-}
 
 /// What one side's waits cost. Lives in that side's line of the shared header.
 ///
@@ -162,9 +133,7 @@ impl Patience {
         deadline: Deadline,
         mut check: impl FnMut() -> Option<Found>,
     ) -> Option<Found> {
-        if deadline.left().is_err() {
-            return None;
-        }
+        deadline.left()?;
         if let Some(found) = self.look_again(&mut check) {
             add_one(&counters.spins);
             return Some(found);
@@ -178,7 +147,7 @@ impl Patience {
                 self.look_longer();
                 return Some(found);
             }
-            let Ok(left) = deadline.left() else {
+            let Some(left) = deadline.left() else {
                 bell.cancel();
                 return None;
             };
@@ -192,7 +161,7 @@ impl Patience {
             if let Some(found) = check() {
                 return Some(found);
             }
-            if waited == Waited::TimedOut && deadline.left().is_err() {
+            if waited == Waited::TimedOut && deadline.left().is_none() {
                 return None;
             }
         }

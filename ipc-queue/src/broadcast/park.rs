@@ -84,7 +84,7 @@ pub(crate) fn wait(
             patience.look_longer();
             return found;
         }
-        let Ok(left) = deadline.left() else { return Err(Stop::Timeout) };
+        let Some(left) = deadline.left() else { return Err(Stop::Timeout) };
         add_one(&counters.parks);
         let start = Instant::now();
         bell.wait_in(ticket, peers, deaths, left);

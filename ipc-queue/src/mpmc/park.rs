@@ -67,7 +67,7 @@ pub(crate) fn wait<T, P: Peers>(
             patience.look_longer();
             break found;
         }
-        let Ok(left) = deadline.left() else { break Err(Stop::Timeout) };
+        let Some(left) = deadline.left() else { break Err(Stop::Timeout) };
         Counters::add_one(&counters.parks);
         let start = Instant::now();
         bell.wait_in(ticket, queue.peers, deaths, left);

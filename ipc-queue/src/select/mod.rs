@@ -167,9 +167,7 @@ pub(crate) fn wait_for_any(
     if let Some(index) = look() {
         return Some(index);
     }
-    if deadline.left().is_err() {
-        return None;
-    }
+    deadline.left()?;
     let mut found = None;
     let again = patience.look_again(&mut || {
         found = look();
@@ -196,7 +194,7 @@ fn sleep_until_ready(
             patience.look_longer();
             break Some(index);
         }
-        let Ok(left) = deadline.left() else { break None };
+        let Some(left) = deadline.left() else { break None };
         let start = Instant::now();
         listening.sleep(left);
         has_slept = true;

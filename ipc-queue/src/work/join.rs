@@ -20,7 +20,7 @@ pub(crate) fn join<T, P: Peers>(work: Work<'_, T, P>, deadline: Deadline) -> Res
         // Before the look: a record that ends after it was marked ends the sleep below.
         let ticket = work.shared.ended().listen();
         let Err(pending) = work.snapshot(Record::is_busy) else { return Ok(()) };
-        let left = deadline.left().map_err(|()| Stop::Timeout)?;
+        let left = deadline.left().ok_or(Stop::Timeout)?;
         let Some(index) = pending else { continue };
         let busy = work.record(index);
         if !busy.is_busy() || !(busy.is_joined() || work.change(index, busy, busy.joined())) {
