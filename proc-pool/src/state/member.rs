@@ -131,8 +131,8 @@ impl Member {
         if from >= last.end() {
             return Vec::new();
         }
-        let started = self.link.revoke(from..last.end(), self.answered);
-        let from = from.max(started).max(self.answered);
+        let certain = self.link.revoke(from..last.end(), self.answered);
+        let from = certain.max(self.answered);
         self.held.iter_mut().filter_map(|held| held.revoke(from)).collect()
     }
 

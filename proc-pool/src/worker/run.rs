@@ -47,7 +47,7 @@ impl Worker {
         // Relaxed: written before the parent sent us the segment in a message.
         requests.set_spin_limit(status.parent.spin.load(Ordering::Relaxed));
         let registry = Registry::collect().map_err(|error| error.to_string())?;
-        let desk = Desk::new(segment, status, places, responses);
+        let desk = Desk::new(segment, status, places, responses).map_err(text)?;
         Ok(Worker { status, requests, desk, registry, bell, growth: Growth::new(status) })
     }
 
