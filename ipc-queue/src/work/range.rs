@@ -62,7 +62,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 
 use shm_core::Segment;
-use shm_core::barrier::{heavy_barrier, light_barrier};
+use shm_core::barrier::{self, heavy_barrier, light_barrier};
 use shm_core::primitive::{AtomicU64, Ordering};
 
 use crate::Error;
@@ -214,6 +214,8 @@ impl Worker {
     /// # Errors
     /// [`Error::Misaligned`] or [`Error::OutOfBounds`].
     pub fn at(segment: &Segment, offset: usize) -> Result<Worker, Error> {
+        // Registers this process for the owner's barriers.
+        barrier::mode();
         Ok(Worker { place: Place::at(segment, offset)?, next: 0 })
     }
 
