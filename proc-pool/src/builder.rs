@@ -264,7 +264,9 @@ impl Builder {
     /// The task must leave no thread behind, nor anything that a copy of the process could not use
     /// (a connection, say): threads are not copied by a fork, locks that they hold are. With a
     /// preload, [`build`](Builder::build) waits until it has run. If it fails, the pool does not
-    /// start, with [`PoolError::InitializerFailed`].
+    /// start, with [`PoolError::InitializerFailed`]. If it fails later, in a server that takes the
+    /// place of one that was killed, it is tried three times in a row; then the pool goes on with the
+    /// workers that it has, and when the last of them is gone it ends with that error.
     pub fn preload<T: Task<Output: InitializerOutput>>(
         mut self,
         task: T,
