@@ -41,6 +41,7 @@ impl Default for Builder {
         let rules = Rules {
             build: Vec::new(),
             attempts: 3,
+            quarantine: None,
             backoff: Duration::ZERO,
             initializer: None,
             exit_hook: None,
@@ -91,6 +92,16 @@ impl Builder {
     /// default. A task that kills every worker that it meets costs that many workers, no more.
     pub fn attempts(mut self, attempts: NonZero<u32>) -> Builder {
         self.rules.attempts = attempts.get();
+        self
+    }
+
+    /// How many workers in a row a task may end with the same argument, in whatever submissions,
+    /// before the pool refuses it with [`TaskError::Quarantined`](crate::TaskError::Quarantined): as
+    /// many as [`attempts`](Builder::attempts) says (3) unless said otherwise; [`NonZero::MAX`] for
+    /// never. Any answer of it, a panic too, starts the count anew. See
+    /// [`Pool::quarantined`](crate::Pool::quarantined).
+    pub fn quarantine_after(mut self, deaths: NonZero<u32>) -> Builder {
+        self.rules.quarantine = Some(deaths.get());
         self
     }
 

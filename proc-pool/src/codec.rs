@@ -48,6 +48,11 @@ impl fmt::Debug for Encoded {
 pub(crate) trait Blob: Send + Sync {
     fn bytes(&self) -> &[u8];
 
+    /// The bytes, wherever they lie.
+    fn content(&self) -> &[u8] {
+        self.bytes()
+    }
+
     /// Bytes that were copied into the arena instead; see [`arena`](crate::arena).
     fn in_arena(&self) -> u64 {
         0

@@ -104,6 +104,18 @@ pub enum TaskError {
         /// What else is known: peak memory, lack of memory, last words.
         notice: Arc<DeathNotice>,
     },
+    /// The task has ended too many workers with this argument, and is not run again.
+    #[error(
+        "task {task} is refused: with this argument it ended {deaths} workers in a row, of which the last {notice}; Pool::quarantined lists what is refused, Pool::lift_quarantine lets it in again"
+    )]
+    Quarantined {
+        /// The task's name.
+        task: &'static str,
+        /// Workers that it ended in a row.
+        deaths: u32,
+        /// How the last of them ended.
+        notice: Arc<DeathNotice>,
+    },
     /// Somebody cancelled the task.
     #[error("task {task} was cancelled")]
     Cancelled {

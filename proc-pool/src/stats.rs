@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::histogram::Histogram;
+use crate::state::Suspects;
 
 /// What a pool has done since it began, and what it does just now; from
 /// [`Pool::stats`](crate::Pool::stats).
@@ -79,6 +80,7 @@ pub(crate) struct Counts {
     pub deaths: u64,
     pub started: u64,
     pub starts: Histogram,
+    pub suspects: Suspects,
 }
 
 impl Counts {

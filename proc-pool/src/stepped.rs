@@ -111,6 +111,7 @@ impl<T: Task> Work<T> {
         let rules = Rules {
             build: crate::build::own(&Registry::collect().map_err(text)?),
             attempts: self.attempts,
+            quarantine: None,
             backoff: Duration::ZERO,
             initializer: None,
             exit_hook: None,

@@ -50,8 +50,8 @@ fn two_revocations_take_back_what_is_not_started() -> Result<Report, Error> {
         let worker = world.spawn("worker", move || work(&theirs));
         let last = words.revoke(&(2..ITEMS));
         let taken = words.revoke(&(1..ITEMS));
-        assert!(taken <= last);
-        assert!(worker.join().unwrap() <= taken);
+        // What the first was certain of stays so, also where the second sees that item announced.
+        assert!(worker.join().unwrap() <= taken.min(last));
     })
 }
 

@@ -276,7 +276,7 @@ impl Owner {
 
     /// Forbids the worker to start these items; the number of the first of which it is certain that
     /// it was not started and never will be. `passed`: so many were answered or refused by now, as
-    /// far as the owner knows.
+    /// far as the owner knows. What an earlier revocation was certain of stays so.
     ///
     /// The worker may refuse more: what was revoked before and is not `passed`, and the one item
     /// that it was about to start. At most 2²⁴ − 1 items, the last ones, are taken back at a time.

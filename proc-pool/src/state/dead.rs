@@ -121,6 +121,7 @@ impl State {
     /// What becomes of a task whose worker died while it ran.
     fn lost(&mut self, mut job: Job, notice: &Arc<DeathNotice>) {
         job.attempts += 1;
+        self.accuse(&job, notice);
         let again = job.task.pure
             && job.doom.is_none()
             && job.attempts < self.rules.attempts_of(&job)

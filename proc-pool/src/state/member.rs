@@ -231,6 +231,7 @@ impl Member {
         if declined {
             self.declined += u64::from(count);
         } else {
+            counts.suspects.clear(&held.job, number, count);
             held.job.count(&answer.head, counts.of(held.job.task.name));
             #[cfg(feature = "tracing")]
             {

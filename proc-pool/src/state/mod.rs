@@ -22,6 +22,7 @@ mod job;
 mod member;
 mod outcome;
 mod rules;
+mod suspects;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(crate) use job::{Job, Named, Sink};
 use member::{Answers, Member, Verdict};
 pub(crate) use outcome::error as error_of;
 pub(crate) use rules::{Call, Rules};
+pub(crate) use suspects::Suspects;
 
 /// Everything under the pool's lock.
 #[derive(Debug)]
@@ -163,7 +165,14 @@ impl State {
     }
 
     /// Takes a job in; it may be on its way to a worker at once.
-    pub fn submit(&mut self, mut job: Job) {
+    pub fn submit(&mut self, job: Job) {
+        if self.refuses() {
+            return self.refuse(job).into_iter().for_each(|job| self.take_in(job));
+        }
+        self.take_in(job);
+    }
+
+    fn take_in(&mut self, mut job: Job) {
         if let Some(ended) = &self.ended {
             let reason = ended.reason().to_owned();
             self.count_failed(&job);
