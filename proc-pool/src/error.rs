@@ -51,6 +51,16 @@ pub enum PoolError {
         /// The serialiser's word.
         reason: String,
     },
+    /// An actor or a process inside of a worker, where no more processes are allowed.
+    #[error(
+        "a worker may not start {wanted} more processes, but {left}: allow it with Builder::nested_processes of the outermost pool"
+    )]
+    NoProcessLeft {
+        /// Processes asked for.
+        wanted: usize,
+        /// Processes that were left.
+        left: usize,
+    },
     /// Shared memory could not be had.
     #[error("the pool's shared memory: {0}")]
     Memory(#[from] shm_core::Error),

@@ -216,6 +216,7 @@ impl Keeper {
             }
             self.bury(false);
         }
+        self.shared.lock().give_tokens_back();
         self.collector = None;
     }
 }

@@ -5,6 +5,7 @@ extern crate self as proc_pool;
 
 mod actor;
 mod arena;
+mod budget;
 mod build;
 mod builder;
 mod callbacks;
@@ -28,6 +29,7 @@ mod link;
 #[cfg(feature = "live-view")]
 mod live_view;
 mod locked;
+mod nested;
 mod oom;
 mod options;
 mod output;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
@@ -114,9 +114,9 @@ pub(crate) fn connect(pool: &Segment, settings: &Settings) -> Result<(Link, Owne
     pipe::create(&segment, places.responses, protocol::PIPE)?;
     settings.write(&protocol::status(&segment).parent);
     let (ours, theirs) = socket::pair()?;
-    use std::os::fd::AsFd;
-    socket::send(&ours, Note::Setup(VERSION), &[segment.as_fd(), pool.as_fd()])
-        .map_err(PoolError::system("sendmsg"))?;
+    let mut files = vec![segment.as_fd(), pool.as_fd()];
+    files.extend(settings.budget.as_ref().map(AsFd::as_fd));
+    socket::send(&ours, Note::Setup(VERSION), &files).map_err(PoolError::system("sendmsg"))?;
     let link = Link::over(segment, &places, ours)?;
     Ok((link, theirs))
 }
@@ -139,6 +139,8 @@ pub(crate) struct Settings {
     pub events: u32,
     /// The build of program that it must be.
     pub build: Vec<u8>,
+    /// What its own pools may take.
+    pub budget: Option<Segment>,
 }
 
 impl Settings {
@@ -389,7 +391,7 @@ impl Link {
 }
 
 /// The buffer of this name, which came with an answer; none where it is other memory.
-fn redeem_buffer(id: SegmentId) -> Option<Arc<Lease>> {
+pub(crate) fn redeem_buffer(id: SegmentId) -> Option<Arc<Lease>> {
     // What stands for a segment in a message is its identity.
     let handle = postcard::to_stdvec(&id).ok()?;
     let buffer: Segment = postcard::from_bytes(&handle).ok()?;
@@ -435,7 +437,6 @@ fn push_files(
     pushed: &mut Vec<WeakReachable>,
     files: &[Reachable],
 ) -> bool {
-    use std::os::fd::AsFd;
     let mut posted = 0;
     let mut all = true;
     pushed.retain(|file| {

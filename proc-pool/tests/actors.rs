@@ -222,7 +222,7 @@ fn actor_in_a_worker(start: u64) -> u64 {
 
 #[proc_pool::test]
 fn a_task_may_have_actors() {
-    let pool = Pool::builder().workers(1).build().unwrap();
+    let pool = Pool::builder().workers(1).nested_processes(1).build().unwrap();
     assert_eq!(pool.submit(actor_in_a_worker, 4).wait().unwrap(), 5);
 }
 

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use crash_check::death::{Error, Report};
 use shm_core::primitive::{Ordering, UnsafeCell, spin_loop};
 
-use super::{check, models};
-use crate::work::range::Words;
+use super::{check, check_awake, models};
+use crate::work::range::{Standing, Words};
 
 models![
     an_item_is_started_or_taken_back_and_never_both,
     two_revocations_take_back_what_is_not_started,
     what_a_living_worker_finished_is_seen_whole,
+    what_was_finished_before_a_refusal_is_seen_whole,
     what_a_dead_worker_finished_is_there_and_what_it_ran_is_known,
     what_is_taken_back_from_one_who_dies_was_not_started,
 ];
@@ -55,8 +56,10 @@ fn two_revocations_take_back_what_is_not_started() -> Result<Report, Error> {
     })
 }
 
+// These two without any barrier, which in a model orders more than `membarrier` does.
+
 fn what_a_living_worker_finished_is_seen_whole() -> Result<Report, Error> {
-    check(0, |world| {
+    check_awake(0, |world| {
         let words = Rc::new((Words::default(), [UnsafeCell::new(0), UnsafeCell::new(0)]));
         let theirs = Rc::clone(&words);
         world.spawn("worker", move || {
@@ -74,6 +77,25 @@ fn what_a_living_worker_finished_is_seen_whole() -> Result<Report, Error> {
             // SAFETY: finished, so the worker writes it no more.
             assert_eq!(result.with(|at| unsafe { at.read() }), 7);
         }
+    })
+}
+
+fn what_was_finished_before_a_refusal_is_seen_whole() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let words = Rc::new((Words::default(), UnsafeCell::new(0)));
+        words.0.revoke(&(1..ITEMS));
+        let theirs = Rc::clone(&words);
+        world.spawn("worker", move || {
+            assert!(theirs.0.start(0));
+            // SAFETY: the owner reads it once it is finished.
+            theirs.1.with_mut(|at| unsafe { at.write(7) });
+            assert!(!theirs.0.start(1));
+        });
+        while words.0.standing() != (Standing { finished: 1, running: None }) {
+            spin_loop();
+        }
+        // SAFETY: finished, so the worker writes it no more.
+        assert_eq!(words.1.with(|at| unsafe { at.read() }), 7);
     })
 }
 

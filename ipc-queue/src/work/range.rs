@@ -297,8 +297,9 @@ mod tests {
     use super::*;
 
     fn ends() -> (Owner, Worker) {
-        let segment = Segment::anonymous(SIZE).unwrap();
-        (Owner::at(&segment, 0).unwrap(), Worker::at(&segment, 0).unwrap())
+        let segment = Segment::anonymous(SIZE).expect("memory");
+        let at = (Owner::at(&segment, 0), Worker::at(&segment, 0));
+        (at.0.expect("an owner"), at.1.expect("a worker"))
     }
 
     fn run(worker: &mut Worker, items: u64) {

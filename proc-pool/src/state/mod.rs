@@ -20,6 +20,7 @@ mod doom;
 mod held;
 mod job;
 mod member;
+mod nested;
 mod outcome;
 mod rules;
 mod suspects;
@@ -31,11 +32,13 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::Intent;
+use crate::budget::Tokens;
 use crate::death::DeathNotice;
 use crate::error::{PoolError, TaskError};
 #[cfg(feature = "tracing")]
 use crate::events::Event;
 use crate::link::Link;
+use crate::nested::Nested;
 use crate::protocol::{FINISH, INITIALIZE};
 use crate::slot::Notice;
 use crate::stats::{Counts, PoolStats, WorkerStats};
@@ -77,6 +80,10 @@ pub(crate) struct State {
     timed: bool,
     /// When an idle worker may be given what another one has.
     balance_at: Option<Instant>,
+    /// Of a pool that has a thread instead of workers.
+    nested: Option<Nested>,
+    /// For each worker of a pool inside of a worker.
+    tokens: Option<Tokens>,
     /// Signals for workers.
     signals: Vec<(usize, Signal)>,
     /// Whether the keeper has something new to do.
@@ -158,6 +165,8 @@ impl State {
             deaths: BTreeMap::new(),
             timed: false,
             balance_at: None,
+            nested: None,
+            tokens: None,
             signals: Vec::new(),
             wants_keeper: false,
             notices: Vec::new(),
@@ -206,7 +215,8 @@ impl State {
         let busy = |seat: &Seat| {
             !seat.inbox.is_empty() || seat.member.as_ref().is_some_and(Member::has_pending)
         };
-        self.queue.is_empty() && self.delayed.is_empty() && !self.seats.iter().any(busy)
+        let idle = self.nested_is(|nested| !nested.busy);
+        idle && self.queue.is_empty() && self.delayed.is_empty() && !self.seats.iter().any(busy)
     }
 
     /// A task fails that no worker answers.
@@ -271,7 +281,7 @@ impl State {
     /// Whether every worker that there should be is ready.
     pub fn all_ready(&self) -> bool {
         let ready = |seat: &Seat| seat.member.as_ref().is_some_and(|member| member.ready);
-        self.seats.iter().take(self.target).all(ready)
+        self.nested_is(|nested| nested.ready) && self.seats.iter().take(self.target).all(ready)
     }
 
     /// A new process has the place of worker `number`.
@@ -415,6 +425,7 @@ impl State {
 
     /// From now on this many workers.
     pub fn resize(&mut self, workers: usize) {
+        let workers = self.afford(workers);
         self.target = workers;
         while self.seats.len() < workers {
             self.seats.push(Seat::default());

@@ -373,7 +373,7 @@ impl Desk {
 type Ran = Result<Result<Encoded, Failure>, Box<dyn Any + Send>>;
 
 /// What is answered to it.
-pub(super) fn answer_of(result: Ran) -> (Outcome, Encoded) {
+pub(crate) fn answer_of(result: Ran) -> (Outcome, Encoded) {
     let text = |text: String| Encoded { bytes: text.into_bytes(), ..Encoded::default() };
     match result {
         Ok(Ok(body)) => (Outcome::Done, body),

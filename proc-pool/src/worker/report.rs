@@ -24,6 +24,14 @@ pub(crate) struct PanicReport {
     pub frames: PanicFrames,
 }
 
+/// Runs somebody's task on this thread.
+pub(crate) fn in_task<R>(run: impl FnOnce() -> R) -> R {
+    let before = IN_TASK.replace(true);
+    let result = run();
+    IN_TASK.set(before);
+    result
+}
+
 /// Remembers message and place of a task's panic for the parent, and prints nothing: the error
 /// carries it. Panics of other threads are reported as before. Every panic's message becomes the
 /// process's last words, in shared memory, in case that it does not survive it.

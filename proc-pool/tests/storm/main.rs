@@ -6,6 +6,7 @@
 mod parent;
 
 mod board;
+mod nested;
 mod program;
 mod random;
 mod signals;
