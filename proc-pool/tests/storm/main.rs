@@ -7,6 +7,7 @@ mod parent;
 
 mod board;
 mod nested;
+mod parents;
 mod program;
 mod random;
 mod signals;
