@@ -28,6 +28,11 @@ impl Encoded {
         self.blobs.iter().map(|blob| blob.bytes().len() as u64).sum()
     }
 
+    /// Bytes that are lent by handle, and not copied.
+    pub(crate) fn spared(&self) -> u64 {
+        self.files.iter().map(Reachable::lent_bytes).sum()
+    }
+
     /// Bytes that were copied into the arena.
     pub(crate) fn arena_len(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.in_arena()).sum()

@@ -29,6 +29,8 @@ mod link;
 #[cfg(feature = "live-view")]
 mod live_view;
 mod locked;
+#[cfg(feature = "profiling")]
+mod memory;
 mod nested;
 mod oom;
 mod options;
@@ -67,6 +69,8 @@ pub use imap::{Imap, ImapUnordered};
 pub use intent::Intent;
 #[cfg(feature = "live-view")]
 pub use live_view::LiveView;
+#[cfg(feature = "profiling")]
+pub use memory::{PoolMemory, TaskMemory};
 pub use options::TaskOptions;
 pub use output::{OutputLine, OutputStream};
 pub use pool::Pool;

@@ -41,6 +41,8 @@ pub(crate) struct Link {
     area: usize,
     /// Bytes that were copied into buffers, both ways.
     through_arena: u64,
+    /// Bytes of inputs that went by handle.
+    spared: u64,
 }
 
 /// An input on its way into the request pipe.
@@ -187,6 +189,7 @@ impl Link {
             ledger,
             area: places.area,
             through_arena: 0,
+            spared: 0,
         })
     }
 
@@ -203,6 +206,7 @@ impl Link {
         start.extend_from_slice(&request.encode());
         start.extend_from_slice(&input.bytes);
         self.through_arena += input.arena_len();
+        self.spared += input.spared();
         self.outbox.push_back(Outgoing { head: start, input, sent: 0 });
     }
 
@@ -381,6 +385,12 @@ impl Link {
     pub fn close_when_sent(&mut self) {
         self.closing = true;
         self.flush();
+    }
+
+    /// Bytes that were lent by handle to this worker, and by it.
+    pub fn bytes_spared(&self) -> u64 {
+        // Relaxed: a count to show.
+        self.spared + self.words().spared.load(Ordering::Relaxed)
     }
 
     /// Bytes that went through this worker's pipes, both ways, and those that were copied into

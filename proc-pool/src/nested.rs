@@ -122,7 +122,7 @@ fn run_entry(
     blobs: &mut dyn BlobSource,
 ) -> (Outcome, Encoded) {
     let Some(entry) = entry else { return (Outcome::Unknown, Encoded::default()) };
-    in_task(|| answer_of(catch_unwind(AssertUnwindSafe(|| (entry.run)(bytes, blobs)))))
+    in_task(entry.name, || answer_of(catch_unwind(AssertUnwindSafe(|| (entry.run)(bytes, blobs)))))
 }
 
 /// A result as its receiver will find it, who is in this process too.

@@ -82,6 +82,8 @@ pub(crate) struct WorkerWords {
     pub intent: AtomicU32,
     /// Not 0 once the worker has begun with the initializer.
     pub initializing: AtomicU32,
+    /// Bytes of results that were lent by handle, and not copied.
+    pub spared: AtomicU64,
 }
 
 /// Written by the parent only.

@@ -30,6 +30,7 @@ impl State {
         let ready = member.ready;
         self.note(answers);
         self.bytes_moved += member.link.bytes_moved();
+        self.bytes_spared += member.link.bytes_spared();
         notice.complete(&member.link);
         self.counts.deaths += u64::from(!member.leaving);
         #[cfg(feature = "tracing")]

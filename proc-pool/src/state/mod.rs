@@ -74,6 +74,8 @@ pub(crate) struct State {
     counts: Counts,
     /// Bytes moved by workers that are gone.
     bytes_moved: u64,
+    /// Bytes lent to and by workers that are gone.
+    bytes_spared: u64,
     /// How many workers died, by what they were doing.
     pub deaths: BTreeMap<Intent, u64>,
     /// Whether any task ever had a limit of time: only then are clocks looked at.
@@ -162,6 +164,7 @@ impl State {
             ended: None,
             counts: Counts::default(),
             bytes_moved: 0,
+            bytes_spared: 0,
             deaths: BTreeMap::new(),
             timed: false,
             balance_at: None,
@@ -255,6 +258,7 @@ impl State {
             queued: waiting.chain(inboxes).map(items).sum(),
             under_way: self.members().map(live).sum(),
             bytes_moved: self.bytes_moved(),
+            bytes_spared: self.bytes_spared(),
             workers: self.seats.iter().enumerate().filter_map(worker).collect(),
             ..self.counts.snapshot()
         }
@@ -263,6 +267,11 @@ impl State {
     /// Bytes that went through the queues to and from workers.
     pub fn bytes_moved(&self) -> u64 {
         self.bytes_moved + self.members().map(|member| member.link.bytes_moved()).sum::<u64>()
+    }
+
+    /// Bytes that were lent to workers and by them, by handle.
+    fn bytes_spared(&self) -> u64 {
+        self.bytes_spared + self.members().map(|member| member.link.bytes_spared()).sum::<u64>()
     }
 
     fn members(&self) -> impl Iterator<Item = &Member> {

@@ -305,6 +305,10 @@ impl Desk {
         self.intend(Intent::Publish);
         self.check_process();
         let files = send_files(&body)?;
+        if !body.files.is_empty() {
+            // Relaxed: a count to show, which only this process adds to.
+            self.status.worker.spared.fetch_add(body.spared(), Ordering::Relaxed);
+        }
         // Unmapped before the parent can know the result: it may want to freeze the memory.
         body.files.clear();
         let mut head = self.head(outcome, count, body.bytes.len() as u64, nanos);
