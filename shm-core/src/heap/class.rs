@@ -85,8 +85,8 @@ impl Class {
     }
 }
 
-/// What finds the block that begins at an offset in a span: of any class that a descriptor can name,
-/// so that the way there has no branch on the class, and only one multiplication.
+/// What finds the block that begins at an offset in a span that is cut into blocks: whatever class a
+/// descriptor names, without a branch on it, and with only one multiplication.
 #[derive(Clone, Copy, Debug)]
 #[repr(align(16))]
 struct Finder {
@@ -100,10 +100,8 @@ struct Finder {
 }
 
 impl Finder {
-    /// Of a class without blocks: finds none.
+    /// Of what is no class: finds none.
     const NONE: Finder = Finder { reciprocal: 0, start: 0, count: 0 };
-    /// Of a large run: the fraction of a product with 1 is below 1 for the first offset alone.
-    const RUN: Finder = Finder { reciprocal: 1, start: LARGE_AT as u32, count: 1 };
 
     /// Which block begins at this offset in the span, if one does.
     #[inline(always)]
@@ -124,7 +122,6 @@ static FINDERS: [Finder; 64] = {
         finders[class] = Finder { reciprocal: reciprocal as u32, start, count };
         class += 1;
     }
-    finders[LARGE] = Finder::RUN;
     finders
 };
 
@@ -200,10 +197,13 @@ impl Place {
     /// is known to lie in that span.
     #[inline(always)]
     pub fn find(span: u64, class: usize, block: BlockId) -> Option<Place> {
+        if class == LARGE {
+            return (block.offset() == span + LARGE_AT).then(|| Place::new(span, 0));
+        }
         Place::at(span, class, block.offset())
     }
 
-    /// The same of a block's offset, which need not be a multiple of anything.
+    /// The same of a class, by an offset that need not be a multiple of anything.
     #[inline(always)]
     pub fn at(span: u64, class: usize, offset: u64) -> Option<Place> {
         let finder = &FINDERS[class % FINDERS.len()];
@@ -213,6 +213,7 @@ impl Place {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::words::GRANULE;
     use super::*;
 
     #[test]
@@ -246,11 +247,10 @@ mod tests {
 
     #[test]
     fn a_run_has_one_block_and_what_is_no_class_has_none() {
-        for offset in 0..SPAN as u32 {
-            let is_first = u64::from(offset) == LARGE_AT;
-            assert_eq!(FINDERS[LARGE].index_of(offset), is_first.then_some(0));
-            assert_eq!(FINDERS[ENTRIES].index_of(offset), None);
-            assert_eq!(FINDERS[CLASSES].index_of(offset), None);
+        for offset in (0..SPAN).step_by(GRANULE as usize) {
+            let found = |class| Place::find(SPAN, class, BlockId::at(SPAN + offset));
+            assert_eq!(found(LARGE).is_some(), offset == LARGE_AT);
+            assert_eq!((found(ENTRIES), found(CLASSES)), (None, None));
         }
     }
 }

@@ -33,9 +33,6 @@ pub(crate) struct Front {
     pub line: usize,
     /// State and line of the descriptors of our spans.
     mine: u64,
-    /// The same where blocks are freed by their offsets; no span's where these are not known to be
-    /// blocks' before the stamps in them are compared.
-    mine_by_offset: u64,
     classes: Box<[Current; CLASSES]>,
     /// Entries that hold nothing.
     entries: Vec<CellId>,
@@ -57,11 +54,9 @@ pub(crate) struct Front {
 impl Front {
     /// Of a line that was just claimed, and holds nothing.
     pub fn new(memory: &Memory, line: usize) -> Front {
-        let mine = Desc::new(State::Owned, 0, line, 0, 0).0 & Desc::WHOSE;
         Front {
             line,
-            mine,
-            mine_by_offset: if memory.hardened { u64::MAX } else { mine },
+            mine: Desc::new(State::Owned, 0, line, 0, 0).0 & Desc::WHOSE,
             classes: Box::new(std::array::from_fn(|_| Current::default())),
             entries: Vec::new(),
             fresh: memory.entries(line),
@@ -88,10 +83,10 @@ impl Front {
     #[inline(always)]
     pub fn allocate_now(&mut self, memory: &Memory, class: usize, entry: CellId) -> Option<Held> {
         let current = self.classes.get_mut(class)?;
-        if current.free == 0 && !current.turn_again(memory, class) {
+        let free = current.free;
+        if free == 0 {
             return None;
         }
-        let free = current.free;
         current.free = free & (free - 1);
         let index = u64::from(free.trailing_zeros());
         let home = current.homes + index * 8;
@@ -114,7 +109,9 @@ impl Front {
             if let Some(held) = self.allocate_now(memory, class, entry) {
                 return Ok(held);
             }
-            self.next_word(memory, peers, class)?;
+            if !self.classes[class].turn_again(memory, class) {
+                self.next_word(memory, peers, class)?;
+            }
         }
     }
 
@@ -206,26 +203,25 @@ impl Front {
         self.free_at(memory, (span, desc), place)
     }
 
-    /// Frees a block of a span of ours that begins at an offset, if that takes one store and nothing
+    /// Whether a span is ours.
+    #[inline(always)]
+    pub fn owns(&self, desc: Desc) -> bool {
+        desc.0 & Desc::WHOSE == self.mine
+    }
+
+    /// Frees the block that begins at an offset in a span of ours, if one store does that, and nothing
     /// is wrong; otherwise nothing has been done, and [`free`](Front::free) says more.
     #[inline(always)]
-    pub fn free_here(&self, memory: &Memory, offset: u64) -> bool {
-        let Some(span) = memory.span_in(offset) else { return false };
-        // Relaxed: as in `free`.
-        let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
-        if desc.0 & Desc::WHOSE != self.mine_by_offset {
-            return false;
-        }
-        let span_at = memory.span_at(span);
+    pub fn free_here(&self, memory: &Memory, (span_at, desc): (u64, Desc), offset: u64) -> bool {
         let Some(place) = Place::at(span_at, desc.class(), offset) else { return false };
         let a = memory.at(place.a);
         // Relaxed: as in `free_at`.
-        let (allocated, freed) =
-            (a.load(Ordering::Relaxed), memory.at(place.f).load(Ordering::Relaxed));
+        let allocated = a.load(Ordering::Relaxed);
+        // Relaxed: as in `free_at`.
+        let freed = memory.at(place.f).load(Ordering::Relaxed);
         let left = allocated & !place.bit;
-        if allocated & !freed & place.bit == 0
-            || left == 0 && !self.is_current(span_at, desc.class())
-        {
+        let is_last = left == 0 && !self.is_current(span_at, desc.class());
+        if allocated & !freed & place.bit == 0 || is_last {
             return false;
         }
         // Release: as in `free_at`.
@@ -250,7 +246,7 @@ impl Front {
         (span, desc): (u64, Desc),
         place: Place,
     ) -> Result<(), NotFreed> {
-        if desc.0 & Desc::WHOSE != self.mine {
+        if !self.owns(desc) {
             return free_elsewhere(memory, (span, desc), place);
         }
         let a = memory.at(place.a);

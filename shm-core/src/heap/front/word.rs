@@ -29,7 +29,6 @@ pub(super) struct Current {
 
 impl Current {
     /// Whether the word of A, all of whose blocks were given out, has room again.
-    #[inline(never)]
     pub fn turn_again(&mut self, memory: &Memory, class: usize) -> bool {
         self.span_at != 0 && self.turn_to(memory, class, self.word)
     }
