@@ -208,8 +208,8 @@ impl<P: Peers + Clone> Heap<P> {
         let rest = segment.size().saturating_sub(options.offset);
         let len = options.size.unwrap_or(rest) as u64;
         let geometry = Geometry::new(len, options.threads)?;
-        let mut memory = Memory::new(segment, options.offset as u64, geometry)?;
-        memory.hardened = options.hardened;
+        let memory = Memory::new(segment, options.offset as u64, geometry)?;
+        let memory = memory.harden(options.hardened);
         let flags = if options.hardened { HARDENED } else { 0 };
         // Relaxed: nobody else knows of the heap yet.
         if (0..64).step_by(8).any(|at| memory.at(at).load(Ordering::Relaxed) != 0) {
@@ -263,9 +263,8 @@ impl<P: Peers + Clone> Heap<P> {
         }
         let lines = usize::try_from(read(LINES_AT) & !HARDENED).unwrap_or(usize::MAX);
         let geometry = Geometry::new(read(LEN_AT), lines)?;
-        let mut memory = Memory::new(segment, offset as u64, geometry)?;
-        memory.hardened = read(LINES_AT) & HARDENED != 0;
-        Ok(Heap::of(memory, peers))
+        let memory = Memory::new(segment, offset as u64, geometry)?;
+        Ok(Heap::of(memory.harden(read(LINES_AT) & HARDENED != 0), peers))
     }
 
     fn of(memory: Memory, peers: P) -> Self {
