@@ -61,7 +61,7 @@ unsafe impl<T: Concurrent + Send> Payload for [T] {
 
 /// What the block of such a value says of its type.
 pub(super) fn hash<T: Payload + ?Sized>() -> u64 {
-    T::Element::LAYOUT.hash() ^ T::KIND
+    const { T::Element::LAYOUT.hash() ^ T::KIND }
 }
 
 /// Bytes before the first element: `type hash 8 | length 8`, and what alignment asks for.
