@@ -16,8 +16,8 @@ use shm_core::data::{Arc, Arcs, Flight, Value};
 use shm_core::heap::{Heap, HeapOptions};
 use shm_core::{Group, Segment};
 
-const ROUNDS: usize = 31;
-const CALLS: u32 = 20_000;
+const ROUNDS: usize = 301;
+const CALLS: u32 = 2_000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (segment, group) = (Segment::anonymous(16 << 20)?, Group::anonymous()?);
@@ -34,6 +34,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         || drop(black_box(Arc::new(&here, AtomicU64::new(1)))),
         || drop(black_box(std::sync::Arc::new(AtomicU64::new(1)))),
     );
+    let local = heap.local()?;
+    let cell = std::alloc::Layout::new::<[u64; 3]>();
+    compare(
+        "new and drop; a bare block of the heap",
+        || drop(black_box(Arc::new(&here, AtomicU64::new(1)))),
+        || drop(black_box(local.allocate(cell))),
+    );
+    many(&here);
     let kept = Arc::<AtomicU64>::receive(&there, ours.send(None)?)?;
     let (to, from) = channel::<std::sync::Arc<AtomicU64>>();
     let passed = || {
@@ -59,6 +67,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     );
     Ok(())
+}
+
+/// Making and dropping apart: so many live at a time.
+fn many(arcs: &Arcs) {
+    const MANY: usize = 1000;
+    let mut times = [const { Vec::new() }; 4];
+    let each = |start: Instant| start.elapsed().as_nanos() as f64 / MANY as f64;
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        let ours: Vec<_> =
+            (0..MANY).filter_map(|_| Arc::new(arcs, AtomicU64::new(1)).ok()).collect();
+        times[0].push(each(start));
+        let start = Instant::now();
+        drop(black_box(ours));
+        times[1].push(each(start));
+        let start = Instant::now();
+        let theirs: Vec<_> = (0..MANY).map(|_| std::sync::Arc::new(AtomicU64::new(1))).collect();
+        times[2].push(each(start));
+        let start = Instant::now();
+        drop(black_box(theirs));
+        times[3].push(each(start));
+    }
+    let [new, gone, their_new, their_gone] = times.map(|mut times| middle(&mut times)[1]);
+    println!("{:<44} {new:>7.1} {their_new:>7.1}", "new, with 1,000 living");
+    println!("{:<44} {gone:>7.1} {their_gone:>7.1}", "drop, with 1,000 living");
 }
 
 fn time(f: &impl Fn()) -> f64 {

@@ -160,6 +160,33 @@ fn threads_share_a_value_and_the_last_frees_it() {
 }
 
 #[test]
+fn a_reference_is_received_while_the_last_one_here_goes() {
+    let heap = heap();
+    let (here, there) = (Arcs::open_for(&heap).unwrap(), Arcs::open_for(&heap).unwrap());
+    let value = Arc::new(&here, AtomicU64::new(0)).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (value, there) = (value.clone(), there.clone());
+            scope.spawn(move || {
+                for _ in 0..500 {
+                    let received = Arc::<AtomicU64>::receive(&there, value.send(None).unwrap());
+                    received.unwrap().fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!((value.load(Ordering::Relaxed), value.holders()), (2000, (1, 0)));
+    drop(value);
+    assert_eq!((values(&heap), here.stats()), (0, Default::default()));
+    // Its place is used again by whoever gave it up, and by the other.
+    let again: Vec<_> =
+        [&there, &here, &there].map(|a| Arc::new(a, AtomicU64::new(1)).unwrap()).into();
+    assert_eq!(values(&heap), 3);
+    drop(again);
+    heap.validate_settled(0).unwrap();
+}
+
+#[test]
 fn more_values_than_the_first_table_holds() {
     let segment = Segment::anonymous(16 << 20).unwrap();
     let group = Group::anonymous().unwrap();

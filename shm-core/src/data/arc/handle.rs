@@ -76,6 +76,11 @@ impl<T: Concurrent + Send, P: Peers + Clone> Arc<[T], P> {
     }
 }
 
+#[cold]
+fn not_whole() -> Error {
+    Error::BadHeap { what: "its tables of shared values are whole" }
+}
+
 impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
     /// `write` writes so many elements, from a place on; it does not panic.
     #[inline]
@@ -107,11 +112,10 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
             // What an earlier holder could not free for want of an entry.
             steps::Slot::free(&there);
         }
-        let bad = Error::BadHeap { what: "its tables of shared values are whole" };
         let count = inner.counts.of(slot);
         let (Some(count), Ok(())) = (count, block.publish(cell)) else {
             steps::release(&there, seat_bit(inner.seat));
-            return Err(bad);
+            return Err(not_whole());
         };
         let made = Arc::hold(inner, (slot, count), first, len);
         drop(state);
@@ -129,9 +133,14 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
         // SAFETY: a place in a mapping is never at address zero.
         let value = unsafe { NonNull::new_unchecked(T::of(first, len).cast_mut()) };
         // SAFETY: in the counts of `inner`, which is borrowed.
-        if unsafe { count.as_ref() }.fetch_add(1, Relaxed) == 0 {
+        let handles = unsafe { count.as_ref() };
+        // Relaxed: from 0 nobody but us changes it, who have the lock.
+        if handles.load(Relaxed) == 0 {
+            handles.store(1, Relaxed);
             // The slot's reference, which the last handle gives up.
             std::mem::forget(Private::clone(inner));
+        } else {
+            handles.fetch_add(1, Relaxed);
         }
         // SAFETY: a reference counted value is never at address zero.
         let inner = unsafe { NonNull::new_unchecked(Private::as_ptr(inner).cast_mut()) };
@@ -152,8 +161,7 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
     /// Where the words of the slot lie.
     fn at(&self) -> Result<u64, Error> {
         let inner = self.inner();
-        let bad = Error::BadHeap { what: "its tables of shared values are whole" };
-        inner.tables.slot(&inner.heap, self.slot)?.ok_or(bad)
+        inner.tables.slot(&inner.heap, self.slot)?.ok_or_else(not_whole)
     }
 
     /// Sends a reference: what travels is a [`Flight`], over any queue, pipe or cell. The value lives
@@ -219,13 +227,12 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
         state: &State<P>,
         at: u64,
     ) -> Result<(*const T::Element, usize), Error> {
-        let bad = || Error::BadHeap { what: "its tables of shared values are whole" };
         let cell = InHeap { local: &state.local, at }.cell()?;
-        let offset = cell.peek(&inner.heap).ok_or_else(bad)?;
+        let offset = cell.peek(&inner.heap).ok_or_else(not_whole)?;
         // Relaxed: came with the flight; nobody writes it any more.
         let read = |at: u64| inner.heap.word(offset + at).load(Ordering::Relaxed);
         if !inner.heap.holds(offset, payload::header::<T::Element>() as u64) {
-            return Err(bad());
+            return Err(not_whole());
         }
         let (found, len) = (read(0), read(8));
         if found != payload::hash::<T>() {
@@ -235,9 +242,9 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
         let len = usize::try_from(len).unwrap_or(usize::MAX);
         let size = payload::layout::<T::Element>(len)?.size() as u64;
         if !T::fits(len) || !inner.heap.holds(offset, size) {
-            return Err(bad());
+            return Err(not_whole());
         }
-        let start = inner.heap.pointer(offset).ok_or_else(bad)?;
+        let start = inner.heap.pointer(offset).ok_or_else(not_whole)?;
         Ok((payload::first::<T::Element>(start.as_ptr()), len))
     }
 
@@ -331,8 +338,11 @@ impl<P: Peers + Clone> Inner<P> {
         let mut state = inner.state();
         // SAFETY: in the counts of `inner`.
         let count = unsafe { count.as_ref() };
-        // Acquire: pairs with the Release of the other handles' drops.
-        if count.fetch_sub(1, Acquire) != 1 {
+        // Acquire: pairs with the Release of the other handles' drops. 1 is ours, and nobody else
+        // changes it without the lock.
+        if count.load(Acquire) == 1 {
+            count.store(0, Relaxed);
+        } else if count.fetch_sub(1, Acquire) != 1 {
             return;
         }
         inner.release(&mut state, slot);

@@ -84,6 +84,7 @@ impl Tables {
     }
 
     /// Table and place of a slot's number.
+    #[inline]
     fn place(&self, slot: u32) -> Option<(usize, u64)> {
         let mut rest = slot;
         for (table, &slots) in SLOTS.iter().enumerate() {
