@@ -42,6 +42,7 @@
 mod arc;
 mod boxed;
 mod list;
+mod payload;
 mod string;
 mod typed;
 mod value;
@@ -50,9 +51,11 @@ mod view;
 
 #[cfg(feature = "serde")]
 pub use arc::sent_to;
-pub use arc::{Arc, ArcStats, Arcs, Flight, Payload, ReadOnly};
+pub use arc::{Arc, ArcStats, Arcs, Flight};
 pub use boxed::Box;
 pub use list::List;
+pub use payload::{Elements, Payload, ReadOnly};
+pub(crate) use payload::{Init, layout as payload_layout};
 pub use string::FixedString;
 pub use typed::NotThat;
 pub use value::{Scalar, Value};

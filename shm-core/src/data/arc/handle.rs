@@ -9,12 +9,12 @@ use std::sync::atomic::AtomicUsize;
 // comes before what is done with its slot. Relaxed: one more, by whoever has one or has the lock.
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::payload::{self, Payload};
 use super::steps;
 use super::table::InHeap;
 use super::table::Words;
 use super::words::{FLIGHTS, seat_bit};
 use super::{Arcs, Inner, State};
+use crate::data::{Elements, Init, Payload, payload_layout};
 use crate::layout::{Field, Layout, Shape};
 use crate::primitive::Ordering;
 use crate::{Concurrent, Error, Group, Owner, Peers, ShmSafe};
@@ -43,7 +43,7 @@ unsafe impl<T: Payload + ?Sized, P: Peers + Clone + Send + Sync> Send for Arc<T,
 // SAFETY: as above.
 unsafe impl<T: Payload + ?Sized, P: Peers + Clone + Send + Sync> Sync for Arc<T, P> {}
 
-impl<T: Concurrent + Send, P: Peers + Clone> Arc<T, P> {
+impl<T: Concurrent, P: Peers + Clone> Arc<T, P> {
     /// Puts a value into the heap.
     ///
     /// Killed before it returns: there is no value. Cost: an allocation, a compare-and-swap for the
@@ -52,28 +52,53 @@ impl<T: Concurrent + Send, P: Peers + Clone> Arc<T, P> {
     /// # Errors
     /// Those of [`Local::allocate`](crate::heap::Local::allocate); [`Error::TooManyValues`].
     pub fn new(arcs: &Arcs<P>, value: T) -> Result<Self, Error> {
-        Arc::make(arcs, 1, |first: *mut T| {
-            // SAFETY: the block has room for one, aligned, and is ours alone.
-            unsafe { first.write(value) };
-        })
+        Arc::make(arcs, Init::One(value))
     }
 }
 
-impl<T: Concurrent + Send, P: Peers + Clone> Arc<[T], P> {
+impl<T: Elements + ?Sized, P: Peers + Clone> Arc<T, P> {
     /// Puts values into the heap, side by side.
     ///
     /// # Errors
     /// As [`Arc::new`]; [`Error::BadSize`] when they could not be addressed.
-    pub fn from_values(arcs: &Arcs<P>, values: impl IntoIterator<Item = T>) -> Result<Self, Error> {
-        let values: Vec<T> = values.into_iter().collect();
-        Arc::make(arcs, values.len(), |first: *mut T| {
-            for (index, value) in values.into_iter().enumerate() {
-                let place = first.wrapping_add(index);
-                // SAFETY: the block has room for all of them, aligned, and is ours alone.
-                unsafe { place.write(value) };
-            }
-        })
+    pub fn from_values(
+        arcs: &Arcs<P>,
+        values: impl IntoIterator<Item = T::Element>,
+    ) -> Result<Self, Error> {
+        Arc::make(arcs, Init::Many(values.into_iter().collect()))
     }
+
+    /// Puts copies of values into the heap, side by side: one pass over them.
+    ///
+    /// # Errors
+    /// As [`from_values`](Arc::from_values).
+    pub fn copy_of(arcs: &Arcs<P>, values: &[T::Element]) -> Result<Self, Error>
+    where
+        T::Element: Copy,
+    {
+        Arc::make(arcs, Init::Copied(values))
+    }
+
+    /// Puts so many elements into the heap whose bytes are all zero.
+    ///
+    /// # Errors
+    /// As [`from_values`](Arc::from_values).
+    pub fn zeroed(arcs: &Arcs<P>, len: usize) -> Result<Self, Error> {
+        Arc::make(arcs, Init::Zeroed(len))
+    }
+}
+
+/// Bytes before the value in its block: `type hash 8 | length 8`, and what alignment asks for.
+const fn header<T: Payload + ?Sized>() -> usize {
+    if T::ALIGN > 16 { T::ALIGN } else { 16 }
+}
+
+/// Size and alignment of the block for so many elements.
+fn block<T: Payload + ?Sized>(len: usize) -> Result<std::alloc::Layout, Error> {
+    let value = payload_layout::<T>(len)?;
+    let too_large = |_| Error::BadSize { size: u64::MAX, max: isize::MAX as u64 };
+    let size = value.size().saturating_add(header::<T>());
+    std::alloc::Layout::from_size_align(size, header::<T>()).map_err(too_large)
 }
 
 #[cold]
@@ -82,31 +107,28 @@ fn not_whole() -> Error {
 }
 
 impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
-    /// `write` writes so many elements, from a place on; it does not panic.
     #[inline]
-    fn make(
-        arcs: &Arcs<P>,
-        len: usize,
-        write: impl FnOnce(*mut T::Element),
-    ) -> Result<Self, Error> {
+    fn make(arcs: &Arcs<P>, init: Init<'_, T::Element>) -> Result<Self, Error> {
         let inner = &arcs.inner;
         if !inner.is_ours() {
             return Err(Error::Inherited);
         }
-        let layout = payload::layout::<T::Element>(len)?;
+        let len = init.len();
+        let layout = block::<T>(len)?;
         let mut state = inner.state();
         let State { local, free } = &mut *state;
         let block = local.allocate(layout)?;
         let (slot, at) = inner.claim(local, free)?;
         let there = InHeap { local, at };
         let start = block.as_ptr().as_ptr();
-        for (at, word) in [(0, payload::hash::<T>()), (8, len as u64)] {
+        for (at, word) in [(0, T::HASH), (8, len as u64)] {
             let place = start.wrapping_add(at).cast::<u64>();
             // SAFETY: within the header, aligned to 16, and ours alone.
             unsafe { place.write(word) };
         }
-        let first = payload::first::<T::Element>(start);
-        write(first);
+        let start = start.wrapping_add(header::<T>());
+        // SAFETY: the block has room for them behind its header, aligned, and is ours alone.
+        unsafe { init.write::<T>(start) };
         let cell = there.cell()?;
         if !cell.is_empty() {
             // What an earlier holder could not free for want of an entry.
@@ -117,7 +139,7 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
             steps::release(&there, seat_bit(inner.seat));
             return Err(not_whole());
         };
-        let made = Arc::hold(inner, (slot, count), first, len);
+        let made = Arc::hold(inner, (slot, count), T::of(start, len));
         drop(state);
         Ok(made)
     }
@@ -127,11 +149,10 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
     fn hold(
         inner: &Private<Inner<P>>,
         (slot, count): (u32, NonNull<AtomicUsize>),
-        first: *const T::Element,
-        len: usize,
+        value: *const T,
     ) -> Self {
         // SAFETY: a place in a mapping is never at address zero.
-        let value = unsafe { NonNull::new_unchecked(T::of(first, len).cast_mut()) };
+        let value = unsafe { NonNull::new_unchecked(value.cast_mut()) };
         // SAFETY: in the counts of `inner`, which is borrowed.
         let handles = unsafe { count.as_ref() };
         // Relaxed: from 0 nobody but us changes it, who have the lock.
@@ -207,7 +228,7 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
         let begun =
             steps::begin(&words, flight.flight as usize, flight.number, (inner.me, Some(inner.me)));
         let begun = begun.ok_or(Error::NotOnItsWay)?;
-        let (first, len) = match Self::look(inner, &state, at) {
+        let value = match Self::look(inner, &state, at) {
             Ok(found) => found,
             Err(error) => {
                 steps::decline(&words, begun);
@@ -215,37 +236,32 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
             }
         };
         steps::accept(&words, begun, seat_bit(inner.seat));
-        let received = Arc::hold(inner, (flight.slot, count), first, len);
+        let received = Arc::hold(inner, (flight.slot, count), value);
         drop(state);
         Ok(received)
     }
 
-    /// The elements in the block of a slot, if they are what this is a reference to. Somebody's bit
-    /// is set meanwhile.
-    fn look(
-        inner: &Inner<P>,
-        state: &State<P>,
-        at: u64,
-    ) -> Result<(*const T::Element, usize), Error> {
+    /// The value in the block of a slot, if it is what this is a reference to. Somebody's bit is set
+    /// meanwhile.
+    fn look(inner: &Inner<P>, state: &State<P>, at: u64) -> Result<*const T, Error> {
         let cell = InHeap { local: &state.local, at }.cell()?;
         let offset = cell.peek(&inner.heap).ok_or_else(not_whole)?;
         // Relaxed: came with the flight; nobody writes it any more.
         let read = |at: u64| inner.heap.word(offset + at).load(Ordering::Relaxed);
-        if !inner.heap.holds(offset, payload::header::<T::Element>() as u64) {
+        if !inner.heap.holds(offset, header::<T>() as u64) {
             return Err(not_whole());
         }
         let (found, len) = (read(0), read(8));
-        if found != payload::hash::<T>() {
-            let wanted = format!("shared {}", T::Element::LAYOUT);
-            return Err(Error::WrongType { found, wanted });
+        if found != T::HASH {
+            return Err(Error::WrongType { found, wanted: T::name() });
         }
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let size = payload::layout::<T::Element>(len)?.size() as u64;
+        let size = block::<T>(len)?.size() as u64;
         if !T::fits(len) || !inner.heap.holds(offset, size) {
             return Err(not_whole());
         }
         let start = inner.heap.pointer(offset).ok_or_else(not_whole)?;
-        Ok((payload::first::<T::Element>(start.as_ptr()), len))
+        Ok(T::of(start.as_ptr().wrapping_add(header::<T>()), len))
     }
 
     /// The heap that it lies in.

@@ -7,7 +7,6 @@ mod free;
 mod handle;
 #[cfg(all(test, loom))]
 mod models;
-mod payload;
 mod steps;
 mod table;
 #[cfg(feature = "serde")]
@@ -19,7 +18,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use handle::{Arc, Flight};
-pub use payload::{Payload, ReadOnly};
 #[cfg(feature = "serde")]
 pub use wire::sent_to;
 
