@@ -120,8 +120,8 @@ fn a_view_of_records_travels_and_keeps_them_alive() {
     drop((all, parts));
     assert_eq!(values(&heap), 1, "it is on its way");
     let late: View<Tick> = postcard::from_bytes(&message).unwrap();
-    assert_eq!(late.column::<i64>("time").unwrap().collect::<Vec<_>>(), [8, 9]);
-    assert_eq!((late[1].time, late.column::<f64>("price").unwrap().sum::<f64>()), (9, 8.5));
+    assert_eq!(late.column::<i64>("time").unwrap().iter().collect::<Vec<_>>(), [8, 9]);
+    assert_eq!((late[1].time, late.column::<f64>("price").unwrap().iter().sum::<f64>()), (9, 8.5));
     assert!(matches!(late.column::<f32>("price").err(), Some(Error::WrongColumnType { .. })));
     assert!(matches!(late.column::<f64>("size").err(), Some(Error::NoColumn { .. })));
     assert!(late.slice(1..4).is_err());
