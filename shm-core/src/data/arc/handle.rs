@@ -355,7 +355,7 @@ impl<P: Peers + Clone> Inner<P> {
         // SAFETY: in the counts of `inner`.
         let count = unsafe { count.as_ref() };
         // Acquire: pairs with the Release of the other handles' drops. 1 is ours, and nobody else
-        // changes it without the lock.
+        // changes it without the lock; so the store is Relaxed.
         if count.load(Acquire) == 1 {
             count.store(0, Relaxed);
         } else if count.fetch_sub(1, Acquire) != 1 {
