@@ -1,4 +1,4 @@
-//! Arrays that many change. A change under locks of two stripes: whoever comes next finds each stripe
+//! Arrays that many change. A change under the locks of three stripes: whoever comes next finds each stripe
 //! as it was, or changed, or is told to look at it. A record that is written number by number: each
 //! number is old or new, and the new ones come first.
 
@@ -54,7 +54,7 @@ fn goes_on(region: &Region) -> Result<(), Box<dyn std::error::Error>> {
             Err(LockError::Poisoned(poisoned)) => (poisoned.into_inner().to_vec(), true),
             Err(error) => return Err(format!("{index}: {error:?}").into()),
         };
-        let after = [vec![7, 7], vec![7, 0], vec![0, 0]];
+        let after = [vec![0, 7], vec![7, 7], vec![7, 0]];
         let is_whole = found == after[index] || found == [0, 0] && !has_returned(region);
         if !is_whole && (!suspect || has_returned(region)) {
             return Err(format!("{index}: {found:?} is neither before nor after").into());
@@ -72,10 +72,10 @@ fn row(
     lock: impl for<'a> Fn(LockedRange<'a, u32>, &'a Kit) -> Locked<'a> + 'static,
 ) {
     let scenario = Scenario::new(name)
-        .state("two stripes of three")
+        .state("three stripes, two in part")
         .init(make_kit)
         .operation_with(kit, move |r, kit| {
-            change(held(lock(numbers(r).range(..3).unwrap(), kit)));
+            change(held(lock(numbers(r).range(1..5).unwrap(), kit)));
             returned(r);
         })
         .recovery_with(kit, |_, _| {})
@@ -93,23 +93,23 @@ fn kill_locked_array() {
     });
 }
 
-/// The one before panicked with two stripes; who mends them is killed.
+/// The one before panicked with all stripes; who mends them is killed.
 #[test]
 fn kill_clear_poison() {
     let left = |region: &Region| {
         make_kit(region);
         let panics = || {
             let kit = kit(region);
-            let _held = held(numbers(region).range(..3).unwrap().lock(&kit));
+            let _held = held(numbers(region).range(1..5).unwrap().lock(&kit));
             resume_unwind(Box::new(()));
         };
         assert!(catch_unwind(AssertUnwindSafe(panics)).is_err());
     };
     let scenario = Scenario::new("shm_core::data::LockedRange::clear_poison")
-        .state("two stripes suspect")
+        .state("all stripes suspect")
         .init(left)
         .operation_with(kit, |r, kit| {
-            let range = numbers(r).range(..3).unwrap();
+            let range = numbers(r).range(1..5).unwrap();
             let mut numbers = held(range.lock(kit));
             numbers.iter_mut().for_each(|number| *number = 7);
             range.clear_poison();
