@@ -1,4 +1,5 @@
-//! What shared references cost, beside std's `Arc` in the same run.
+//! What shared references and columns of shared records cost, beside std's `Arc` and slices in the same
+//! run.
 //!
 //! ```console
 //! cargo run --release -p shm-core --example bench_data
@@ -12,9 +13,9 @@ use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::channel;
 use std::time::Instant;
 
-use shm_core::data::{Arc, Arcs, Flight, Value};
+use shm_core::data::{Arc, Arcs, AtomicRecords, Flight, ReadOnly, Value, View};
 use shm_core::heap::{Heap, HeapOptions};
-use shm_core::{Group, Segment};
+use shm_core::{Frozen, Group, Segment, Shared, ShmSafe};
 
 const ROUNDS: usize = 301;
 const CALLS: u32 = 2_000;
@@ -66,6 +67,45 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             black_box(plain.fetch_add(1, std::sync::atomic::Ordering::AcqRel));
         },
     );
+    columns()
+}
+
+/// A record of 24 bytes, as in the articles' example.
+#[derive(Clone, Copy, ShmSafe)]
+#[repr(C)]
+struct Tick {
+    time: i64,
+    price: f64,
+    kind: [u8; 8],
+}
+
+/// Sums of one column of records that lie in the last cache, in ns a record.
+fn columns() -> Result<(), Box<dyn std::error::Error>> {
+    const LEN: usize = 40_000;
+    let tick = |n: usize| Tick { time: n as i64, price: n as f64 / 8.0, kind: *b"ordinary" };
+    let plain: Vec<Tick> = (0..LEN).map(tick).collect();
+    let segment = Segment::anonymous(16 << 20)?;
+    let heap = Heap::create(&segment, &Group::anonymous()?, HeapOptions::default())?;
+    let arcs = Arcs::open_for(&heap)?;
+    let slice = View::of(Arc::copy_of(&arcs, ReadOnly::from_slice(&plain))?);
+    let in_heap = slice.column::<f64>("price")?;
+    let frozen = Frozen::copy_of(&plain)?.column::<f64>("price")?;
+    let atomic = Shared::<AtomicRecords<Tick>>::copy_of(&plain)?;
+    let prices = atomic.column::<f64>("price")?;
+    let by_hand = || black_box(black_box(&plain).iter().map(|tick| tick.price).sum::<f64>());
+    println!("sum of a column of {LEN} records, ns a record, beside a strided slice's");
+    let row = |name, sum: &dyn Fn() -> f64| {
+        let each = |f: &dyn Fn() -> f64| {
+            let start = Instant::now();
+            black_box(f());
+            start.elapsed().as_nanos() as f64 / LEN as f64
+        };
+        let rounds = (0..ROUNDS).map(|_| (each(sum), each(&by_hand))).collect();
+        show(name, rounds, 2);
+    };
+    row("in a heap", &|| black_box(&in_heap).iter().sum());
+    row("frozen", &|| black_box(&frozen).iter().sum());
+    row("atomic", &|| black_box(&prices).iter().map(Value::load).sum());
     Ok(())
 }
 
@@ -106,10 +146,13 @@ fn middle(values: &mut [f64]) -> [f64; 3] {
 }
 
 fn compare(name: &str, ours: impl Fn(), rival: impl Fn()) {
-    let rounds: Vec<(f64, f64)> = (0..ROUNDS).map(|_| (time(&ours), time(&rival))).collect();
+    show(name, (0..ROUNDS).map(|_| (time(&ours), time(&rival))).collect(), 1);
+}
+
+fn show(name: &str, rounds: Vec<(f64, f64)>, digits: usize) {
     let [_, our, _] = middle(&mut rounds.iter().map(|round| round.0).collect::<Vec<_>>());
     let [_, their, _] = middle(&mut rounds.iter().map(|round| round.1).collect::<Vec<_>>());
     let mut ratios: Vec<f64> = rounds.iter().map(|(ours, rival)| ours / rival).collect();
     let [low, ratio, high] = middle(&mut ratios);
-    println!("{name:<44} {our:>7.1} {their:>7.1}   {ratio:.2} ({low:.2} to {high:.2})");
+    println!("{name:<44} {our:>7.digits$} {their:>7.digits$}   {ratio:.2} ({low:.2} to {high:.2})");
 }

@@ -94,6 +94,7 @@ unsafe impl<T: Concurrent> Payload for [T] {
 unsafe impl<T: Concurrent> Elements for [T] {}
 
 /// Size and alignment of a value of so many elements.
+#[inline]
 pub(crate) fn layout<T: Payload + ?Sized>(len: usize) -> Result<Layout, Error> {
     let too_large = || Error::BadSize { size: u64::MAX, max: isize::MAX as u64 };
     let size = len.checked_mul(size_of::<T::Element>());
@@ -116,6 +117,7 @@ pub(crate) enum Init<'a, E> {
 
 impl<E> Init<'_, E> {
     /// How many elements.
+    #[inline]
     pub fn len(&self) -> usize {
         match self {
             Init::One(_) => 1,
@@ -130,10 +132,13 @@ impl<E> Init<'_, E> {
     /// # Safety
     /// - At `start` there is room for a `T` of [`len`](Init::len) elements, aligned, and nobody else
     ///   reaches it.
+    #[inline]
     pub unsafe fn write<T: Payload<Element = E> + ?Sized>(self, start: *mut u8) {
         let first = start.wrapping_add(T::BEFORE).cast::<E>();
-        // SAFETY: within the value, by the caller's word.
-        unsafe { start.write_bytes(0, T::BEFORE) };
+        if T::BEFORE > 0 {
+            // SAFETY: within the value, by the caller's word.
+            unsafe { start.write_bytes(0, T::BEFORE) };
+        }
         match self {
             // SAFETY: there is room for one.
             Init::One(value) => unsafe { first.write(value) },

@@ -51,6 +51,7 @@ impl<T: Concurrent, P: Peers + Clone> Arc<T, P> {
     ///
     /// # Errors
     /// Those of [`Local::allocate`](crate::heap::Local::allocate); [`Error::TooManyValues`].
+    #[inline]
     pub fn new(arcs: &Arcs<P>, value: T) -> Result<Self, Error> {
         Arc::make(arcs, Init::One(value))
     }
@@ -94,6 +95,7 @@ const fn header<T: Payload + ?Sized>() -> usize {
 }
 
 /// Size and alignment of the block for so many elements.
+#[inline]
 fn block<T: Payload + ?Sized>(len: usize) -> Result<std::alloc::Layout, Error> {
     let value = payload_layout::<T>(len)?;
     let too_large = |_| Error::BadSize { size: u64::MAX, max: isize::MAX as u64 };
