@@ -266,9 +266,10 @@ mod wire {
     //! What a handle looks like as a serde value.
 
     use super::*;
+    use crate::data::Payload;
     use crate::frozen::Frozen;
     use crate::part::Part;
-    use crate::{Concurrent, Segment, Shared, ShmSafe};
+    use crate::{Segment, Shared, ShmSafe};
     use serde::de::Error as _;
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -402,13 +403,13 @@ mod wire {
         Ok(segment)
     }
 
-    impl<T: Concurrent> Serialize for Shared<T> {
+    impl<T: Payload + ?Sized> Serialize for Shared<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             self.segment().serialize(serializer)
         }
     }
 
-    impl<'de, T: Concurrent> Deserialize<'de> for Shared<T> {
+    impl<'de, T: Payload + ?Sized> Deserialize<'de> for Shared<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             Shared::find(Segment::deserialize(deserializer)?).map_err(D::Error::custom)
         }
