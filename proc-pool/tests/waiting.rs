@@ -149,7 +149,7 @@ fn wait_tells_which_are_done() {
     assert_eq!(wait(&handles, Until::All, None).done, [0, 1]);
     let [a, b] = handles.map(TaskHandle::wait);
     assert_eq!((a.unwrap(), b.unwrap()), (7, 7), "waiting took the results");
-    assert_eq!(wait::<square>(&[], Until::All, None).done, [0_usize; 0]);
+    assert!(wait::<square>(&[], Until::All, None).done.is_empty());
 }
 
 #[proc_pool::test]
