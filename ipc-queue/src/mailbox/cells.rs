@@ -11,6 +11,14 @@ use crate::ring::Stop;
 /// Bytes of a slot.
 pub(super) const SLOT: u64 = 64;
 
+/// The sizes of blocks that are cut from a span: as few as waste at most half of each, because a
+/// producer keeps a span for each size that it has used. Each is one that the heap cuts exactly.
+pub(super) const SIZES: [usize; 10] = [64, 128, 256, 512, 1024, 2048, 4096, 7936, 15872, 32000];
+
+fn size_for(len: usize) -> usize {
+    SIZES.into_iter().find(|&size| len <= size).unwrap_or(len)
+}
+
 /// The cells, as one handle reaches them.
 #[derive(Debug)]
 pub(crate) struct HeapCells<'a, P: Peers + Clone> {
@@ -40,7 +48,7 @@ impl<'a, P: Peers + Clone> HeapCells<'a, P> {
     /// A block for a message of so many bytes. `NotYet`: there is no room now.
     #[inline(always)]
     pub(super) fn allocate(self, len: usize) -> Result<Block<'a, P>, Stop> {
-        let layout = Layout::from_size_align(len, 8).map_err(|_| Stop::Corrupted)?;
+        let layout = Layout::from_size_align(size_for(len), 8).map_err(|_| Stop::Corrupted)?;
         self.local.allocate(layout).map_err(|error| match error {
             Error::HeapFull { .. } => Stop::NotYet,
             Error::Inherited => Stop::Forked,

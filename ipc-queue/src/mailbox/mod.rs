@@ -57,11 +57,14 @@
 //! later; whoever is stopped while it clears up after the dead delays what is not cleared up yet.
 //!
 //! # Memory
+//! A message takes the next power of two of its length, from 64 bytes to 32,000 (so that two lie on no
+//! common cache line); a longer one takes runs of 64 KiB.
+//!
 //! Each producer keeps the memory of what it has sent and others have received, for its next sends:
-//! up to 64 KiB for each of some thirty sizes, and runs of 64 KiB for what is longer. Memory that
-//! lies with idle producers is not there for others: ask for some MiB more than what is to be in the
-//! mailbox at a time. [`reserve`](Producer::reserve) waits for memory as long as there are messages
-//! whose receipt could bring some; else it says `Full`.
+//! 64 KiB for each of these ten sizes that it has used ([`Options::producers`] adds so much), and the
+//! runs. Memory that lies with idle producers is not there for others. So
+//! [`reserve`](Producer::reserve) waits for memory as long as there are messages whose receipt could
+//! bring some; else it says `Full`.
 //!
 //! # What it does not do
 //! Take a message back from a consumer that lives; a message that is leaked (`mem::forget`) is kept
@@ -96,7 +99,7 @@ const HINT_EVERY: u64 = 32;
 ///
 /// ```
 /// use ipc_queue::mailbox::{self, Options};
-/// let options = Options::new(256, 16 << 20).handles(16);
+/// let options = Options::new(256, 16 << 20).producers(4).handles(16);
 /// assert!(mailbox::required_size(&options)? > 16 << 20);
 /// # Ok::<(), ipc_queue::Error>(())
 /// ```
@@ -105,14 +108,22 @@ pub struct Options {
     messages: usize,
     bytes: usize,
     handles: usize,
+    producers: usize,
 }
 
 impl Options {
     /// For at least `messages` messages at a time (rounded up to a power of two) in at least `bytes`
-    /// of memory (rounded up to 64 KiB), and 128 handles.
+    /// of memory (rounded up to 64 KiB), two producers that send all sizes, and 128 handles.
     #[must_use]
     pub fn new(messages: usize, bytes: usize) -> Options {
-        Options { messages, bytes, handles: 128 }
+        Options { messages, bytes, handles: 128, producers: 2 }
+    }
+
+    /// How many producers are to send messages of all sizes at a time: 640 KiB of memory each, beside
+    /// what [`new`](Self::new) was told. Others may attach, too.
+    #[must_use]
+    pub fn producers(self, producers: usize) -> Options {
+        Options { producers, ..self }
     }
 
     /// How many handles there can be at a time, of both sides and all processes: 1 to 512. Each costs
@@ -137,8 +148,8 @@ pub fn channel(messages: usize, bytes: usize) -> Result<(Producer, Consumer), Er
     Ok((attach_producer(&segment, 0, &group)?, attach_consumer(&segment, 0, &group)?))
 }
 
-/// Bytes that a mailbox takes in a segment: those of its memory, 64 for each message and 512 for each
-/// handle, and up to 128 KiB.
+/// Bytes that a mailbox takes in a segment: those of its memory, 640 KiB for each producer, 64 for each
+/// message and 512 for each handle, and up to 128 KiB.
 ///
 /// # Errors
 /// [`Error::Capacity`].
@@ -181,11 +192,7 @@ pub fn create_among<P: Peers + Clone>(
 /// # Errors
 /// [`Error::NotAMember`], [`Error::TooManyHandles`]; [`Error::Heap`] if it has as many handles as it
 /// can have, or was made for another group; everything else says what is wrong at `offset`.
-pub fn attach_producer(
-    segment: &Segment,
-    offset: usize,
-    group: &Group,
-) -> Result<Producer, Error> {
+pub fn attach_producer(segment: &Segment, offset: usize, group: &Group) -> Result<Producer, Error> {
     let end = End::attach(segment, offset, (group.clone(), group.id()), Side::Producer)?;
     let watch = end.watch();
     Ok(Producer::new(end, Some(watch)))
@@ -196,11 +203,7 @@ pub fn attach_producer(
 ///
 /// # Errors
 /// As [`attach_producer`].
-pub fn attach_consumer(
-    segment: &Segment,
-    offset: usize,
-    group: &Group,
-) -> Result<Consumer, Error> {
+pub fn attach_consumer(segment: &Segment, offset: usize, group: &Group) -> Result<Consumer, Error> {
     let end = End::attach(segment, offset, (group.clone(), group.id()), Side::Consumer)?;
     let watch = end.watch();
     Ok(Consumer::new(end, Some(watch)))

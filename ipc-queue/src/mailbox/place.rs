@@ -13,7 +13,7 @@ use shm_core::primitive::{AtomicU64, Ordering};
 use shm_core::{Peers, Segment, SegmentId};
 
 use super::Options;
-use super::cells::SLOT;
+use super::cells::{SIZES, SLOT};
 use super::shared::Parcel;
 use crate::mpmc::shared::{Shared, Slot};
 use crate::mpmc::word::Word;
@@ -60,7 +60,8 @@ fn plan(options: &Options) -> Result<Plan, Error> {
     let slots = real_capacity(options.messages)?;
     let all = || {
         let of_slots = spans_for(slots.checked_mul(SLOT as usize)?)?;
-        let spans = spans_for(options.bytes)?.checked_add(of_slots)?;
+        let of_producers = options.producers.checked_mul(SIZES.len())?;
+        let spans = spans_for(options.bytes)?.checked_add(of_slots)?.checked_add(of_producers)?;
         let words = HEAP_HEAD + options.handles.checked_mul(LINE)? + spans.checked_mul(8)?;
         words.checked_next_multiple_of(PAGE)?.checked_add(spans.checked_mul(SPAN)?)
     };

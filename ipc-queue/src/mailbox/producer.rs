@@ -37,7 +37,8 @@ impl<P: Peers + Clone> Source for Producer<P> {
     fn is_ready(&self) -> bool {
         // In a forked child every operation says so at once.
         let Ok(view) = self.end.view() else { return true };
-        let there_is_memory = || self.wanted == 0 || !matches!(attempt_fully(view, self.wanted), Err(Stop::NotYet));
+        let there_is_memory =
+            || self.wanted == 0 || !matches!(attempt_fully(view, self.wanted), Err(Stop::NotYet));
         self.side.is_ready(view) && there_is_memory()
     }
 

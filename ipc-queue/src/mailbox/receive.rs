@@ -66,7 +66,11 @@ impl RecvSide {
 
     /// There is nothing for us in the slot. `Ok`: look again, here or further on.
     #[inline(never)]
-    fn pass<P: Peers, C: Cells + Copy>(&mut self, mailbox: Mailbox<'_, P, C>, seen: Word) -> Result<(), Stop> {
+    fn pass<P: Peers, C: Cells + Copy>(
+        &mut self,
+        mailbox: Mailbox<'_, P, C>,
+        seen: Word,
+    ) -> Result<(), Stop> {
         use std::cmp::Ordering::{Equal, Greater, Less};
         let queue = mailbox.queue;
         let hint = queue.shared.direction(Side::Consumer).hint();
@@ -119,7 +123,10 @@ impl RecvSide {
 
     /// Takes the head's slot.
     #[inline(always)]
-    fn take_next<P: Peers, C: Cells + Copy>(&mut self, mailbox: Mailbox<'_, P, C>) -> Result<u64, Stop> {
+    fn take_next<P: Peers, C: Cells + Copy>(
+        &mut self,
+        mailbox: Mailbox<'_, P, C>,
+    ) -> Result<u64, Stop> {
         let queue = mailbox.queue;
         loop {
             self.find(mailbox)?;
@@ -189,10 +196,7 @@ impl RecvSide {
         found
     }
 
-    fn take<P: Peers, C: Cells + Copy>(
-        &mut self,
-        mailbox: Mailbox<'_, P, C>,
-    ) -> Result<u64, Stop> {
+    fn take<P: Peers, C: Cells + Copy>(&mut self, mailbox: Mailbox<'_, P, C>) -> Result<u64, Stop> {
         let deaths = mailbox.queue.peers.ticket();
         if self.looked_after != deaths {
             match self.take_over(mailbox) {
