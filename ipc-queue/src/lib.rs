@@ -48,6 +48,8 @@
 //! second).
 
 pub mod bell;
+#[cfg(feature = "serde")]
+mod boot;
 pub mod broadcast;
 pub mod duplex;
 mod ends;
@@ -56,6 +58,7 @@ mod error;
 pub mod futures;
 #[cfg(feature = "serde")]
 pub mod handle;
+pub mod mailbox;
 mod mapped;
 pub mod message;
 #[cfg(all(test, loom))]
