@@ -102,7 +102,9 @@ impl<T: Task> Work<T> {
     pub fn outlive(&self, segment: &'static Segment) -> Said<()> {
         let mut worker = Loop::attach(segment)?;
         let monitor = Monitor::attach(segment, places()?.requests).map_err(text)?;
-        monitor.disconnect(Side::Producer);
+        if let Some(parent) = monitor.holder(Side::Producer) {
+            monitor.disconnect(parent).map_err(text)?;
+        }
         while let Ok(true) = worker.0.serve() {}
         Ok(())
     }
