@@ -59,6 +59,7 @@ mod error;
 pub mod futures;
 #[cfg(feature = "serde")]
 pub mod handle;
+pub mod mailbox;
 mod mapped;
 pub mod message;
 #[cfg(all(test, loom))]

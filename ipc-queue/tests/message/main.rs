@@ -3,6 +3,7 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
+mod mailbox;
 mod processes;
 mod threads;
 
