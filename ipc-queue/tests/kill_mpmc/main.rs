@@ -14,4 +14,5 @@ mod rings;
 mod select;
 mod send;
 mod sleepers;
+mod stopped;
 mod work;
