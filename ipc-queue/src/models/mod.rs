@@ -12,6 +12,7 @@ mod group;
 mod matrix;
 mod message;
 mod mpmc;
+mod range;
 mod ring;
 mod roles;
 mod select;
