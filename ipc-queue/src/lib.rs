@@ -70,6 +70,7 @@ pub mod oneshot;
 pub mod pipe;
 mod place;
 mod preamble;
+mod prefetch;
 mod ring;
 mod role;
 pub mod select;
