@@ -107,10 +107,10 @@ struct Storm {
 // Relaxed throughout: flags and counts, no data hangs on them.
 impl Storm {
     fn new() -> Result<Storm, Failure> {
-        let pool = |workers| Pool::builder().workers(workers).attempts(MANY).build();
+        let pool = |workers| Pool::builder().workers(workers).attempts(MANY);
         Ok(Storm {
-            pool: pool(3)?,
-            nests: pool(1)?,
+            pool: pool(3).build()?,
+            nests: pool(1).nested_processes(1).build()?,
             over: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             results: AtomicU64::new(0),

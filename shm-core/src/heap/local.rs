@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::cell::Cell;
-use super::class::{self, LARGE_AT, SPAN, TABLE};
+use super::class::{self, LARGE_AT, Place, SPAN, TABLE};
 use super::front::Front;
 use super::memory::Ground;
 use super::run;
@@ -88,7 +88,7 @@ impl<P: Peers + Clone> Local<P> {
         Ok(Block { local: self, held })
     }
 
-    #[cold]
+    /// The same of any layout, and when the word of A that blocks come from has none left.
     #[inline(never)]
     fn allocate_slowly(&self, layout: Layout) -> Result<Held, Error> {
         let (memory, peers) = (self.heap.memory(), self.heap.peers());
@@ -128,7 +128,7 @@ impl<P: Peers + Clone> Local<P> {
         self.allocate_raw_slowly(layout)
     }
 
-    #[cold]
+    /// As [`allocate_slowly`](Local::allocate_slowly).
     #[inline(never)]
     fn allocate_raw_slowly(&self, layout: Layout) -> Result<u64, Error> {
         let (memory, peers) = (self.heap.memory(), self.heap.peers());
@@ -153,6 +153,37 @@ impl<P: Peers + Clone> Local<P> {
     ///   [`allocate_raw`](Local::allocate_raw), and nobody uses it any more.
     #[inline(always)]
     pub unsafe fn free_raw(&self, offset: u64) -> Result<(), Error> {
+        let memory = self.heap.memory();
+        if self.is_ours()
+            && let Some(span) = memory.span_by_offset(offset)
+        {
+            // Relaxed: as in `Front::free`.
+            let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+            let span = (memory.span_at(span), desc);
+            if !self.front(|front| front.owns(desc)) {
+                return self.free_elsewhere(span, offset);
+            }
+            if self.front(|front| front.free_here(memory, span, offset)) {
+                return Ok(());
+            }
+        }
+        self.free_raw_slowly(offset)
+    }
+
+    /// The same of a span that is not ours.
+    #[inline(never)]
+    fn free_elsewhere(&self, (span_at, desc): (u64, Desc), offset: u64) -> Result<(), Error> {
+        let memory = self.heap.memory();
+        // Of a free span the bit in A is clear; runs and entries have no such block.
+        match Place::at(span_at, desc.class(), offset) {
+            Some(place) if steps::free_remote(memory, place).is_ok() => Ok(()),
+            _ => self.free_raw_slowly(offset),
+        }
+    }
+
+    /// The same of runs, of the last block in a span, of a hardened heap, and of mistakes.
+    #[inline(never)]
+    fn free_raw_slowly(&self, offset: u64) -> Result<(), Error> {
         if !self.is_ours() {
             return Err(Error::Inherited);
         }
