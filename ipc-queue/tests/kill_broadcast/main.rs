@@ -11,3 +11,4 @@ mod messages_mailbox;
 mod readers;
 mod rest;
 mod send;
+mod stopped;

@@ -51,7 +51,7 @@ fn a_suffix_is_left(region: &Region, from: Start, receives: u64) -> Said {
 }
 
 fn one(consumer: &mut Consumer) -> Said {
-    number(&*consumer.recv()?)?;
+    number(&consumer.recv()?)?;
     Ok(())
 }
 
@@ -87,11 +87,11 @@ fn kill_mailbox_recv_beside_others() {
 #[test]
 fn kill_mailbox_other_receives() {
     run(row("ipc_queue::mailbox::Consumer::try_recv", WRAPPING, 1, |c| {
-        number(&*c.try_recv()?)?;
+        number(&c.try_recv()?)?;
         Ok(())
     }));
     run(row("ipc_queue::mailbox::Consumer::recv_timeout", FULL, 1, |c| {
-        number(&*c.recv_timeout(LONG)?)?;
+        number(&c.recv_timeout(LONG)?)?;
         Ok(())
     }));
     run(row("ipc_queue::mailbox::Consumer::for_each", DEAD_MESSAGE, 2, |c| {

@@ -49,11 +49,11 @@ fn kill_mailbox_come_and_go() {
     }));
     run(cloning("ipc_queue::mailbox::Producer::try_clone", LISTENED, |r| {
         let producer = producer(r, VICTIM).unwrap();
-        Box::new(move || Ok(drop(producer.try_clone()?)))
+        Box::new(move || Ok(producer.try_clone().map(drop)?))
     }));
     run(cloning("ipc_queue::mailbox::Consumer::try_clone", WRAPPING, |r| {
         let consumer = consumer(r, VICTIM).unwrap();
-        Box::new(move || Ok(drop(consumer.try_clone()?)))
+        Box::new(move || Ok(consumer.try_clone().map(drop)?))
     }));
 }
 

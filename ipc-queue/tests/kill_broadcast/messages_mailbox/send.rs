@@ -181,9 +181,9 @@ fn kill_mailbox_reserve_and_commit() {
         _ => Err("sent into a full mailbox".into()),
     };
     run(row("ipc_queue::mailbox::Reservation::try_commit", FULL, 0, First::Slots, refused));
-    let dropped: Send = |p, m| Ok(drop(p.reserve(m.len())?));
+    let dropped: Send = |p, m| Ok(p.reserve(m.len()).map(drop)?);
     run(row("ipc_queue::mailbox::Reservation::drop", EMPTY, 0, First::Memory, dropped));
     // Two spans and a half: a run.
-    let large: Send = |p, _| Ok(p.reserve(100_000)?[0] = 1);
+    let large: Send = |p, _| Ok(p.reserve(100_000).map(|mut room| room[0] = 1)?);
     run(row("ipc_queue::mailbox::Producer::reserve", EMPTY, 0, First::Slots, large));
 }
