@@ -105,7 +105,7 @@ pub(crate) struct RecvEnd {
 
 /// What the two ends share in form.
 macro_rules! both_ends {
-    ($name:ident, $half:ident, $side:expr, $peer_dead:expr, $words:ident) => {
+    ($name:ident, $half:ident, $side:expr, $words:ident) => {
         impl $name {
             /// Claims the side.
             pub(crate) fn attach(
@@ -180,11 +180,6 @@ macro_rules! both_ends {
                 self.ring_also();
             }
 
-            /// The caller has proof that the peer's process is dead.
-            pub(crate) fn disconnect_peer(&self) {
-                self.shared().end($peer_dead);
-            }
-
             /// Gives the role back without closing.
             pub(crate) fn detach(mut self) {
                 self.open = false;
@@ -202,8 +197,8 @@ macro_rules! both_ends {
     };
 }
 
-both_ends!(SendEnd, SendSide, Side::Producer, ring::CONSUMER_DEAD, producer);
-both_ends!(RecvEnd, RecvSide, Side::Consumer, ring::PRODUCER_DEAD, consumer);
+both_ends!(SendEnd, SendSide, Side::Producer, producer);
+both_ends!(RecvEnd, RecvSide, Side::Consumer, consumer);
 
 impl Source for SendEnd {
     fn is_ready(&self) -> bool {

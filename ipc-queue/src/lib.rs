@@ -48,6 +48,8 @@
 //! second).
 
 pub mod bell;
+#[cfg(feature = "serde")]
+mod boot;
 pub mod broadcast;
 pub mod duplex;
 mod ends;

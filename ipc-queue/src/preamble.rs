@@ -15,7 +15,7 @@ const MAGIC: u64 = u64::from_be_bytes(*b"ipcqueue");
 /// Somebody is making the queue.
 const BUILDING: u64 = 1;
 /// Counts changes of the layout.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Bytes before the words of a queue.
 pub(crate) const SIZE: usize = 128;

@@ -19,7 +19,8 @@ use crate::bell::Bell;
 use crate::role::{self, Side};
 use crate::wait::{Counters, Deadline, Patience, Sleep};
 
-/// Bits of [`Control::ended`]: why a side will not go on. Set by `fetch_or`, cleared by a take-over.
+/// Bits of [`Control::ended`]: why a side will not go on. Set by `fetch_or`. That a side is dead counts only
+/// if its role's word says so, too (see `role`); a take-over clears the bit.
 pub(crate) const PRODUCER_CLOSED: u32 = 1;
 pub(crate) const CONSUMER_CLOSED: u32 = 1 << 1;
 pub(crate) const PRODUCER_DEAD: u32 = 1 << 2;
@@ -113,8 +114,7 @@ pub(crate) enum Stop {
 impl Shared {
     /// Sets bits of `ended` and wakes both sides.
     pub(crate) fn end(&self, bits: u32) {
-        // Release: what the closing side published comes before; pairs with the Acquire loads of
-        // `ended` in `SendSide::stop` and `RecvSide::stop`.
+        // Release: what the closing side published comes before; pairs with the Acquire in `ended`.
         self.control.0.ended.fetch_or(bits, Ordering::Release);
         self.control.0.data.ring();
         self.control.0.space.ring();
@@ -124,6 +124,20 @@ impl Shared {
     pub(crate) fn revive(&self, bits: u32) {
         // Relaxed: the peer may notice late; the role word made the successor the only one.
         self.control.0.ended.fetch_and(!bits, Ordering::Relaxed);
+    }
+
+    /// The bits of `ended` that count.
+    fn ended(&self) -> u32 {
+        // Acquire: pairs with the Release in `end`: if the end is seen, so is everything that was
+        // published before it, the word of a dead one's role included.
+        let mut ended = self.control.0.ended.load(Ordering::Acquire);
+        for (bit, side) in [(PRODUCER_DEAD, Side::Producer), (CONSUMER_DEAD, Side::Consumer)] {
+            if ended & bit != 0 && !role::is_called_dead(self, side) {
+                // Set late: whoever was meant has a successor.
+                ended &= !bit;
+            }
+        }
+        ended
     }
 
     /// Units published and not yet consumed, as far as this instant can say.
@@ -145,7 +159,7 @@ impl Shared {
     pub(crate) fn is_sendable(&self, tail: u64, capacity: u64, company: &Company) -> bool {
         // Relaxed: a look; whoever acts on it looks again by the operation itself. That a sleeper's
         // look comes after its announcement is the heavy barrier's doing.
-        self.control.0.ended.load(Ordering::Relaxed) != 0
+        self.ended() != 0
             || tail.wrapping_sub(self.consumer.0.position.load(Ordering::Relaxed)) != capacity
             || company.has_lost(self, Side::Consumer)
     }
@@ -154,7 +168,7 @@ impl Shared {
     pub(crate) fn is_receivable(&self, head: u64, company: &Company) -> bool {
         // Relaxed: a look; whoever acts on it looks again by the operation itself. That a sleeper's
         // look comes after its announcement is the heavy barrier's doing.
-        self.control.0.ended.load(Ordering::Relaxed) & (CLOSED | PRODUCER_DEAD) != 0
+        self.ended() & (CLOSED | PRODUCER_DEAD) != 0
             || self.producer.0.position.load(Ordering::Relaxed) != head
             || company.has_lost(self, Side::Producer)
     }
@@ -201,7 +215,7 @@ impl SendSide {
     /// room for fewer than `want`.
     #[inline(always)]
     pub(crate) fn room(&mut self, shared: &Shared, want: u64) -> Result<u64, Stop> {
-        // Relaxed: noticing the end one send later is as good; `stop` looks again with Acquire.
+        // Relaxed: noticing the end one send later is as good; `ended` looks again with Acquire.
         if shared.control.0.ended.load(Ordering::Relaxed) != 0 {
             self.stop(shared)?;
         }
@@ -286,8 +300,7 @@ impl SendSide {
 
     #[cold]
     fn stop(&self, shared: &Shared) -> Result<(), Stop> {
-        // Acquire: pairs with the Release in `Shared::end`.
-        let ended = shared.control.0.ended.load(Ordering::Acquire);
+        let ended = shared.ended();
         if ended & (CLOSED | PRODUCER_DEAD) != 0 {
             Err(Stop::Closed)
         } else if ended & CONSUMER_DEAD != 0 {
@@ -403,9 +416,8 @@ impl RecvSide {
     /// The ring is empty: for now, or for good?
     #[cold]
     fn stop(&mut self, shared: &Shared) -> Result<u64, Stop> {
-        // Acquire: pairs with the Release in `Shared::end`: if the end is seen, so is everything
-        // that was published before it, by the second look below.
-        let ended = shared.control.0.ended.load(Ordering::Acquire);
+        // If the end is seen, so is everything that was published before it, by the second look below.
+        let ended = shared.ended();
         if ended & (CLOSED | PRODUCER_DEAD) == 0 && !self.company.has_lost(shared, Side::Producer) {
             return Err(Stop::NotYet);
         }

@@ -154,7 +154,7 @@ fn survives_killed_producers(role: &str, capacity: usize, step: u64) {
         }
         child.kill().unwrap();
         child.wait().unwrap(); // the proof
-        monitor.disconnect(Side::Producer);
+        disconnect(&monitor, Side::Producer);
         loop {
             match consumer.recv_timeout(LONG) {
                 Ok(got) => assert_eq!(got, record(next), "round {round}"),
@@ -165,6 +165,11 @@ fn survives_killed_producers(role: &str, capacity: usize, step: u64) {
         assert_eq!(monitor.holder(Side::Producer).map(|dead| dead.pid()), Some(child.id()));
         assert_eq!(next, consumer.received());
     }
+}
+
+/// The holder of the side was reaped.
+fn disconnect(monitor: &Monitor, side: Side) {
+    monitor.disconnect(monitor.holder(side).unwrap()).unwrap();
 }
 
 #[test]
@@ -202,7 +207,7 @@ fn a_killed_consumer_releases_the_producer_and_loses_nothing_that_it_did_not_tak
                 }
             }
         });
-        monitor.disconnect(Side::Consumer);
+        disconnect(&monitor, Side::Consumer);
         let mut producer = blocked.join().unwrap();
         let dead = monitor.holder(Side::Consumer).unwrap();
         // SAFETY: the holder was reaped above.
@@ -229,7 +234,7 @@ fn a_reader_of_a_killed_writer_gets_an_exact_prefix_and_then_an_error() {
         reader.read_exact_timeout(&mut got, LONG).unwrap();
         child.kill().unwrap();
         child.wait().unwrap(); // the proof
-        monitor.disconnect(Side::Producer);
+        disconnect(&monitor, Side::Producer);
         let error = reader.read_to_end(&mut got).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         assert!(got == pattern(0, got.len()), "round {round}");
@@ -255,6 +260,6 @@ fn a_sleeping_consumer_is_woken_when_its_killed_producer_is_disconnected() {
     while monitor.stats(Side::Consumer).parks == 0 || !monitor.is_empty() {
         std::thread::yield_now();
     }
-    monitor.disconnect(Side::Producer);
+    disconnect(&monitor, Side::Producer);
     assert_eq!(sleeper.join().unwrap(), Err(RecvError::PeerDead));
 }

@@ -184,7 +184,11 @@ impl Keeper {
         if self.children.iter().all(Option::is_none) {
             self.wanted.fill(false);
             let reason = format!("no worker is left, and none can be started: {error}");
-            self.shared.lock().end(Ended::NoWorkers(reason));
+            let ended = match error {
+                PoolError::InitializerFailed { .. } => Ended::Initializer(reason),
+                _ => Ended::NoWorkers(reason),
+            };
+            self.shared.lock().end(ended);
         }
     }
 
@@ -212,6 +216,7 @@ impl Keeper {
             }
             self.bury(false);
         }
+        self.shared.lock().give_tokens_back();
         self.collector = None;
     }
 }

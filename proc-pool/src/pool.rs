@@ -18,7 +18,7 @@ use crate::options::TaskOptions;
 use crate::scope::Scope;
 use crate::shared::Shared;
 use crate::slot::Slot;
-use crate::state::{Ended, Job, Named, Sink};
+use crate::state::{Call, Ended, Job, Named, Sink};
 use crate::stats::PoolStats;
 use crate::task::Task;
 
@@ -75,7 +75,13 @@ impl Pool {
     }
 
     /// Starts the pool's threads and workers.
-    pub(crate) fn start(shared: Arc<Shared>, mut keeper: Keeper) -> Result<Pool, PoolError> {
+    ///
+    /// `nested`: there are no workers but the driver's thread, which makes these calls first.
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        mut keeper: Keeper,
+        nested: Option<Vec<Call>>,
+    ) -> Result<Pool, PoolError> {
         let mut pool = Pool { shared, threads: Vec::new(), owner: std::process::id() };
         let (report, started) = mpsc::channel();
         let run = move || {
@@ -89,7 +95,11 @@ impl Pool {
         };
         pool.threads.push(spawn("proc-pool keeper", Box::new(run))?);
         let shared = Arc::clone(&pool.shared);
-        let driver = spawn("proc-pool driver", Box::new(move || shared.drive_alone()))?;
+        let drive: Box<dyn FnOnce() + Send> = match nested {
+            Some(calls) => Box::new(move || crate::nested::work(&shared, &calls)),
+            None => Box::new(move || shared.drive_alone()),
+        };
+        let driver = spawn("proc-pool driver", drive)?;
         pool.shared.set_driver(driver.thread().clone());
         pool.threads.push(driver);
         match started.recv() {

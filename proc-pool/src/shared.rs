@@ -150,6 +150,11 @@ impl Shared {
         let _ = rustix::io::write(&self.call, &[1]);
     }
 
+    /// Wakes whoever waits for results.
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+
     /// Makes sure that somebody drives now that there is work.
     pub fn wake_driver(&self) {
         if let Some(thread) = self.driver.get() {

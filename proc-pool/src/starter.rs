@@ -7,7 +7,7 @@ use crate::child::{Child, Launch};
 use crate::fork_server::{ForkServer, Forked, StartMethod};
 use crate::output::WriteEnds;
 
-/// Servers in a row that may end by themselves before they are ready.
+/// Servers in a row that may end by themselves before they are ready, or whose preload may fail.
 const FAILED_SERVERS: u32 = 3;
 /// Servers in a row that may be killed (SIGKILL) before they are ready: no fault of theirs.
 const KILLED_SERVERS: u32 = 100;
@@ -23,8 +23,12 @@ pub(crate) enum Starter {
 #[derive(Debug, Default)]
 pub(crate) struct Place {
     server: Option<ForkServer>,
+    /// Whether there was one that was ready.
+    served: bool,
     /// Servers that ended before they were ready, without one that was in between.
     failures: u32,
+    /// What the last preload that failed said.
+    complaint: Option<String>,
     /// Those of them that were killed.
     kills: u32,
 }
@@ -40,21 +44,44 @@ impl Place {
         }
     }
 
+    fn note_ready(&mut self, ready: bool) {
+        if ready {
+            (self.failures, self.kills, self.complaint) = (0, 0, None);
+            self.served = true;
+        }
+    }
+
+    /// Why no more servers are started.
+    fn hopeless(&self) -> PoolError {
+        match &self.complaint {
+            Some(complaint) => PoolError::InitializerFailed {
+                reason: format!("{complaint} (fork servers in a row: {})", self.failures),
+            },
+            None => PoolError::WorkersDoNotStart {
+                reason: "the fork server ends before it is ready".to_owned(),
+            },
+        }
+    }
+
     fn is_ready(&mut self, launch: &Launch) -> Result<bool, PoolError> {
         self.bury();
         if let Some(server) = &mut self.server {
-            let ready = server.is_ready(launch.preload.as_ref());
-            match &ready {
-                Ok(true) => (self.failures, self.kills) = (0, 0),
-                Ok(false) => {}
-                Err(_) => self.server = None,
-            }
-            return ready;
+            return match server.is_ready(launch.preload.as_ref()) {
+                Ok(ready) => {
+                    self.note_ready(ready);
+                    Ok(ready)
+                }
+                Err(error) => {
+                    self.server = None;
+                    self.failures += 1;
+                    self.complaint = Some(error.to_string());
+                    // A first preload that fails is the pool's failure; a later one is repeated.
+                    if self.served { Ok(false) } else { Err(error) }
+                }
+            };
         }
         if self.failures >= FAILED_SERVERS || self.kills >= KILLED_SERVERS {
-            (self.failures, self.kills) = (0, 0);
-            let reason = "the fork server ends before it is ready".to_owned();
-            return Err(PoolError::WorkersDoNotStart { reason });
+            return Err(self.hopeless());
         }
         self.server = Some(ForkServer::start(launch)?);
         Ok(false)

@@ -141,6 +141,49 @@ fn a_preload_that_fails_is_an_error_of_build_and_says_why() {
     assert!(reason.contains("no table"), "{reason}");
 }
 
+/// Fails once there is a file `stop`.
+#[task]
+fn load_until_stopped(folder: String) -> Result<(), String> {
+    let mark = format!("{folder}/{}", std::process::id());
+    std::fs::write(mark, "").map_err(|error| error.to_string())?;
+    match std::fs::exists(format!("{folder}/stop")) {
+        Ok(false) => Ok(()),
+        _ => Err("stopped".to_owned()),
+    }
+}
+
+#[proc_pool::test]
+fn a_later_preload_that_fails_is_tried_three_times_and_ends_the_pool_with_its_last_worker() {
+    if !alone(
+        "a_later_preload_that_fails_is_tried_three_times_and_ends_the_pool_with_its_last_worker",
+    ) {
+        return;
+    }
+    let marks = tempfile::tempdir().unwrap();
+    let path = marks.path().to_str().unwrap().to_owned();
+    let pool =
+        Pool::builder().workers(2).preload(load_until_stopped, path.clone()).build().unwrap();
+    pool.map(square, 0..10).unwrap();
+    std::fs::write(format!("{path}/stop"), "").unwrap();
+    let (first, workers) = (server(&pool).expect("a server"), pool.worker_pids());
+    signal(first, Signal::KILL);
+    signal(workers[0], Signal::KILL);
+    // The first one, three that fail, and the file.
+    let preloads = || std::fs::read_dir(marks.path()).unwrap().count() - 1;
+    assert!(becomes(LONG, || preloads() == 4), "{} preloads", preloads());
+    assert_eq!(pool.map(square, 0..3).unwrap(), [0, 1, 4], "one worker is left");
+    signal(workers[1], Signal::KILL);
+    let failure = pool.submit(square, 3).wait();
+    assert!(matches!(failure, Err(TaskError::PoolEnded { .. })), "{failure:?}");
+    match pool.close() {
+        Err(PoolError::InitializerFailed { reason }) => {
+            assert!(reason.contains("stopped") && reason.contains("in a row: 3"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(preloads(), 4, "it was tried again");
+}
+
 #[proc_pool::test]
 fn a_killed_server_costs_no_worker_and_another_makes_the_next() {
     if !alone("a_killed_server_costs_no_worker_and_another_makes_the_next") {

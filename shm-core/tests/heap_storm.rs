@@ -1,19 +1,30 @@
 //! A short storm: processes that allocate, publish, take, lease and free in one heap are killed at
 //! random instants. What was published stays whole, and in the end nothing is lost.
+//!
+//! Two drivers, processes of their own that are no members of the group, fork the victims and kill
+//! them: a fork of a small process costs a hundredth of a start of the test program. With
+//! `KILL_STORM=100000` the storm is as long as that; after each round of 5,000 kills everybody is
+//! killed, and the heap is looked at as a whole.
 #![allow(clippy::unwrap_used)]
 
 use std::alloc::Layout;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use shm_core::heap::{Block, Heap, HeapOptions, Local};
 use shm_core::{Group, Peers, Segment};
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 const KILLS: usize = 200;
-const VICTIMS: usize = 3;
-const SIZE: usize = 8 << 20;
+/// Kills between two looks at the whole.
+const ROUND: usize = 5000;
+const DRIVERS: usize = 2;
+/// Of each driver.
+const VICTIMS: usize = 2;
+const SIZE: usize = 4 << 20;
 const CELLS: usize = 16;
 /// The board of what each victim is doing lies in the segment, behind the heap.
 const HEAP: usize = SIZE - 4096;
@@ -72,20 +83,14 @@ fn layout(random: &mut Random) -> Layout {
 }
 
 /// The victim: joins, and does everything for ever.
-#[test]
-fn a_victim() {
-    let Ok(argument) = std::env::var("HEAP_STORM") else { return };
-    let numbers: Vec<u64> = argument.split(' ').map(|number| number.parse().unwrap()).collect();
-    let [segment, place, seed] = numbers[..] else { panic!("{argument}") };
-    // SAFETY: inherited for this purpose, and owned by nobody else here.
-    let file = unsafe { OwnedFd::from_raw_fd(segment as i32) };
-    let segment = Segment::attach(file).unwrap();
-    let group = Group::attach(std::io::stdin()).unwrap();
+fn be_a_victim(segment: BorrowedFd<'_>, group: BorrowedFd<'_>, place: usize, seed: u64) {
+    let segment = Segment::attach(segment.try_clone_to_owned().unwrap()).unwrap();
+    let group = Group::attach(group).unwrap();
     let heap = Heap::attach(&segment, &group, 0).unwrap();
     let local = heap.local().unwrap();
     let say = |doing: u32| {
-        word(&segment, place as usize * 2).store(doing, Ordering::Relaxed);
-        word(&segment, place as usize * 2 + 1).fetch_add(1, Ordering::Relaxed);
+        word(&segment, place * 2).store(doing, Ordering::Relaxed);
+        word(&segment, place * 2 + 1).fetch_add(1, Ordering::Relaxed);
     };
     let (mut random, mut held) = (Random(seed), Vec::new());
     loop {
@@ -152,18 +157,116 @@ fn step<'l>(
     }
 }
 
-fn victim(segment: &Segment, group: &Group, place: usize, seed: u64) -> Child {
-    let file = rustix::io::dup(segment.as_fd()).unwrap();
-    word(segment, place * 2).store(0, Ordering::Relaxed);
-    word(segment, place * 2 + 1).store(0, Ordering::Relaxed);
+/// A victim that was forked; killed when it is dropped.
+struct Victim(libc::pid_t);
+
+impl Victim {
+    fn fork(segment: BorrowedFd<'_>, group: BorrowedFd<'_>, place: usize, seed: u64) -> Victim {
+        // SAFETY: of this process's threads only this one runs (the harness's waits for it), so that
+        // the child finds no lock held.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0, "{}", std::io::Error::last_os_error());
+        if pid == 0 {
+            die_with_the_parent();
+            let _ = catch_unwind(AssertUnwindSafe(|| be_a_victim(segment, group, place, seed)));
+            // SAFETY: ends the child without the destructors and buffers that are its parent's.
+            unsafe { libc::_exit(1) };
+        }
+        Victim(pid)
+    }
+
+    /// Whether it has not ended by itself, which is a failure.
+    fn lives(&self) -> bool {
+        // SAFETY: our own child; no status is asked for.
+        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::WNOHANG) == 0 }
+    }
+}
+
+impl Drop for Victim {
+    fn drop(&mut self) {
+        // SAFETY: our own child, which nobody has waited for, so that the number is still its.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+        // SAFETY: our own child; no status is asked for.
+        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
+    }
+}
+
+fn die_with_the_parent() {
+    // SAFETY: takes a number, and no pointers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// The driver: a process that has nothing of the heap but the board.
+#[test]
+fn a_driver() {
+    let Ok(argument) = std::env::var("HEAP_STORM") else { return };
+    die_with_the_parent();
+    let numbers: Vec<u64> = argument.split(' ').map(|number| number.parse().unwrap()).collect();
+    let [file, first, kills, seconds, seed] = numbers[..] else { panic!("{argument}") };
+    // SAFETY: inherited for this purpose, and open as long as this process lives.
+    let file = unsafe { BorrowedFd::borrow_raw(file as i32) };
+    let (stdin, mut random) = (std::io::stdin(), Random(seed));
+    let board = Segment::attach(file.try_clone_to_owned().unwrap()).unwrap();
+    let begin = |place: usize, seed: u64| {
+        let place = first as usize + place;
+        word(&board, place * 2).store(0, Ordering::Relaxed);
+        word(&board, place * 2 + 1).store(0, Ordering::Relaxed);
+        Victim::fork(file, stdin.as_fd(), place, seed)
+    };
+    let mut victims: Vec<Victim> =
+        (0..VICTIMS).map(|place| begin(place, seed + place as u64)).collect();
+    let (mut counts, end) = ([0usize; DOING.len()], Instant::now() + Duration::from_secs(seconds));
+    for _ in 0..kills {
+        let place = random.below(VICTIMS);
+        let at = (first as usize + place) * 2;
+        // Some way into its work, or still joining.
+        let wanted = random.below(500) as u32;
+        while word(&board, at + 1).load(Ordering::Relaxed) < wanted {
+            assert!(victims[place].lives(), "a victim ended by itself");
+            std::thread::yield_now();
+        }
+        drop(victims.remove(place));
+        counts[word(&board, at).load(Ordering::Relaxed) as usize] += 1;
+        victims.insert(place, begin(place, random.0 | 1));
+        if Instant::now() > end {
+            break;
+        }
+    }
+    drop(victims);
+    println!("@{}", counts.map(|count| count.to_string()).join(" "));
+}
+
+fn driver(file: BorrowedFd<'_>, group: &Group, index: usize, kills: usize, seed: u64) -> Child {
+    let seconds = if kills < ROUND / DRIVERS { 10 } else { 3600 };
+    let numbers = [index * VICTIMS, kills, seconds].map(|number| number.to_string()).join(" ");
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_victim", "--nocapture"])
-        .env("HEAP_STORM", format!("{} {place} {seed}", file.as_raw_fd()))
+        .args(["--exact", "a_driver", "--nocapture", "--test-threads=1"])
+        .env("HEAP_STORM", format!("{} {numbers} {seed}", file.as_raw_fd()))
         .stdin(Stdio::from(group.as_fd().try_clone_to_owned().unwrap()))
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
         .spawn()
         .unwrap()
+}
+
+/// So many kills, in two drivers at once; what the victims were doing.
+fn round(segment: &Segment, group: &Group, kills: usize, seed: u64) -> [usize; DOING.len()] {
+    // A descriptor that the drivers inherit.
+    let file = rustix::io::dup(segment.as_fd()).unwrap();
+    let drivers: Vec<Child> = (0..DRIVERS)
+        .map(|index| driver(file.as_fd(), group, index, kills / DRIVERS, seed + index as u64))
+        .collect();
+    let mut counts = [0; DOING.len()];
+    for mut driver in drivers {
+        let mut said = String::new();
+        driver.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(driver.wait().unwrap().success(), "{said}");
+        let line = said.lines().find_map(|line| line.split_once('@')).unwrap().1;
+        for (count, kills) in counts.iter_mut().zip(line.split(' ')) {
+            *count += kills.parse::<usize>().unwrap();
+        }
+    }
+    counts
 }
 
 #[test]
@@ -172,39 +275,24 @@ fn a_storm_loses_nothing() {
     let group = Group::anonymous().unwrap();
     let options = HeapOptions::default().size(HEAP).threads(16);
     let heap = Heap::create(&segment, &group, options).unwrap();
-    let mut random = Random(0x5eed);
-    let mut kills = [0usize; DOING.len()];
-    let mut victims: Vec<Child> = (0..VICTIMS)
-        .map(|place| victim(&segment, &group, place, random.0 + place as u64))
-        .collect();
-    let end = Instant::now() + Duration::from_secs(12);
     let most = std::env::var("KILL_STORM").map_or(KILLS, |kills| kills.parse().unwrap());
-    let mut round = 0;
-    while round < most && (most > KILLS || Instant::now() < end) {
-        let place = random.below(VICTIMS);
-        // It is at work, and some way into it.
-        let wanted = 20 + random.below(500) as u32;
-        while word(&segment, place * 2 + 1).load(Ordering::Relaxed) < wanted {
-            if let Some(status) = victims[place].try_wait().unwrap() {
-                panic!("a victim ended by itself: {status}");
-            }
-            std::thread::yield_now();
+    let (mut random, begin) = (Random(0x5eed), Instant::now());
+    let (mut counts, mut left) = ([0usize; DOING.len()], most);
+    while left > 0 {
+        let kills = left.min(ROUND);
+        let of_round = round(&segment, &group, kills, 1 + random.below(1 << 30) as u64);
+        settles(&heap, &group);
+        counts.iter_mut().zip(of_round).for_each(|(count, kills)| *count += kills);
+        left -= kills;
+        if most > ROUND {
+            println!("{} left after {:?}", left, begin.elapsed());
         }
-        victims[place].kill().unwrap();
-        victims[place].wait().unwrap();
-        kills[word(&segment, place * 2).load(Ordering::Relaxed) as usize] += 1;
-        victims[place] = victim(&segment, &group, place, random.0 | 1);
-        round += 1;
     }
-    for mut victim in victims {
-        victim.kill().unwrap();
-        victim.wait().unwrap();
-    }
-    println!("{round} kills while: ");
-    DOING.iter().zip(kills).for_each(|(doing, kills)| println!("{kills:>6} {doing}"));
-    let inside: usize = kills[1..].iter().sum();
-    assert!(inside * 2 > round, "kills land inside operations: {kills:?}");
-    settles(&heap, &group);
+    let kills: usize = counts.iter().sum();
+    println!("{kills} kills in {:.1?} while:", begin.elapsed());
+    DOING.iter().zip(counts).for_each(|(doing, kills)| println!("{kills:>6} {doing}"));
+    let inside: usize = counts[1..].iter().sum();
+    assert!(kills > 0 && inside * 2 > kills, "kills land inside operations: {counts:?}");
 }
 
 fn settles(heap: &Heap, group: &Group) {

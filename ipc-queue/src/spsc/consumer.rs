@@ -165,13 +165,6 @@ impl<T: Element> Consumer<T> {
         self.end.shared().is_closed()
     }
 
-    /// Declares the producer's process dead, of which the caller has proof: once drained, receives
-    /// fail with [`RecvError::PeerDead`]. Needs no other handle if this one is not blocked; else
-    /// see [`Monitor::disconnect`](crate::Monitor::disconnect).
-    pub fn disconnect_peer(&self) {
-        self.end.disconnect_peer();
-    }
-
     /// Elements sent and not yet received.
     #[must_use]
     pub fn len(&self) -> usize {

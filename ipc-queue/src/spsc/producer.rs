@@ -176,13 +176,6 @@ impl<T: Element> Producer<T> {
         self.end.shared().is_closed()
     }
 
-    /// Declares the consumer's process dead, of which the caller has proof: sends fail with
-    /// [`SendError::PeerDead`] from now on. Needs no other handle if this one is not blocked;
-    /// else see [`Monitor::disconnect`](crate::Monitor::disconnect).
-    pub fn disconnect_peer(&self) {
-        self.end.disconnect_peer();
-    }
-
     /// Elements sent and not yet received.
     #[must_use]
     pub fn len(&self) -> usize {

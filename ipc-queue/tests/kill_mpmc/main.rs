@@ -8,6 +8,7 @@ mod ground;
 #[path = "../kill_broadcast/member.rs"]
 mod member;
 mod once;
+mod range;
 mod receive;
 mod rest;
 mod rings;

@@ -3,6 +3,7 @@
 //! One JSON object a row on standard output; `--quick`, `--rounds N`, `--only NAME`.
 
 mod boost;
+mod iceoryx;
 mod loads;
 mod ours;
 mod rts;
@@ -81,13 +82,9 @@ fn sizes(arguments: &Arguments, heap: &Ours, boost: &Boost) -> Outcome<()> {
                 work::alternating(a, count)
             })?)
             .maybe(shared_rival(size, count, false)?)
+            .maybe(pool(size, count, false)?)
             .side(boost.side(format!("alternating {size} {}", count / 10)));
         if size == 64 {
-            one = one.side(Side::missing(
-                "iceoryx2's pool allocator",
-                Promise::may_lose("not asked"),
-                "not measured: no side of ours drives it yet",
-            ));
             one = one.target(Target::Absolute(12.0));
         }
         one.run(arguments);
@@ -104,6 +101,7 @@ fn sizes(arguments: &Arguments, heap: &Ours, boost: &Boost) -> Outcome<()> {
             })?)
             .side(of_one_process("glibc malloc", &System, size, move |a| work::batched(a, count))?)
             .maybe(shared_rival(size, count, true)?)
+            .maybe(pool(size, count, true)?)
             .side(boost.side(format!("batched {size} {}", count / 10)));
         if size == 64 {
             many = many.target(Target::Absolute(8.0));
@@ -111,6 +109,19 @@ fn sizes(arguments: &Arguments, heap: &Ours, boost: &Boost) -> Outcome<()> {
         many.run(arguments);
     }
     Ok(())
+}
+
+/// iceoryx2's pool, for the sizes at which its memory stays small.
+fn pool<'a>(size: usize, count: usize, batch: bool) -> Outcome<Option<Side<'a>>> {
+    if size > 4096 {
+        return Ok(None);
+    }
+    let pool = iceoryx::Pool::new(size)?;
+    let run = move || match batch {
+        true => work::batched(&pool, count),
+        false => work::alternating(&pool, count),
+    };
+    Ok(Some(Side::new(iceoryx::NAME, iceoryx::PROMISE, run)))
 }
 
 /// rts-alloc, where it has the size; said where it has not, for the sizes that matter.

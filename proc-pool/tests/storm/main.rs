@@ -6,6 +6,8 @@
 mod parent;
 
 mod board;
+mod nested;
+mod parents;
 mod program;
 mod random;
 mod signals;

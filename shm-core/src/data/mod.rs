@@ -40,21 +40,30 @@
 //! ```
 
 mod arc;
+mod atomic;
 mod boxed;
+mod column;
 mod list;
+mod locked;
+mod payload;
+mod slice;
 mod string;
 mod typed;
 mod value;
 mod vec;
-mod view;
 
 #[cfg(feature = "serde")]
 pub use arc::sent_to;
-pub use arc::{Arc, ArcStats, Arcs, Flight, Payload, ReadOnly};
+pub use arc::{Arc, ArcStats, Arcs, Flight};
+pub use atomic::{AtomicColumn, AtomicRecords};
 pub use boxed::Box;
+pub use column::ColumnOf;
 pub use list::List;
+pub use locked::{LockedArray, LockedGuard, LockedRange};
+pub use payload::{Elements, Payload, ReadOnly};
+pub(crate) use payload::{Init, layout as payload_layout};
+pub use slice::{Rows, Slice, Sliceable, View};
 pub use string::FixedString;
 pub use typed::NotThat;
 pub use value::{Scalar, Value};
 pub use vec::FixedVec;
-pub use view::View;

@@ -8,6 +8,7 @@ mod cell;
 mod class;
 mod front;
 mod hardened;
+mod line;
 mod local;
 mod memory;
 #[cfg(all(test, loom))]
@@ -33,7 +34,7 @@ use crate::primitive::Ordering;
 use crate::{Error, Group, Peers, Segment, SegmentId, Watch};
 use front::Front;
 use memory::{Geometry, Ground, Memory, ROOTS};
-use words::{BlockId, CellId, GRANULE, Line};
+use words::{BlockId, CellId, GRANULE};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"shm-heap");
 /// Changes with everything that two programs must agree on to share a heap.
@@ -289,15 +290,9 @@ impl<P: Peers + Clone> Heap<P> {
             return Ok(front);
         }
         let memory = self.memory();
-        let (free, mine) = (Line::Free.word(), Line::Live(me.to_bits()).word());
         for _ in 0..2 {
-            for line in 0..memory.lines() {
-                // Acquire: pairs with the Release of FREE: the line is clean. Release: for people.
-                let word = memory.line(line);
-                let (ok, lost) = (Ordering::AcqRel, Ordering::Relaxed);
-                if word.compare_exchange(free, mine, ok, lost).is_ok() {
-                    return Ok(Front::new(memory, line));
-                }
+            if let Some(line) = (0..memory.lines()).find(|&line| line::claim(memory, me, line)) {
+                return Ok(Front::new(memory, line));
             }
             recover::everybody(memory, &self.inner.peers, me);
         }
@@ -308,9 +303,7 @@ impl<P: Peers + Clone> Heap<P> {
     fn return_line(&self, front: &mut Front) {
         let memory = self.memory();
         if front.leave_all(memory) {
-            memory.intent(front.line).store(0, Ordering::Release);
-            // Release: pairs with the Acquire in `claim_line`: nothing names the line any more.
-            memory.line(front.line).store(Line::Free.word(), Ordering::Release);
+            line::leave(memory, front.line);
         } else {
             let unused = Front::new(memory, front.line);
             self.idle().push(std::mem::replace(front, unused));

@@ -5,6 +5,7 @@
 mod arc;
 mod list;
 mod numpy;
+mod records;
 #[path = "../reexec/mod.rs"]
 mod reexec;
 mod value;
