@@ -108,7 +108,7 @@ fn leave_cell(ground: &impl Ground, line: usize, id: CellId) {
         // Release: pairs with the Acquire of the next lease: what the publisher wrote is seen.
         cell.store(left.0, Ordering::Release);
     } else if slot.is(Kind::Done, line) {
-        free_unless_freed(ground, id, slot);
+        free_unless_freed(ground, line, id, slot);
         // Release: the free comes before.
         cell.store(Slot::EMPTY.0, Ordering::Release);
     }
@@ -192,7 +192,7 @@ fn leave_entry(ground: &impl Ground, line: usize, offset: u64) {
     let slot = Slot(entry.load(Ordering::Relaxed));
     match slot.kind() {
         Kind::Empty => return,
-        Kind::Held => free_unless_freed(ground, CellId::at(offset), slot),
+        Kind::Held => free_unless_freed(ground, line, CellId::at(offset), slot),
         Kind::Lease => leave_cell(ground, line, slot.cell()),
         _ => {}
     }
@@ -202,7 +202,7 @@ fn leave_entry(ground: &impl Ground, line: usize, offset: u64) {
 
 /// Frees the block that a cell of the dead holds, unless it was freed or moved before the death.
 /// The order of the reads decides: see the design page.
-fn free_unless_freed(ground: &impl Ground, id: CellId, slot: Slot) {
+fn free_unless_freed(ground: &impl Ground, line: usize, id: CellId, slot: Slot) {
     let block = slot.block();
     let Some(span) = ground.span_of(block) else { return };
     // Relaxed: as in `is_home`.
@@ -224,7 +224,14 @@ fn free_unless_freed(ground: &impl Ground, id: CellId, slot: Slot) {
         return;
     }
     // Not freed, and only we may.
-    let _ = steps::free_remote(ground, place);
+    if desc.state() == State::Owned && desc.line() == line {
+        let a = ground.at(place.a);
+        // Relaxed: a dead line's span is its recoverer's until it is an orphan, which publishes it.
+        let allocated = a.load(Ordering::Relaxed);
+        a.store(allocated & !place.bit, Ordering::Relaxed);
+    } else {
+        let _ = steps::free_remote(ground, place);
+    }
 }
 
 /// Pass 3: what had arrived is published.
