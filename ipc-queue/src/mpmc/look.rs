@@ -32,7 +32,8 @@ impl<T, P: Peers> Queue<'_, T, P> {
     fn tail(&self) -> u64 {
         let hint = self.shared.direction(Side::Producer).hint();
         self.first(hint, |word, at| {
-            word == Word::free(at) || word.against(at) == Less || word.state() == State::End
+            let is_end = word.state() == State::End && word.against(at) == Equal;
+            word == Word::free(at) || word.against(at) == Less || is_end
         })
     }
 
