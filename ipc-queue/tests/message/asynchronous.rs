@@ -117,7 +117,7 @@ fn a_future_that_is_dropped_has_received_nothing_and_swallows_no_wake() {
     other.set_spin_limit(0);
     let wakes = Arc::new(Wakes::default());
     {
-        let mut future = pin!(consumer.recv_async());
+        let mut future = Box::pin(consumer.recv_async());
         assert!(poll_once(future.as_mut(), &wakes).is_pending());
         let waiter = thread::spawn(move || number(&other.recv().unwrap()));
         producer.send(&message(1)).unwrap();
