@@ -1,7 +1,6 @@
 //! Messages as futures: of one producer, of several, and of a broadcast ring.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
