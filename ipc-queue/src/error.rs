@@ -118,6 +118,9 @@ pub enum Error {
         /// The most that a ring can have.
         max: usize,
     },
+    /// The heap of a mailbox could not be made or attached to, or has no place for another handle.
+    #[error("the mailbox's heap: {0}")]
+    Heap(String),
     /// A handle of a queue whose users must be members of a group, made without one.
     #[error("the handle names no group; make it with the group that the queue's users join")]
     NoGroup,

@@ -4,6 +4,8 @@
 // wrote came with the proof of its death, what an earlier recoverer wrote with the proof of its; a
 // failed exchange reads nothing.
 
+use std::ops::Range;
+
 use super::class::ENTRIES;
 use super::line;
 use super::memory::Ground;
@@ -46,13 +48,9 @@ pub(crate) fn sweep(ground: &impl Ground, line: usize) {
     let intent = CellId(ground.intent(line).load(Ordering::Relaxed) as u32);
     take_back_incoming(ground, line, intent);
     leave_cell(ground, line, intent);
-    for entry in ground.entries(line).step_by(8) {
-        leave_entry(ground, line, entry);
-    }
+    leave_entries(ground, line, ground.entries(line));
     for span in entry_spans(ground, line) {
-        for entry in ground.span_entries(span).step_by(8) {
-            leave_entry(ground, line, entry);
-        }
+        leave_entries(ground, line, ground.span_entries(span));
     }
     finish_incoming(ground, line, intent);
     for span in 0..ground.spans() {
@@ -116,18 +114,92 @@ fn leave_cell(ground: &impl Ground, line: usize, id: CellId) {
     }
 }
 
-/// Pass 2, an entry.
-fn leave_entry(ground: &impl Ground, line: usize, offset: u64) {
-    let entry = ground.at(offset);
-    let slot = Slot(entry.load(Ordering::Relaxed));
-    match slot.kind() {
-        Kind::Empty => return,
-        Kind::Held => free_unless_freed(ground, line, CellId::at(offset), slot),
-        Kind::Lease => leave_cell(ground, line, slot.cell()),
-        _ => {}
+/// Pass 2, entries.
+fn leave_entries(ground: &impl Ground, line: usize, entries: Range<u64>) {
+    let mut offset = entries.start;
+    while offset < entries.end {
+        // Relaxed: see `sweep`.
+        let slot = Slot(ground.at(offset).load(Ordering::Relaxed));
+        if slot.kind() == Kind::Held
+            && let Some(after) = leave_run(ground, line, offset..entries.end)
+        {
+            offset = after;
+            continue;
+        }
+        match slot.kind() {
+            Kind::Held => free_unless_freed(ground, line, CellId::at(offset), slot),
+            Kind::Lease => leave_cell(ground, line, slot.cell()),
+            _ => {}
+        }
+        if slot != Slot::EMPTY {
+            ground.at(offset).store(Slot::EMPTY.0, Ordering::Release);
+        }
+        offset += 8;
     }
-    // Release: what is done for it comes before.
-    entry.store(Slot::EMPTY.0, Ordering::Release);
+}
+
+/// So many bytes of entries before it is looked at, a block's words are fetched.
+const AHEAD: u64 = 1024;
+
+/// Frees the blocks of the first of these entries and of those that follow it and hold blocks of the
+/// same word of A, in a span of the dead line: by one store, after which the entries are emptied.
+/// Killed between: the inheritor finds A clear. Where the next entry lies; `None`: the first one's
+/// block is in no such span.
+///
+/// The reads are those of [`free_unless_freed`], in their order. That the span is used anew need not
+/// be asked after them: until it is an orphan, it is its recoverer's.
+fn leave_run(ground: &impl Ground, line: usize, entries: Range<u64>) -> Option<u64> {
+    // Relaxed: see `sweep`.
+    let slot_at = |entry| Slot(ground.at(entry).load(Ordering::Relaxed));
+    let span = ground.span_of(slot_at(entries.start).block())?;
+    // Acquire: as in `is_home`.
+    let desc = Desc(ground.desc(span).load(Ordering::Acquire));
+    if desc.state() != State::Owned || desc.line() != line {
+        return None;
+    }
+    let place_of = |slot: Slot| {
+        let here = slot.kind() == Kind::Held && ground.span_of(slot.block()) == Some(span);
+        here.then(|| ground.place(span, desc, slot.block())).flatten()
+    };
+    let first = place_of(slot_at(entries.start))?;
+    if entries.start + AHEAD < entries.end {
+        fetch(ground, slot_at(entries.start + AHEAD));
+    }
+    // Acquire: as in `free_unless_freed`.
+    let freed = ground.at(first.f).load(Ordering::Acquire);
+    // Acquire: as in `free_unless_freed`.
+    let allocated = ground.at(first.a).load(Ordering::Acquire);
+    let (mut after, mut ours) = (entries.start, 0);
+    while after < entries.end {
+        let slot = slot_at(after);
+        let Some(place) = place_of(slot).filter(|place| place.a == first.a) else { break };
+        // Acquire: as in `free_unless_freed`.
+        let home = Home(ground.at(place.home).load(Ordering::Acquire));
+        let is_home = home == Home::new(CellId::at(after), slot.stamp());
+        if is_home && slot.stamp().is_of(desc.epoch()) {
+            ours |= place.bit;
+        }
+        after += 8;
+    }
+    let left = allocated & !(ours & !freed);
+    if left != allocated {
+        // Release: the reads come before.
+        ground.at(first.a).store(left, Ordering::Release);
+    }
+    for entry in (entries.start..after).step_by(8) {
+        // Release: the blocks are freed before.
+        ground.at(entry).store(Slot::EMPTY.0, Ordering::Release);
+    }
+    Some(after)
+}
+
+/// Has the words of a held block fetched into the caches. A hint: without effect.
+fn fetch(ground: &impl Ground, slot: Slot) {
+    if slot.kind() == Kind::Held
+        && let Some(place) = steps::place_of(ground, slot.block())
+    {
+        [place.a, place.f, place.home].into_iter().for_each(|word| ground.fetch(word));
+    }
 }
 
 /// Frees the block that a cell of the dead holds, unless it was freed or moved before the death.
