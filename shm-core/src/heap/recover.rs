@@ -146,14 +146,15 @@ const AHEAD: u64 = 1024;
 /// Killed between: the inheritor finds A clear. Where the next entry lies; `None`: the first one's
 /// block is in no such span.
 ///
-/// The reads are those of [`free_unless_freed`], in their order. That the span is used anew need not
-/// be asked after them: until it is an orphan, it is its recoverer's.
+/// The reads are those of [`free_unless_freed`]. That the span is used anew need not be asked after
+/// them, nor need they be ordered: until it is an orphan it is its recoverer's, and what the dead one
+/// holds changes by nobody's hand.
 fn leave_run(ground: &impl Ground, line: usize, entries: Range<u64>) -> Option<u64> {
     // Relaxed: see `sweep`.
     let slot_at = |entry| Slot(ground.at(entry).load(Ordering::Relaxed));
     let span = ground.span_of(slot_at(entries.start).block())?;
-    // Acquire: as in `is_home`.
-    let desc = Desc(ground.desc(span).load(Ordering::Acquire));
+    // Relaxed: see `sweep`.
+    let desc = Desc(ground.desc(span).load(Ordering::Relaxed));
     if desc.state() != State::Owned || desc.line() != line {
         return None;
     }
@@ -165,16 +166,14 @@ fn leave_run(ground: &impl Ground, line: usize, entries: Range<u64>) -> Option<u
     if entries.start + AHEAD < entries.end {
         fetch(ground, slot_at(entries.start + AHEAD));
     }
-    // Acquire: as in `free_unless_freed`.
-    let freed = ground.at(first.f).load(Ordering::Acquire);
-    // Acquire: as in `free_unless_freed`.
-    let allocated = ground.at(first.a).load(Ordering::Acquire);
+    // Relaxed, here and below: the dead one's words came with the proof (see above).
+    let freed = ground.at(first.f).load(Ordering::Relaxed);
+    let allocated = ground.at(first.a).load(Ordering::Relaxed);
     let (mut after, mut ours) = (entries.start, 0);
     while after < entries.end {
         let slot = slot_at(after);
         let Some(place) = place_of(slot).filter(|place| place.a == first.a) else { break };
-        // Acquire: as in `free_unless_freed`.
-        let home = Home(ground.at(place.home).load(Ordering::Acquire));
+        let home = Home(ground.at(place.home).load(Ordering::Relaxed));
         let is_home = home == Home::new(CellId::at(after), slot.stamp());
         if is_home && slot.stamp().is_of(desc.epoch()) {
             ours |= place.bit;
@@ -183,8 +182,8 @@ fn leave_run(ground: &impl Ground, line: usize, entries: Range<u64>) -> Option<u
     }
     let left = allocated & !(ours & !freed);
     if left != allocated {
-        // Release: the reads come before.
-        ground.at(first.a).store(left, Ordering::Release);
+        // Relaxed: made of all that was read; the entries and the orphan publish it.
+        ground.at(first.a).store(left, Ordering::Relaxed);
     }
     for entry in (entries.start..after).step_by(8) {
         // Release: the blocks are freed before.
