@@ -21,7 +21,7 @@ use crate::state::{Call, Named, Rules, State};
 use crate::task::{Registry, Task};
 use crate::{codec, worker};
 
-/// Looks before a waiting thread sleeps: some tens of microseconds.
+/// Looks before a waiting worker sleeps, at most: some tens of microseconds.
 const SPIN: u32 = 2000;
 
 /// Options of a [`Pool`].
@@ -337,15 +337,15 @@ impl Builder {
         }
         let segment = Segment::anonymous(4096)?;
         let bell = Doorbell::at(&segment, 0)?;
-        // Spinning pays only while everybody who spins has a processor of his own.
-        let spin = if workers < cores { SPIN } else { 0 };
+        // Looking again pays only while everybody who does so has a processor of his own.
+        let spin = if workers <= cores { SPIN } else { 0 };
         let settings = Settings { spin, ..self.launch.settings };
         self.launch.settings = settings;
         let (calls, call) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
             .map_err(PoolError::system("pipe2"))?;
         let has_initializer = self.rules.initializer.is_some();
         let state = State::new(workers, self.rules);
-        let shared = Arc::new(Shared::new(segment, bell, state, spin, call));
+        let shared = Arc::new(Shared::new(segment, bell, state, cores, call));
         let keeper = Keeper::new(Arc::clone(&shared), self.launch, calls);
         let pool = Pool::start(shared, keeper)?;
         if has_initializer {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::codec;
 use crate::error::TaskError;
 use crate::future::decode;
-use crate::inbox::{Delivery, Inbox, What};
+use crate::inbox::{Delivery, Inbox, NextDelivery, What};
 use crate::options::TaskOptions;
 use crate::pace::Pace;
 use crate::protocol::Outcome;
@@ -138,12 +138,9 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
         if self.under_way == 0 {
             return None;
         }
-        let mut next = None;
-        self.shared.drive(None, || {
-            next = next.take().or_else(|| self.inbox.pop());
-            next.is_some()
-        });
-        let next: Delivery = next?;
+        let mut next = NextDelivery::of(&self.inbox);
+        self.shared.wait_for(None, &mut next);
+        let next = next.delivery?;
         match &next.what {
             What::Records(answer) if answer.head.nanos > 0 => {
                 self.pace.learn(next.count, answer.head.nanos);
@@ -235,7 +232,7 @@ impl Opened {
 pub(crate) fn decode_record<T: Task>(record: Option<(Outcome, &[u8])>) -> Result<T> {
     match record {
         Some((Outcome::Done, bytes)) => {
-            codec::plain(bytes).map_err(|reason| bad_record::<T>(&format!("its result: {reason}")))
+            codec::item(bytes).map_err(|reason| bad_record::<T>(&format!("its result: {reason}")))
         }
         Some((outcome, bytes)) => Err(error_of(T::NAME, outcome, bytes)
             .unwrap_or_else(|| bad_record::<T>("the worker's answer makes no sense"))),

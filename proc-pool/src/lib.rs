@@ -13,6 +13,7 @@ mod codec;
 mod completed;
 mod copied;
 mod death;
+mod drive;
 mod error;
 #[cfg(feature = "tracing")]
 mod events;
@@ -28,6 +29,7 @@ mod link;
 #[cfg(feature = "live-view")]
 mod live_view;
 mod locked;
+mod number;
 mod oom;
 mod options;
 mod output;
@@ -47,6 +49,7 @@ mod stats;
 pub mod stepped;
 mod task;
 mod tune;
+mod turn;
 mod worker;
 pub mod worker_state;
 

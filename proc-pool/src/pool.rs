@@ -89,9 +89,9 @@ impl Pool {
         };
         pool.threads.push(spawn("proc-pool keeper", Box::new(run))?);
         let shared = Arc::clone(&pool.shared);
-        let driver = spawn("proc-pool driver", Box::new(move || shared.drive_alone()))?;
-        pool.shared.set_driver(driver.thread().clone());
-        pool.threads.push(driver);
+        let stand_in = spawn("proc-pool driver", Box::new(move || shared.stand_in()))?;
+        pool.shared.driving.set_stand_in(stand_in.thread().clone());
+        pool.threads.push(stand_in);
         match started.recv() {
             Ok(result) => result.map(|()| pool),
             Err(_) => {

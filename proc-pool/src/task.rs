@@ -39,7 +39,7 @@ impl TaskId {
     note = "for a type of yours: #[derive(serde::Serialize, serde::Deserialize)]; for one of another crate: see whether it has a feature `serde`",
     note = "memory is shared with handles: `shm_core::Frozen`, `Column` and `Part` cross, an `Array` is cut into parts first (`into_parts`)"
 )]
-pub trait Transfer: Sized {
+pub trait Transfer: Sized + 'static {
     /// As serde's `Serialize`.
     #[doc(hidden)]
     fn give<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
@@ -51,7 +51,7 @@ pub trait Transfer: Sized {
 
 // Not supertraits: the compiler would name serde's traits, and not say what to do.
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned> Transfer for T {
+impl<T: Serialize + DeserializeOwned + 'static> Transfer for T {
     fn give<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.serialize(serializer)
     }

@@ -200,6 +200,11 @@ impl State {
         self.queue.is_empty() && self.delayed.is_empty() && !self.seats.iter().any(busy)
     }
 
+    /// How many workers have something to do.
+    pub fn busy(&self) -> usize {
+        self.members().filter(|member| !member.held.is_empty()).count()
+    }
+
     /// A task fails that no worker answers.
     fn count_failed(&mut self, job: &Job) {
         let counts = self.counts.of(job.task.name);
