@@ -13,16 +13,13 @@ use crate::child::Launch;
 use crate::error::PoolError;
 use crate::fork_server::StartMethod;
 use crate::keeper::Keeper;
-use crate::link::{Answer, Settings};
+use crate::link::Answer;
 use crate::output::{OutputLine, Sink};
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::state::{Call, Named, Rules, State};
 use crate::task::{Registry, Task};
 use crate::{codec, worker};
-
-/// Looks before a waiting worker sleeps, at most: some tens of microseconds.
-const SPIN: u32 = 2000;
 
 /// Options of a [`Pool`].
 #[derive(Debug)]
@@ -338,9 +335,7 @@ impl Builder {
         let segment = Segment::anonymous(4096)?;
         let bell = Doorbell::at(&segment, 0)?;
         // Looking again pays only while everybody who does so has a processor of his own.
-        let spin = if workers <= cores { SPIN } else { 0 };
-        let settings = Settings { spin, ..self.launch.settings };
-        self.launch.settings = settings;
+        self.launch.settings.spin = workers < cores;
         let (calls, call) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
             .map_err(PoolError::system("pipe2"))?;
         let has_initializer = self.rules.initializer.is_some();

@@ -11,6 +11,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crate::shared::Shared;
+use crate::spin::Spin;
 use crate::turn::Turn;
 
 /// Something that a thread waits for, and that is its alone or tells everybody who left a thread.
@@ -27,6 +28,7 @@ pub(crate) trait Awaited {
 #[derive(Debug, Default)]
 pub(crate) struct Driving {
     turn: Turn,
+    spin: Spin,
     /// Threads that drive just now.
     drivers: AtomicUsize,
     /// The pool's own, which drives while nobody else does.
@@ -149,17 +151,21 @@ impl Shared {
 
     fn drive_until(&self, deadline: Option<Instant>, done: &mut impl FnMut() -> bool) -> bool {
         let _counted = Driver::new(self);
-        let mut spin = Spin::default();
+        let spin = &self.driving.spin;
+        let mut looking = None;
         loop {
             let (progress, room) = self.pump();
-            if progress {
-                spin = Spin::default();
+            if progress && looking.take().is_some() {
+                spin.helped();
             }
             if done() {
                 return true;
             }
-            if room && spin.look_again() {
+            if room && looking.get_or_insert_with(|| spin.begin()).again() {
                 continue;
+            }
+            if looking.take().is_some() {
+                spin.did_not_help();
             }
             let left = left(deadline);
             if left == Some(Duration::ZERO) {
@@ -281,34 +287,3 @@ const MOST_PATIENCE: Duration = Duration::from_millis(2);
 /// Looks at a pool without work, one each `MOST_PATIENCE`, before it sleeps for good: a submit that
 /// finds it asleep pays for waking it.
 const IDLE_LOOKS: u32 = 8;
-
-/// Looking again and again before sleeping, for some tens of microseconds.
-#[derive(Default)]
-struct Spin {
-    looks: u32,
-    until: Option<Instant>,
-}
-
-/// How long a thread looks again before it sleeps: about what a sleep and a wake-up cost.
-const SPIN_TIME: Duration = Duration::from_micros(60);
-/// The clock is asked once in so many looks.
-const LOOKS: u32 = 8;
-/// Pauses between two looks: the pool's lock is free then.
-const PAUSES: u32 = 4;
-
-impl Spin {
-    /// Whether it is too early to sleep.
-    fn look_again(&mut self) -> bool {
-        self.looks += 1;
-        if self.looks.is_multiple_of(LOOKS) {
-            let now = Instant::now();
-            if now >= *self.until.get_or_insert(now + SPIN_TIME) {
-                return false;
-            }
-        }
-        for _ in 0..PAUSES {
-            std::hint::spin_loop();
-        }
-        true
-    }
-}

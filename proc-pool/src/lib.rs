@@ -42,6 +42,7 @@ mod scope;
 mod shared;
 mod slot;
 mod socket;
+mod spin;
 mod starter;
 mod state;
 mod stats;
