@@ -176,7 +176,7 @@ pub(crate) fn run<T: Task>(bytes: &[u8], source: &mut dyn BlobSource) -> Result<
 }
 
 /// Deserialises an item of a chunk: what [`append_record`] or [`encode_into`] wrote.
-#[inline(always)]
+#[inline]
 pub(crate) fn item<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
     match number::from_bytes(bytes) {
         Some(number) => Ok(number),

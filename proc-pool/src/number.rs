@@ -24,7 +24,7 @@ macro_rules! for_each_number {
 /// What `f` makes of the bytes of a number; `None` where the value is none.
 ///
 /// The type is known when this is compiled, so that one branch is left of all.
-#[inline(always)]
+#[inline]
 pub(crate) fn with_bytes<V: 'static, R>(value: &V, f: impl FnOnce(&[u8]) -> R) -> Option<R> {
     let value: &dyn Any = value;
     for_each_number!(Number => {
@@ -36,7 +36,7 @@ pub(crate) fn with_bytes<V: 'static, R>(value: &V, f: impl FnOnce(&[u8]) -> R) -
 }
 
 /// The number of these bytes; `None` where `V` is no type of number, or has another size.
-#[inline(always)]
+#[inline]
 pub(crate) fn from_bytes<V: 'static>(bytes: &[u8]) -> Option<V> {
     let mut value: Option<V> = None;
     let place: &mut dyn Any = &mut value;
@@ -50,7 +50,7 @@ pub(crate) fn from_bytes<V: 'static>(bytes: &[u8]) -> Option<V> {
 }
 
 /// Whether values of this type are numbers.
-#[inline(always)]
+#[inline]
 pub(crate) fn is_number<V: 'static>() -> bool {
     let nothing: Option<V> = None;
     let nothing: &dyn Any = &nothing;

@@ -38,6 +38,7 @@ use crate::link::Link;
 use crate::protocol::{FINISH, INITIALIZE};
 use crate::slot::Notice;
 use crate::stats::{Counts, PoolStats, WorkerStats};
+use crate::task::TaskId;
 
 pub(crate) use job::{Job, Named, Sink};
 use member::{Answers, Member, Verdict};
@@ -67,6 +68,8 @@ pub(crate) struct State {
     /// Why no more tasks will run.
     ended: Option<Ended>,
     counts: Counts,
+    /// What an item of a task took in the last stream that measured it.
+    item_nanos: BTreeMap<TaskId, f64>,
     /// Bytes moved by workers that are gone.
     bytes_moved: u64,
     /// How many workers died, by what they were doing.
@@ -152,6 +155,7 @@ impl State {
             complaint: None,
             ended: None,
             counts: Counts::default(),
+            item_nanos: BTreeMap::new(),
             bytes_moved: 0,
             deaths: BTreeMap::new(),
             timed: false,
@@ -253,6 +257,16 @@ impl State {
 
     fn members(&self) -> impl Iterator<Item = &Member> {
         self.seats.iter().filter_map(|seat| seat.member.as_ref())
+    }
+
+    /// What an item of this task took, as the last stream measured it.
+    pub fn item_nanos(&self, task: TaskId) -> Option<f64> {
+        self.item_nanos.get(&task).copied()
+    }
+
+    /// An item of this task takes so long.
+    pub fn remember(&mut self, task: TaskId, nanos: f64) {
+        self.item_nanos.insert(task, nanos);
     }
 
     /// How many workers there should be.
