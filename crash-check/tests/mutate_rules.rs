@@ -1,6 +1,8 @@
 //! What makes a matrix pass, and what it must refuse.
 #![cfg(feature = "mutate")]
 
+mod mutate_subjects;
+
 use std::rc::Rc;
 
 use crash_check::death::sync::Ordering::{Acquire, Release};
@@ -94,6 +96,27 @@ fn each_place_is_found_without_annotation_and_each_mutant_judged() {
     let never = outcome(&matrix, "nobody_calls_this", "unreached");
     assert!(matches!(never[..], [Outcome::Unreached]), "{never:?}");
     assert_eq!((matrix.mutants(), matrix.survivors()), (4, 2));
+}
+
+/// The second store of `leave` would be as good before the first, but for the note.
+#[test]
+fn a_release_that_only_a_death_needs_is_found_by_making_the_store_too_early() {
+    let matrix = Mutations::new()
+        .source("tests/mutate_subjects/mod.rs", mutate_subjects::SOURCE)
+        .model("taken", mutate_subjects::what_a_dead_one_took_is_given_back)
+        .run()
+        .unwrap();
+    println!("{}", matrix.text());
+    let took = outcome(&matrix, "take", "Release → Relaxed");
+    let [Outcome::Killed { schedule, moved_up: true, .. }] = took[..] else { panic!("{took:?}") };
+    // Dead before the later store of the source, which is made by then.
+    assert_eq!(schedule, "taker@2");
+    let left = matrix.rows.iter().filter(|row| row.function == "leave");
+    let verdicts: Vec<_> = left.map(|row| (row.source.as_str(), row.survives())).collect();
+    assert_eq!(
+        verdicts,
+        [("self.taken.store(0, Release);", true), ("self.note.store(0, Release);", false)]
+    );
 }
 
 #[test]

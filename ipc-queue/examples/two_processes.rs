@@ -61,7 +61,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     worker.kill()?;
     worker.wait()?; // reaped: the proof that it is dead
-    Monitor::attach(&segment, RING)?.disconnect(Side::Producer);
+    let monitor = Monitor::attach(&segment, RING)?;
+    monitor.disconnect(monitor.holder(Side::Producer).ok_or("nobody holds it")?)?;
     let rest = numbers.iter().count();
     assert_eq!(numbers.recv(), Err(RecvError::PeerDead));
     println!("killed; {rest} numbers that it had sent were still there, then: peer dead");

@@ -90,7 +90,6 @@ fn corrupted(end: &End) -> Error {
 pub(crate) struct SendEnd {
     end: End,
     side: SendSide,
-    also: Option<Doorbell>,
     open: bool,
 }
 
@@ -99,13 +98,12 @@ pub(crate) struct SendEnd {
 pub(crate) struct RecvEnd {
     end: End,
     side: RecvSide,
-    also: Option<Doorbell>,
     open: bool,
 }
 
 /// What the two ends share in form.
 macro_rules! both_ends {
-    ($name:ident, $half:ident, $side:expr, $peer_dead:expr, $words:ident) => {
+    ($name:ident, $half:ident, $side:expr, $words:ident) => {
         impl $name {
             /// Claims the side.
             pub(crate) fn attach(
@@ -119,7 +117,7 @@ macro_rules! both_ends {
                     Err(_) => Err(corrupted(&end)),
                     Ok(mut side) => {
                         side.company = company;
-                        Ok($name { end, side, also: None, open: true })
+                        Ok($name { end, side, open: true })
                     }
                 }
             }
@@ -165,24 +163,12 @@ macro_rules! both_ends {
 
             /// Rings `bell` too after every change of our position and when we close.
             pub(crate) fn also_ring(&mut self, bell: Doorbell) {
-                self.also = Some(bell);
-            }
-
-            #[inline(always)]
-            pub(crate) fn ring_also(&self) {
-                if let Some(bell) = &self.also {
-                    bell.ring();
-                }
+                self.side.tells.also(bell);
             }
 
             pub(crate) fn close(&mut self) {
                 self.end.close();
-                self.ring_also();
-            }
-
-            /// The caller has proof that the peer's process is dead.
-            pub(crate) fn disconnect_peer(&self) {
-                self.shared().end($peer_dead);
+                self.side.tells.ring_also();
             }
 
             /// Gives the role back without closing.
@@ -202,8 +188,8 @@ macro_rules! both_ends {
     };
 }
 
-both_ends!(SendEnd, SendSide, Side::Producer, ring::CONSUMER_DEAD, producer);
-both_ends!(RecvEnd, RecvSide, Side::Consumer, ring::PRODUCER_DEAD, consumer);
+both_ends!(SendEnd, SendSide, Side::Producer, producer);
+both_ends!(RecvEnd, RecvSide, Side::Consumer, consumer);
 
 impl Source for SendEnd {
     fn is_ready(&self) -> bool {
@@ -250,7 +236,6 @@ impl SendEnd {
     #[inline(always)]
     pub(crate) fn publish(&mut self, count: u64) {
         self.side.publish(self.end.mapped.shared(), count);
-        self.ring_also();
     }
 }
 
@@ -263,6 +248,5 @@ impl RecvEnd {
     #[inline(always)]
     pub(crate) fn consume(&mut self, count: u64) {
         self.side.consume(self.end.mapped.shared(), count);
-        self.ring_also();
     }
 }

@@ -118,6 +118,9 @@ pub enum Error {
         /// The most that a ring can have.
         max: usize,
     },
+    /// The heap of a mailbox could not be made or attached to, or has no place for another handle.
+    #[error("the mailbox's heap: {0}")]
+    Heap(String),
     /// A handle of a queue whose users must be members of a group, made without one.
     #[error("the handle names no group; make it with the group that the queue's users join")]
     NoGroup,
@@ -127,9 +130,29 @@ pub enum Error {
          differ; ask for a new handle"
     )]
     AnotherQueue(usize),
+    /// A handle that was made before the machine was started for the last time.
+    #[error(
+        "the handle is of another boot ({made_in}, now it is {now}): its queue went with the machine's \
+         memory; make the queue anew, and ask for a new handle"
+    )]
+    OfAnotherBoot {
+        /// The kernel's id of the run of the machine in which the handle was made.
+        made_in: String,
+        /// The same of the run that goes on.
+        now: String,
+    },
     /// The group was joined by a process that forked this one.
     #[error("the group was joined by the parent process; join it here, with `Group::attach`")]
     NotAMember,
+    /// Who was reported dead holds no side.
+    #[error(
+        "process {pid} holds neither side of the ring by the claim that was reported: it gave its role \
+         back, or a successor has taken it over; look again who holds it"
+    )]
+    NotHeld {
+        /// Process id of the one reported, in its own pid namespace.
+        pid: u32,
+    },
     /// The side is not held by whom the caller says.
     #[error(
         "the {side} side is not held by the process that is to be replaced; look again who holds it"

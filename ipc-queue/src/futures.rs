@@ -1,7 +1,7 @@
 //! Waiting as futures, for any executor (feature `async`).
 //!
 //! Each end that can wait has a form of its operation that is a future: `recv_async`, `send_async`,
-//! `submit_async`, `lease_async`; the sides of a pipe have `read_async` and `write_async`, and poll
+//! `reserve_async`, `submit_async`, `lease_async`; the sides of a pipe have `read_async` and `write_async`, and poll
 //! functions for those who implement an executor's own traits. No runtime is needed: one thread of
 //! the process sleeps for all of its futures ([`shm_core`]'s).
 //!

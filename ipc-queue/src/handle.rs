@@ -1,7 +1,7 @@
 //! A queue as a value that travels (feature `serde`): through a pipe, another queue, any transport.
 //!
-//! A handle says where a queue lies, and what it is: segment, group, offset, kind, structural hash of
-//! what it carries, capacity. Whoever deserialises it gets the same segment and the same group, and the
+//! A handle says where a queue lies, and what it is: the run of the machine it was made in, segment, group,
+//! offset, kind, structural hash of what it carries, capacity. Whoever deserialises it gets the same segment and the same group, and the
 //! queue is checked to be the one that was meant; then any of the `attach_` functions works on it.
 //!
 //! ```
@@ -24,7 +24,9 @@
 //!
 //! **The files come first.** Bytes carry no file: what [`shm_core::handle::collect`] names is pushed over
 //! a Unix socket before the handle is sent (a pool does this by itself). A handle whose files have not
-//! arrived is an error, never a wait. What has a name travels by its name.
+//! arrived is an error, never a wait. What has a name travels by its name. Memory does not outlive the
+//! machine's run: a handle that was stored and read again after a restart is [`Error::OfAnotherBoot`],
+//! whatever has taken the place of its files.
 //!
 //! **Where a process may be killed**: anywhere. A handle is private memory and holds no role; the
 //! segment and the group are its own business (see [`shm_core::handle`]).
@@ -34,6 +36,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use shm_core::{Group, Segment};
 
 use crate::Error;
+use crate::boot::Boot;
 use crate::preamble::{self, Identity};
 
 /// Where a queue lies, and what it is.
@@ -45,9 +48,12 @@ pub struct Handle {
     identity: Identity,
 }
 
+/// The boot comes first, so that a handle of another is not even looked up.
 #[derive(Deserialize)]
 #[serde(rename = "Handle")]
 struct Wire {
+    #[serde(rename = "boot")]
+    _boot: Boot,
     segment: Segment,
     group: Option<Group>,
     offset: u64,
@@ -114,6 +120,7 @@ impl Serialize for Handle {
         #[derive(Serialize)]
         #[serde(rename = "Handle")]
         struct Wire<'a> {
+            boot: Boot,
             segment: &'a Segment,
             group: Option<&'a Group>,
             offset: u64,
@@ -121,13 +128,13 @@ impl Serialize for Handle {
         }
         let Handle { segment, group, offset, identity } = self;
         let (group, offset, identity) = (group.as_ref(), *offset as u64, *identity);
-        Wire { segment, group, offset, identity }.serialize(serializer)
+        Wire { boot: Boot::current(), segment, group, offset, identity }.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Handle {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let Wire { segment, group, offset, identity } = Wire::deserialize(deserializer)?;
+        let Wire { _boot: _, segment, group, offset, identity } = Wire::deserialize(deserializer)?;
         // One that no address can be lies outside of everything.
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let handle = Handle::new(&segment, offset, group.as_ref()).map_err(D::Error::custom)?;

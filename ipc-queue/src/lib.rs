@@ -6,8 +6,10 @@
 //! | [`pipe`] | a byte pipe: one writer, one reader, `Read` and `Write` |
 //! | [`mpmc`] | a typed queue: several producers, several consumers that compete |
 //! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
+//! | [`work::range`] | a record of items in a row that one worker runs, and that can be taken back |
 //! | [`broadcast`] | a typed ring: one producer at a time, readers that each receive everything |
 //! | [`message`] | a ring of messages of varying size, written and read in place |
+//! | [`mailbox`] | messages of varying size from several producers, for consumers that compete |
 //! | [`oneshot`] | one element, once |
 //! | [`duplex`] | a two-way byte pipe |
 //! | [`select`] | waiting for several ends at once, of any kinds |
@@ -31,13 +33,13 @@
 //! ```
 //!
 //! **When a process is killed**, at any instruction, what it had sent is received, whole and in
-//! order, and nothing of anybody else is lost. [`mpmc`] and [`work`] find out for themselves, through
+//! order, and nothing of anybody else is lost. [`mpmc`], [`work`] and [`mailbox`] find out for themselves, through
 //! the [`Group`](shm_core::Group) that their users join: whoever comes across what the dead had in hand
 //! gives it back ([the table](mpmc#when-a-process-is-killed)). So does the other side of a [`spsc`] ring or
 //! a [`pipe`] that was attached in a group (`attach_producer_among` and its like); of any other it does not
 //! wait in vain once somebody with proof of the death has called [`Monitor::disconnect`].
 //!
-//! **What it does not do yet**: messages from several producers at a time; follow a `fork`.
+//! **What it does not do yet**: follow a `fork`.
 //!
 //! # Waiting
 //! A send publishes, then looks whether the other side listens, with a compiler barrier between
@@ -48,6 +50,8 @@
 //! second).
 
 pub mod bell;
+#[cfg(feature = "serde")]
+mod boot;
 pub mod broadcast;
 pub mod duplex;
 mod ends;
@@ -56,6 +60,7 @@ mod error;
 pub mod futures;
 #[cfg(feature = "serde")]
 pub mod handle;
+pub mod mailbox;
 mod mapped;
 pub mod message;
 #[cfg(all(test, loom))]
@@ -66,6 +71,7 @@ pub mod oneshot;
 pub mod pipe;
 mod place;
 mod preamble;
+mod prefetch;
 mod ring;
 mod role;
 pub mod select;

@@ -19,9 +19,11 @@ use crate::wait::SideStats;
 /// let segment = Segment::anonymous(spsc::required_size::<u64>(8)?)?;
 /// spsc::create::<u64>(&segment, 0, 8)?;
 /// let mut consumer = spsc::attach_consumer::<u64>(&segment, 0)?;
+/// # std::mem::forget(spsc::attach_producer::<u64>(&segment, 0)?);
 /// let monitor = Monitor::attach(&segment, 0)?;
-/// // The supervisor's pidfd of the producer's process polls readable:
-/// monitor.disconnect(Side::Producer);
+/// let producer = monitor.holder(Side::Producer).expect("a child has attached");
+/// // The supervisor's pidfd of that process polls readable:
+/// monitor.disconnect(producer)?;
 /// assert_eq!(consumer.recv(), Err(RecvError::PeerDead)); // does not hang
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -45,17 +47,19 @@ impl Monitor {
         Ok(Monitor { mapped, unit })
     }
 
-    /// Declares the process that holds `side` dead. The other side is woken if it sleeps; once it
-    /// has drained what was sent (a consumer), or at once (a producer), its operations return
-    /// `PeerDead`. May be repeated; a ring that was closed before stays closed.
+    /// Reports that a process which holds a side, as [`holder`](Self::holder) said, is dead. The other
+    /// side is woken if it sleeps; once it has drained what was sent (a consumer), or at once (a
+    /// producer), its operations return `PeerDead`. May be repeated, also by another supervisor where one
+    /// died in the middle; a ring that was closed before stays closed.
     ///
-    /// Call it with proof only (a pidfd that polls readable). Without proof nothing unsound
-    /// happens, but a living peer's work is refused from then on.
-    pub fn disconnect(&self, side: Side) {
-        self.mapped.shared().end(match side {
-            Side::Producer => ring::PRODUCER_DEAD,
-            Side::Consumer => ring::CONSUMER_DEAD,
-        });
+    /// The report names its dead one: come too late, when a successor has taken the role over, it
+    /// changes nothing. Call it with proof only (a pidfd that polls readable). Without proof nothing
+    /// unsound happens, but a living peer's work is refused from then on.
+    ///
+    /// # Errors
+    /// [`Error::NotHeld`] if it holds neither side (any more).
+    pub fn disconnect(&self, dead: Holder) -> Result<(), Error> {
+        role::disconnect(self.mapped.shared(), dead)
     }
 
     /// Closes the ring for both sides; what was sent can still be received.

@@ -15,7 +15,7 @@ const MAGIC: u64 = u64::from_be_bytes(*b"ipcqueue");
 /// Somebody is making the queue.
 const BUILDING: u64 = 1;
 /// Counts changes of the layout.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Bytes before the words of a queue.
 pub(crate) const SIZE: usize = 128;
@@ -32,6 +32,7 @@ pub(crate) enum Kind {
     Once = 5,
     Broadcast = 6,
     Message = 7,
+    Mailbox = 8,
 }
 
 impl Kind {
@@ -44,6 +45,7 @@ impl Kind {
             5 => "oneshot",
             6 => "broadcast ring",
             7 => "ring of messages",
+            8 => "mailbox",
             _ => "queue of unknown kind",
         }
     }
@@ -114,6 +116,21 @@ pub(crate) fn create(
     size: usize,
     build: impl FnOnce(NonNull<u8>),
 ) -> Result<(), Error> {
+    try_create(segment, offset, unit, capacity, size, |start| {
+        build(start);
+        Ok(())
+    })
+}
+
+/// [`create`] with a `build` that may fail: then there is no queue, and the memory is spoiled.
+pub(crate) fn try_create(
+    segment: &Segment,
+    offset: usize,
+    unit: Unit,
+    capacity: usize,
+    size: usize,
+    build: impl FnOnce(NonNull<u8>) -> Result<(), Error>,
+) -> Result<(), Error> {
     if unit.align > ALIGN {
         return Err(Error::ElementAlign(unit.align));
     }
@@ -123,7 +140,7 @@ pub(crate) fn create(
         .magic
         .compare_exchange(0, BUILDING, Ordering::Acquire, Ordering::Relaxed)
         .map_err(|_| Error::Exists(offset))?;
-    build(start);
+    build(start)?;
     // Relaxed here and below: published by the Release that follows.
     preamble.version.store(VERSION, Ordering::Relaxed);
     preamble.kind.store(unit.kind as u32, Ordering::Relaxed);

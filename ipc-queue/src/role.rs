@@ -47,21 +47,26 @@ impl fmt::Display for Side {
 pub struct Holder(u64);
 
 impl Holder {
-    /// Without a group: `0 | claim (31 bits) | pid (32)`; claims count from 1, so that the word of a
-    /// holder is never 0.
+    /// Without a group: `0 | claim (31 bits) | 0 (9) | dead (1) | pid (22, all that Linux gives)`; claims
+    /// count from 1, so that the word of a holder is never 0.
     fn new(pid: u32, claim: u32) -> Self {
-        Holder(u64::from(claim) << 32 & !MEMBER | u64::from(pid))
+        Holder(u64::from(claim) << 32 & !MEMBER | u64::from(pid) & PID)
     }
 
-    /// In a group: `1 | owner (30 bits) | claim (11) | pid (22, all that Linux gives)`.
+    /// In a group: `1 | owner (30 bits) | claim (10) | dead (1) | pid (22)`.
     fn member(owner: Owner, pid: u32, claim: u32) -> Self {
-        let claim = u64::from(claim) << PID_BITS & CLAIM;
+        let claim = u64::from(claim) << CLAIM_SHIFT & CLAIM;
         Holder(MEMBER | u64::from(owner.to_bits()) << OWNER_SHIFT | claim | u64::from(pid) & PID)
+    }
+
+    /// Whom a role's word names, called dead or not.
+    fn named_by(word: u64) -> Option<Holder> {
+        (word != 0).then_some(Holder(word & !DEAD))
     }
 
     /// The process id, as the holder itself sees it (in its own pid namespace).
     pub fn pid(self) -> u32 {
-        if self.0 & MEMBER == 0 { self.0 as u32 } else { (self.0 & PID) as u32 }
+        (self.0 & PID) as u32
     }
 
     /// Who of its group it is, if it is a member of one.
@@ -81,9 +86,12 @@ impl Holder {
 /// The holder is a member of a group.
 const MEMBER: u64 = 1 << 63;
 const OWNER_SHIFT: u32 = 33;
-const PID_BITS: u32 = 22;
-const PID: u64 = (1 << PID_BITS) - 1;
-const CLAIM: u64 = (1 << OWNER_SHIFT) - 1 - PID;
+const PID: u64 = (1 << 22) - 1;
+/// In a role's word, never in a `Holder`: somebody with proof has called the holder dead. It goes with the
+/// holder, so that no report of a death, however late, speaks of a successor.
+const DEAD: u64 = 1 << 22;
+const CLAIM_SHIFT: u32 = 23;
+const CLAIM: u64 = (1 << OWNER_SHIFT) - (1 << CLAIM_SHIFT);
 
 fn word(shared: &Shared, side: Side) -> &AtomicU64 {
     match side {
@@ -95,26 +103,63 @@ fn word(shared: &Shared, side: Side) -> &AtomicU64 {
 /// Who holds `side` now.
 pub(crate) fn holder(shared: &Shared, side: Side) -> Option<Holder> {
     // Relaxed: for people, and to be compared again by a take-over.
-    match word(shared, side).load(Ordering::Relaxed) {
-        0 => None,
-        held => Some(Holder(held)),
+    Holder::named_by(word(shared, side).load(Ordering::Relaxed))
+}
+
+/// Whether somebody has called dead who holds `side` now.
+pub(crate) fn is_called_dead(shared: &Shared, side: Side) -> bool {
+    // Relaxed: after the Acquire of the bit in `ended`, which is set after this one.
+    word(shared, side).load(Ordering::Relaxed) & DEAD != 0
+}
+
+/// Calls `dead` so, of which the caller has proof, and wakes its peer. May be repeated, also by others
+/// where a caller died in the middle. Whoever takes the role over meanwhile is not meant.
+pub(crate) fn disconnect(shared: &Shared, dead: Holder) -> Result<(), Error> {
+    for side in [Side::Producer, Side::Consumer] {
+        let (word, called) = (word(shared, side), dead.0 | DEAD);
+        // Relaxed: published by the Release in `Shared::end`; on failure only compared.
+        let before = word.compare_exchange(dead.0, called, Ordering::Relaxed, Ordering::Relaxed);
+        if before.is_ok() || before == Err(called) {
+            shared.end(bit(side));
+            return Ok(());
+        }
     }
+    Err(Error::NotHeld { pid: dead.pid() })
 }
 
 /// Claims `side` for this process: from nobody, or from `from`, which the caller knows dead. A
 /// take-over also makes the side alive again, for the peer and for us.
 pub(crate) fn claim(shared: &Shared, side: Side, from: Option<Holder>) -> Result<Holder, Error> {
     let mine = Holder::new(std::process::id(), next_claim(shared));
-    let expected = from.map_or(0, |held| held.0);
-    // Acquire: pairs with the Release in `release` of the holder before us: its last position is
-    // ours to go on from. Relaxed on failure: the word is only reported.
-    word(shared, side)
-        .compare_exchange(expected, mine.0, Ordering::Acquire, Ordering::Relaxed)
-        .map_err(|held| match from {
-            None => Error::RoleTaken { side, pid: Holder(held).pid() },
-            Some(_) => Error::RoleChanged { side },
-        })?;
-    revive(shared, side);
+    claim_if(shared, side, mine, |held| match from {
+        _ if held == from => Ok(()),
+        None => Err(Error::RoleTaken { side, pid: held.map_or(0, Holder::pid) }),
+        Some(_) => Err(Error::RoleChanged { side }),
+    })
+}
+
+/// Makes `mine` the holder if `may` says that it may follow the one that is.
+fn claim_if(
+    shared: &Shared,
+    side: Side,
+    mine: Holder,
+    may: impl Fn(Option<Holder>) -> Result<(), Error>,
+) -> Result<Holder, Error> {
+    let word = word(shared, side);
+    // Relaxed: compared again by the exchange.
+    let mut seen = word.load(Ordering::Relaxed);
+    loop {
+        may(Holder::named_by(seen))?;
+        // Acquire: pairs with the Release in `release` of the holder before us: its last position is
+        // ours to go on from; of one who is gone the proof has brought it. Relaxed on failure: looked
+        // at again.
+        match word.compare_exchange(seen, mine.0, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => break,
+            Err(now) => seen = now,
+        }
+    }
+    // Of the holder before us only; ours is never set while we live. Set late, it costs a look.
+    shared.revive(bit(side));
     Ok(mine)
 }
 
@@ -125,33 +170,22 @@ fn next_claim(shared: &Shared) -> u32 {
     if claim & (u32::MAX >> 1) == 0 { 1 } else { claim }
 }
 
-/// Also for a role that was free: a supervisor may have called dead who had given it back.
-fn revive(shared: &Shared, side: Side) {
-    shared.revive(match side {
+/// The bit of `ended` that says that the holder of a side may have been called dead.
+fn bit(side: Side) -> u32 {
+    match side {
         Side::Producer => ring::PRODUCER_DEAD,
         Side::Consumer => ring::CONSUMER_DEAD,
-    });
+    }
 }
 
 /// Claims `side` as a member of a group: from nobody, or from a member that is gone.
 pub(crate) fn claim_among(shared: &Shared, side: Side, peers: &dyn Peers) -> Result<Holder, Error> {
     let me = peers.me().ok_or(Error::NotAMember)?;
     let mine = Holder::member(me, std::process::id(), next_claim(shared));
-    loop {
-        let held = holder(shared, side);
-        if let Some(held) = held.filter(|held| !held.is_gone(peers)) {
-            return Err(Error::RoleTaken { side, pid: held.pid() });
-        }
-        let seen = held.map_or(0, |held| held.0);
-        // Acquire: pairs with the Release in `release` of the holder before us: its last position is
-        // ours to go on from; of one who is gone the proof has brought it. Relaxed on failure: looked
-        // at again.
-        let word = word(shared, side);
-        if word.compare_exchange(seen, mine.0, Ordering::Acquire, Ordering::Relaxed).is_ok() {
-            revive(shared, side);
-            return Ok(mine);
-        }
-    }
+    claim_if(shared, side, mine, |held| match held.filter(|held| !held.is_gone(peers)) {
+        Some(held) => Err(Error::RoleTaken { side, pid: held.pid() }),
+        None => Ok(()),
+    })
 }
 
 /// Whether `side` is held by a member of the group that is gone: its last position is then visible.
@@ -161,7 +195,13 @@ pub(crate) fn is_gone(shared: &Shared, side: Side, peers: &dyn Peers) -> bool {
 
 /// Gives `side` back, if `mine` still holds it.
 pub(crate) fn release(shared: &Shared, side: Side, mine: Holder) {
-    // Release: our last position comes before; pairs with the Acquire in `claim`. Relaxed on
-    // failure: somebody took the role over, and nothing of ours is left to give.
-    let _ = word(shared, side).compare_exchange(mine.0, 0, Ordering::Release, Ordering::Relaxed);
+    // The second, where somebody has called us dead and was wrong.
+    for held in [mine.0, mine.0 | DEAD] {
+        let word = word(shared, side);
+        // Release: our last position comes before; pairs with the Acquire in `claim_if`. Relaxed on
+        // failure: somebody took the role over, and nothing of ours is left to give.
+        if word.compare_exchange(held, 0, Ordering::Release, Ordering::Relaxed).is_ok() {
+            return;
+        }
+    }
 }

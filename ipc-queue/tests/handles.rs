@@ -133,3 +133,23 @@ fn a_handle_says_when_it_is_not_what_one_takes_it_for() {
     let outside = says("\"offset\":0", "\"offset\":18446744073709551615");
     assert!(outside.contains("do not lie in a segment"), "{outside}");
 }
+
+#[test]
+fn a_handle_of_another_boot_is_named_as_one() {
+    let segment = Segment::anonymous(8192).unwrap();
+    spsc::create::<u64>(&segment, 0, 8).unwrap();
+    let handle = Handle::new(&segment, 0, None).unwrap();
+    let text = serde_json::to_string(&handle).unwrap();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let boot = boot.trim().replace('-', "");
+    assert!(text.contains(&boot), "{text}");
+    let of_another = text.replace(&boot, &"7".repeat(32));
+    let error = serde_json::from_str::<Handle>(&of_another).unwrap_err().to_string();
+    assert!(error.contains("of another boot") && error.contains(&boot), "{error}");
+    // Where neither is known, nothing is said.
+    assert!(serde_json::from_str::<Handle>(&text.replace(&boot, &"0".repeat(32))).is_ok());
+    // It is told before anything is looked up: its segment need not be there.
+    drop((handle, segment));
+    let error = serde_json::from_str::<Handle>(&of_another).unwrap_err().to_string();
+    assert!(error.contains("of another boot"), "{error}");
+}

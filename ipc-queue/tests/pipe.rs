@@ -123,7 +123,7 @@ fn a_dead_writer_is_an_error_and_not_the_end() {
         let error = reader.read_to_end(&mut got).unwrap_err();
         (got, error.kind())
     });
-    monitor.disconnect(Side::Producer);
+    monitor.disconnect(monitor.holder(Side::Producer).unwrap()).unwrap();
     let (got, kind) = thread.join().unwrap();
     assert_eq!((got.as_slice(), kind), (&b"half a rec"[..], ErrorKind::ConnectionReset));
     assert_eq!(monitor.bytes_moved(), 10);
@@ -134,13 +134,15 @@ fn a_dead_reader_releases_a_blocked_writer() {
     let segment = Segment::anonymous(pipe::required_size(64).unwrap()).unwrap();
     pipe::create(&segment, 0, 64).unwrap();
     let mut writer = pipe::attach_writer(&segment, 0).unwrap();
+    // Stands for a process that was killed.
+    std::mem::forget(pipe::attach_reader(&segment, 0).unwrap());
     let monitor = Monitor::attach(&segment, 0).unwrap();
     let thread =
         std::thread::spawn(move || writer.write_all_timeout(&[7; 1000], Duration::from_secs(60)));
     while monitor.len() < 64 {
         std::thread::yield_now();
     }
-    monitor.disconnect(Side::Consumer);
+    monitor.disconnect(monitor.holder(Side::Consumer).unwrap()).unwrap();
     assert_eq!(thread.join().unwrap(), Err(SendError::PeerDead(64)));
 }
 

@@ -63,8 +63,6 @@ fn a_full_a_closed_and_a_dead_ring_give_the_value_back() {
     assert_eq!(producer.try_send(3), Err(SendError::Full(3)));
     assert_eq!(producer.send_timeout(4, limit), Err(SendError::Timeout(4)));
     assert_eq!(producer.send_slice_timeout(&[5, 6], limit), Err(SendError::Timeout(0)));
-    producer.disconnect_peer();
-    assert_eq!(producer.send(7), Err(SendError::PeerDead(7)));
     drop(consumer);
     assert_eq!(producer.send(8), Err(SendError::Closed(8)));
     assert_eq!(producer.try_send_slice(&[9]), Err(SendError::Closed(())));
@@ -231,4 +229,25 @@ fn several_rings_lie_in_one_segment() {
         let mut consumer = spsc::attach_consumer::<u64>(&segment, ring * each).unwrap();
         assert!(consumer.iter().eq([ring as u64; 4]));
     }
+}
+
+#[test]
+fn a_report_of_a_death_names_who_died_and_does_not_mean_its_successor() {
+    let segment = Segment::anonymous(spsc::required_size::<u64>(4).unwrap()).unwrap();
+    spsc::create::<u64>(&segment, 0, 4).unwrap();
+    let mut producer = spsc::attach_producer::<u64>(&segment, 0).unwrap();
+    // Stands for a process that was killed.
+    std::mem::forget(spsc::attach_consumer::<u64>(&segment, 0).unwrap());
+    let monitor = Monitor::attach(&segment, 0).unwrap();
+    let dead = monitor.holder(Side::Consumer).unwrap();
+    assert_eq!(monitor.disconnect(dead), Ok(()));
+    assert_eq!(producer.send(7), Err(SendError::PeerDead(7)));
+    assert_eq!(monitor.holder(Side::Consumer), Some(dead), "named as before");
+    assert_eq!(monitor.disconnect(dead), Ok(()), "may be repeated");
+    // SAFETY: no thread uses what was forgotten.
+    let mut heir = unsafe { spsc::take_over_consumer::<u64>(&segment, 0, dead) }.unwrap();
+    let late = monitor.disconnect(dead);
+    assert_eq!(late, Err(Error::NotHeld { pid: std::process::id() }));
+    assert_eq!(producer.send(8), Ok(()));
+    assert_eq!(heir.recv(), Ok(8));
 }

@@ -107,10 +107,10 @@ struct Storm {
 // Relaxed throughout: flags and counts, no data hangs on them.
 impl Storm {
     fn new() -> Result<Storm, Failure> {
-        let pool = |workers| Pool::builder().workers(workers).attempts(MANY).build();
+        let pool = |workers| Pool::builder().workers(workers).attempts(MANY);
         Ok(Storm {
-            pool: pool(3)?,
-            nests: pool(1)?,
+            pool: pool(3).build()?,
+            nests: pool(1).nested_processes(1).build()?,
             over: AtomicBool::new(false),
             rounds: AtomicU64::new(0),
             results: AtomicU64::new(0),
@@ -188,7 +188,7 @@ impl Storm {
 
     fn nested(&self) -> Result<u64, Failure> {
         match self.nests.submit(nested, 300).wait()? {
-            Ok(sum) if sum == (0..300).map(|x| x * x).sum() => Ok(300),
+            Ok(sum) if sum == (0..300).map(|x| x * x).sum::<u64>() => Ok(300),
             other => Err(format!("nested: {other:?}").into()),
         }
     }

@@ -164,7 +164,7 @@ impl<A: Actor> ActorGroup<A> {
         size: usize,
         input: <A::New as Task>::Input,
     ) -> Result<ActorGroup<A>, PoolError> {
-        let builder = Pool::builder().workers(size).initializer(A::NEW, input);
+        let builder = Pool::builder().workers(size).in_processes().initializer(A::NEW, input);
         let builder = match options.restart {
             Restart::Always => builder,
             Restart::Never => builder.once(false),

@@ -175,6 +175,12 @@ impl Blob for Lent {
         &[]
     }
 
+    fn content(&self) -> &[u8] {
+        // SAFETY: the buffer holds so many bytes, which nobody writes while the encoded value is
+        // there: that is what `sender` says.
+        unsafe { std::slice::from_raw_parts(data(&self.buffer).as_ptr(), self.length) }
+    }
+
     fn in_arena(&self) -> u64 {
         self.length as u64
     }

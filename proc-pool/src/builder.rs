@@ -9,6 +9,7 @@ use ipc_queue::bell::Doorbell;
 use rustix::pipe::{PipeFlags, pipe_with};
 use shm_core::Segment;
 
+use crate::budget::{self, Tokens};
 use crate::child::Launch;
 use crate::error::PoolError;
 use crate::fork_server::StartMethod;
@@ -29,6 +30,10 @@ pub struct Builder {
     launch: Launch,
     pin: bool,
     rules: Rules,
+    /// How many processes pools inside of the workers may have.
+    nested: usize,
+    /// Whether it must be processes that run its tasks.
+    alone: bool,
     /// The first input that could not be serialised.
     failure: Option<PoolError>,
 }
@@ -38,6 +43,7 @@ impl Default for Builder {
         let rules = Rules {
             build: Vec::new(),
             attempts: 3,
+            quarantine: None,
             backoff: Duration::ZERO,
             initializer: None,
             exit_hook: None,
@@ -46,7 +52,7 @@ impl Default for Builder {
             replace: true,
         };
         let launch = Launch { replace: true, ..Launch::default() };
-        Builder { workers: None, launch, pin: false, rules, failure: None }
+        Builder { workers: None, launch, pin: false, rules, nested: 0, alone: false, failure: None }
     }
 }
 
@@ -88,6 +94,16 @@ impl Builder {
     /// default. A task that kills every worker that it meets costs that many workers, no more.
     pub fn attempts(mut self, attempts: NonZero<u32>) -> Builder {
         self.rules.attempts = attempts.get();
+        self
+    }
+
+    /// How many workers in a row a task may end with the same argument, in whatever submissions,
+    /// before the pool refuses it with [`TaskError::Quarantined`](crate::TaskError::Quarantined): as
+    /// many as [`attempts`](Builder::attempts) says (3) unless said otherwise; [`NonZero::MAX`] for
+    /// never. Any answer of it, a panic too, starts the count anew. See
+    /// [`Pool::quarantined`](crate::Pool::quarantined).
+    pub fn quarantine_after(mut self, deaths: NonZero<u32>) -> Builder {
+        self.rules.quarantine = Some(deaths.get());
         self
     }
 
@@ -254,6 +270,18 @@ impl Builder {
         self
     }
 
+    /// Has programs that tasks started, and left running in their worker's process group, end also
+    /// when this process is SIGKILLed. They end with their worker in any case, and with the pool;
+    /// but when this process is killed nobody is left to see to it, unless somebody waits for that.
+    ///
+    /// Cost: one small process a pool, of this program, which sleeps. With [`StartMethod::Server`] the
+    /// fork server does it anyway, and this changes nothing. Needs Linux 6.9; before, nothing
+    /// happens. A program that leaves the group (`setsid`) is nobody's.
+    pub fn guard_groups(mut self) -> Builder {
+        self.launch.guard = true;
+        self
+    }
+
     /// Has the fork server run this task once, before it forks workers: what it leaves in
     /// [`worker_state`](crate::worker_state), or in statics, every worker has, copy-on-write.
     /// Implies [`StartMethod::Server`].
@@ -261,7 +289,9 @@ impl Builder {
     /// The task must leave no thread behind, nor anything that a copy of the process could not use
     /// (a connection, say): threads are not copied by a fork, locks that they hold are. With a
     /// preload, [`build`](Builder::build) waits until it has run. If it fails, the pool does not
-    /// start, with [`PoolError::InitializerFailed`].
+    /// start, with [`PoolError::InitializerFailed`]. If it fails later, in a server that takes the
+    /// place of one that was killed, it is tried three times in a row; then the pool goes on with the
+    /// workers that it has, and when the last of them is gone it ends with that error.
     pub fn preload<T: Task<Output: InitializerOutput>>(
         mut self,
         task: T,
@@ -271,6 +301,83 @@ impl Builder {
         self.launch.preload = self.initializer_call::<T>(&input);
         self.launch.method = StartMethod::Server;
         self
+    }
+
+    /// How many processes the pools may have that tasks of this one make, and those that theirs
+    /// make, all together; none by default, so that the whole tree has no more than this pool's
+    /// workers.
+    ///
+    /// A pool inside of a worker takes as many workers of what is left as it asks for, and gives
+    /// them back when it ends, or is killed. Where nothing is left, **its tasks run in the worker**,
+    /// one at a time, on a thread beside the task that waits for them: nothing waits for a process,
+    /// so nothing is stuck. Then a nested task that ends its process ends the worker (and counts
+    /// as the outer task's death); one that runs cannot be cancelled or stopped by a limit of time,
+    /// has no limit of memory, and its output is the worker's. A [`Process`](crate::Process) and actors
+    /// must have processes: they fail with [`PoolError::NoProcessLeft`].
+    ///
+    /// Inside of a worker this option does nothing: the outermost pool's holds.
+    ///
+    /// ```standalone_crate
+    /// use proc_pool::{Pool, task};
+    ///
+    /// #[task(pure)]
+    /// fn square(x: u64) -> u64 {
+    ///     x * x
+    /// }
+    ///
+    /// #[task(pure)]
+    /// fn sum_of_squares(n: u64) -> u64 {
+    ///     let pool = Pool::new().expect("a pool in a worker");
+    ///     pool.map(square, 0..n).expect("squares").into_iter().sum()
+    /// }
+    ///
+    /// #[proc_pool::main]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let pool = Pool::builder().workers(2).nested_processes(2).build()?;
+    ///     assert_eq!(pool.map(sum_of_squares, [3, 4, 5])?, [5, 14, 30]);
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn nested_processes(mut self, processes: usize) -> Builder {
+        self.nested = processes;
+        self
+    }
+
+    /// Each task in a process, or none.
+    pub(crate) fn in_processes(mut self) -> Builder {
+        self.alone = true;
+        self
+    }
+
+    /// What a pool inside of a worker pays with for its workers; none outside of one.
+    fn tokens(&self, workers: usize) -> Result<Option<Tokens>, PoolError> {
+        if !worker::is_worker() {
+            return Ok(None);
+        }
+        let others = usize::from(self.launch.method == StartMethod::Server || self.launch.guard);
+        let empty = budget::new(0)?;
+        let tokens = Tokens::take(budget::inherited().unwrap_or(&empty), workers, others);
+        let left = tokens.workers();
+        if self.alone && left < workers {
+            return Err(PoolError::NoProcessLeft { wanted: workers, left });
+        }
+        Ok(Some(tokens))
+    }
+
+    /// What the pools inside of this one's workers pay with.
+    fn budget(&self) -> Result<Option<Segment>, PoolError> {
+        match budget::inherited() {
+            Some(budget) => Ok(Some(budget.clone())),
+            None if worker::is_worker() || self.nested == 0 => Ok(None),
+            None => budget::new(self.nested).map(Some),
+        }
+    }
+
+    /// What a pool without processes does instead of starting workers: these calls, first of all.
+    fn without_processes(&mut self) -> Vec<Call> {
+        (self.launch.method, self.launch.guard) = (StartMethod::Spawn, false);
+        let preload = self.launch.preload.take();
+        preload.into_iter().chain(self.rules.initializer.clone()).collect()
     }
 
     /// Sets an environment variable in the workers.
@@ -309,8 +416,8 @@ impl Builder {
     /// # Errors
     ///
     /// [`PoolError::NotInitialised`], [`PoolError::NoWorkers`], [`PoolError::DuplicateTask`];
-    /// [`PoolError::InitializerFailed`], [`PoolError::Encode`]; [`PoolError::Memory`],
-    /// [`PoolError::Queue`] and [`PoolError::System`] when memory, files or processes run out.
+    /// [`PoolError::InitializerFailed`], [`PoolError::Encode`]; [`PoolError::NoProcessLeft`];
+    /// [`PoolError::Memory`], [`PoolError::Queue`] and [`PoolError::System`] when memory, files or processes run out.
     pub fn build(mut self) -> Result<Pool, PoolError> {
         if !worker::is_initialised() {
             return Err(PoolError::NotInitialised);
@@ -338,11 +445,16 @@ impl Builder {
         self.launch.settings.spin = workers < cores;
         let (calls, call) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
             .map_err(PoolError::system("pipe2"))?;
-        let has_initializer = self.rules.initializer.is_some();
-        let state = State::new(workers, self.rules);
+        self.launch.settings.budget = self.budget()?;
+        let tokens = self.tokens(workers)?;
+        let workers = tokens.as_ref().map_or(workers, Tokens::workers);
+        let nested = (workers == 0).then(|| self.without_processes());
+        let first = nested.as_ref().is_some_and(|calls| !calls.is_empty());
+        let has_initializer = first || self.rules.initializer.is_some();
+        let state = State::new(workers, self.rules).paid_with(tokens);
         let shared = Arc::new(Shared::new(segment, bell, state, cores, call));
         let keeper = Keeper::new(Arc::clone(&shared), self.launch, calls);
-        let pool = Pool::start(shared, keeper)?;
+        let pool = Pool::start(shared, keeper, nested)?;
         if has_initializer {
             pool.wait_until_ready()?;
         }

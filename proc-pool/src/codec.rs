@@ -28,6 +28,11 @@ impl Encoded {
         self.blobs.iter().map(|blob| blob.bytes().len() as u64).sum()
     }
 
+    /// Bytes that are lent by handle, and not copied.
+    pub(crate) fn spared(&self) -> u64 {
+        self.files.iter().map(Reachable::lent_bytes).sum()
+    }
+
     /// Bytes that were copied into the arena.
     pub(crate) fn arena_len(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.in_arena()).sum()
@@ -47,6 +52,11 @@ impl fmt::Debug for Encoded {
 /// Plain data that travels beside the postcard bytes.
 pub(crate) trait Blob: Send + Sync {
     fn bytes(&self) -> &[u8];
+
+    /// The bytes, wherever they lie.
+    fn content(&self) -> &[u8] {
+        self.bytes()
+    }
 
     /// Bytes that were copied into the arena instead; see [`arena`](crate::arena).
     fn in_arena(&self) -> u64 {
@@ -190,6 +200,16 @@ fn no_number<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
         return Err(format!("a number of {} bytes, not {}", size_of::<V>(), bytes.len()));
     }
     plain(bytes)
+}
+
+/// As [`run`], for an item of a chunk.
+pub(crate) fn run_item<T: Task>(bytes: &[u8]) -> Result<Encoded, Failure> {
+    let input = item::<T::Input>(bytes).map_err(Failure::Input)?;
+    let output = T::call(input);
+    match number::with_bytes(&output, <[u8]>::to_vec) {
+        Some(bytes) => Ok(Encoded { bytes, ..Encoded::default() }),
+        None => encode(&output).map_err(Failure::Output),
+    }
 }
 
 /// Adds a value to a chunk as a record. Gives it encoded where it cannot be part of a chunk: blobs

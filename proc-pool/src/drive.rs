@@ -58,10 +58,17 @@ impl Driving {
     /// soon is not; call this after the pool's lock was held for the change.
     pub fn wake_if_asleep(&self) {
         // Relaxed, both: the pool's lock orders this with the stand-in's look after it stored the
-        // word (see `fall_asleep`).
+        // word in `will_sleep`.
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed) {
             self.wake_stand_in();
         }
+    }
+
+    /// The stand-in is about to look for something to do, and to park if there is nothing: it holds
+    /// the pool's lock for that look, and so does whoever submits before it looks at this word.
+    pub fn will_sleep(&self) {
+        // Relaxed: the pool's lock orders it. Whichever holds it later sees what the other did.
+        self.asleep.store(true, Ordering::Relaxed);
     }
 
     fn visits(&self) -> u64 {
@@ -245,15 +252,12 @@ impl Shared {
 
     /// Sleeps until there is something to do, if there is nothing now.
     fn fall_asleep(&self) {
-        let asleep = &self.driving.asleep;
-        // Relaxed: the pool's lock orders it. Whoever submits holds that lock, then looks at this
-        // word; this thread stores it, then holds the lock. Whichever is later sees the other.
-        asleep.store(true, Ordering::Relaxed);
+        self.driving.will_sleep();
         if self.lock().is_idle() && !self.is_ending() {
             std::thread::park();
         }
         // Relaxed: whoever took it away before has unparked this thread once more than needed.
-        asleep.store(false, Ordering::Relaxed);
+        self.driving.asleep.store(false, Ordering::Relaxed);
     }
 
     /// Drives until everything is done, or somebody else comes.

@@ -51,6 +51,16 @@ pub enum PoolError {
         /// The serialiser's word.
         reason: String,
     },
+    /// An actor or a process inside of a worker, where no more processes are allowed.
+    #[error(
+        "a worker may not start {wanted} more processes, but {left}: allow it with Builder::nested_processes of the outermost pool"
+    )]
+    NoProcessLeft {
+        /// Processes asked for.
+        wanted: usize,
+        /// Processes that were left.
+        left: usize,
+    },
     /// Shared memory could not be had.
     #[error("the pool's shared memory: {0}")]
     Memory(#[from] shm_core::Error),
@@ -102,6 +112,18 @@ pub enum TaskError {
         /// How often the task was started.
         attempts: u32,
         /// What else is known: peak memory, lack of memory, last words.
+        notice: Arc<DeathNotice>,
+    },
+    /// The task has ended too many workers with this argument, and is not run again.
+    #[error(
+        "task {task} is refused: with this argument it ended {deaths} workers in a row, of which the last {notice}; Pool::quarantined lists what is refused, Pool::lift_quarantine lets it in again"
+    )]
+    Quarantined {
+        /// The task's name.
+        task: &'static str,
+        /// Workers that it ended in a row.
+        deaths: u32,
+        /// How the last of them ended.
         notice: Arc<DeathNotice>,
     },
     /// Somebody cancelled the task.

@@ -52,7 +52,9 @@ impl Keeper {
         self.adjust();
         self.collector = self.launch.output.clone().map(Collector::start).transpose()?;
         self.starter.wait_until_ready(&self.launch)?;
-        (0..self.children.len()).try_for_each(|number| self.start(number))
+        (0..self.children.len()).try_for_each(|number| self.start(number))?;
+        self.starter.guard(&self.launch, self.children.iter().flatten());
+        Ok(())
     }
 
     /// As many places as the pool wants; new ones are to be filled.
@@ -169,6 +171,9 @@ impl Keeper {
                 }
             }
         }
+        if !self.shared.is_ending() {
+            self.starter.guard(&self.launch, self.children.iter().flatten());
+        }
     }
 
     /// When to look again though nothing happened.
@@ -186,7 +191,11 @@ impl Keeper {
         if self.children.iter().all(Option::is_none) {
             self.wanted.fill(false);
             let reason = format!("no worker is left, and none can be started: {error}");
-            self.shared.lock().end(Ended::NoWorkers(reason));
+            let ended = match error {
+                PoolError::InitializerFailed { .. } => Ended::Initializer(reason),
+                _ => Ended::NoWorkers(reason),
+            };
+            self.shared.lock().end(ended);
         }
     }
 
@@ -214,6 +223,7 @@ impl Keeper {
             }
             self.bury(false);
         }
+        self.shared.lock().give_tokens_back();
         self.collector = None;
     }
 }

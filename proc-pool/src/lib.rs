@@ -5,6 +5,7 @@ extern crate self as proc_pool;
 
 mod actor;
 mod arena;
+mod budget;
 mod build;
 mod builder;
 mod callbacks;
@@ -29,6 +30,9 @@ mod link;
 #[cfg(feature = "live-view")]
 mod live_view;
 mod locked;
+#[cfg(feature = "profiling")]
+mod memory;
+mod nested;
 mod number;
 mod oom;
 mod options;
@@ -37,6 +41,7 @@ mod pace;
 mod pool;
 mod process;
 mod protocol;
+mod quarantine;
 mod record;
 mod scope;
 mod shared;
@@ -68,11 +73,14 @@ pub use imap::{Imap, ImapUnordered};
 pub use intent::Intent;
 #[cfg(feature = "live-view")]
 pub use live_view::LiveView;
+#[cfg(feature = "profiling")]
+pub use memory::{PoolMemory, TaskMemory};
 pub use options::TaskOptions;
 pub use output::{OutputLine, OutputStream};
 pub use pool::Pool;
 pub use proc_pool_macros::{actor, main, task, test};
 pub use process::Process;
+pub use quarantine::Quarantined;
 pub use scope::Scope;
 pub use stats::{PoolStats, TaskStats, WorkerStats};
 pub use task::{Task, TaskId, Transfer, register};

@@ -2,13 +2,13 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 use ipc_queue::pipe::{self, Reader, Writer};
+use ipc_queue::work::range;
 use rustix::io::Errno;
-use shm_core::barrier::heavy_barrier;
 use shm_core::handle::{self, Reachable, WeakReachable};
 use shm_core::{Segment, SegmentId};
 
@@ -36,11 +36,13 @@ pub(crate) struct Link {
     nudged: bool,
     /// Whether the request pipe is to be closed once everything is in it.
     closing: bool,
-    /// Items that the worker must not start; see [`Link::revoke`].
-    revoked: Range<u64>,
+    /// What has become of the worker's items.
+    ledger: range::Owner,
     area: usize,
     /// Bytes that were copied into buffers, both ways.
     through_arena: u64,
+    /// Bytes of inputs that went by handle.
+    spared: u64,
 }
 
 /// An input on its way into the request pipe.
@@ -114,9 +116,9 @@ pub(crate) fn connect(pool: &Segment, settings: &Settings) -> Result<(Link, Owne
     pipe::create(&segment, places.responses, protocol::PIPE)?;
     settings.write(&protocol::status(&segment).parent);
     let (ours, theirs) = socket::pair()?;
-    use std::os::fd::AsFd;
-    socket::send(&ours, Note::Setup(VERSION), &[segment.as_fd(), pool.as_fd()])
-        .map_err(PoolError::system("sendmsg"))?;
+    let mut files = vec![segment.as_fd(), pool.as_fd()];
+    files.extend(settings.budget.as_ref().map(AsFd::as_fd));
+    socket::send(&ours, Note::Setup(VERSION), &files).map_err(PoolError::system("sendmsg"))?;
     let link = Link::over(segment, &places, ours)?;
     Ok((link, theirs))
 }
@@ -139,6 +141,8 @@ pub(crate) struct Settings {
     pub events: u32,
     /// The build of program that it must be.
     pub build: Vec<u8>,
+    /// What its own pools may take.
+    pub budget: Option<Segment>,
 }
 
 impl Settings {
@@ -171,6 +175,7 @@ impl Link {
         let mut responses = pipe::attach_reader(&segment, places.responses)?;
         // The parent never waits on one worker's pipes, but on the bell of all.
         responses.set_spin_limit(0);
+        let ledger = range::Owner::at(&segment, places.ledger)?;
         Ok(Link {
             segment,
             requests,
@@ -181,9 +186,10 @@ impl Link {
             pushed: Vec::new(),
             nudged: false,
             closing: false,
-            revoked: 0..0,
+            ledger,
             area: places.area,
             through_arena: 0,
+            spared: 0,
         })
     }
 
@@ -200,6 +206,7 @@ impl Link {
         start.extend_from_slice(&request.encode());
         start.extend_from_slice(&input.bytes);
         self.through_arena += input.arena_len();
+        self.spared += input.spared();
         self.outbox.push_back(Outgoing { head: start, input, sent: 0 });
     }
 
@@ -303,20 +310,17 @@ impl Link {
 
     /// Items that the worker has started. Exact once it is dead.
     pub fn started(&self) -> u64 {
-        // Acquire: pairs with the worker's Release store before it starts an item. For a dead
-        // worker the kernel's notice of its end comes after its last store in any case.
-        self.words().started.load(Ordering::Acquire)
+        self.ledger.standing().unstarted()
     }
 
     /// Items whose results are sent or lie in the area. To be asked only once the worker is dead.
     pub fn finished(&self) -> u64 {
-        // Acquire: pairs with the worker's Release store after it wrote an item's record.
-        self.words().finished.load(Ordering::Acquire)
+        self.ledger.standing().finished
     }
 
     /// When the running item was started, if it is a timed one: monotonic clock, nanoseconds.
     pub fn since(&self) -> u64 {
-        // Relaxed: ordered by `started`, which the worker stores afterwards.
+        // Relaxed: ordered by the ledger, where the worker announces the item afterwards.
         self.words().since.load(Ordering::Relaxed)
     }
 
@@ -353,28 +357,15 @@ impl Link {
         (!words.is_empty()).then(|| String::from_utf8_lossy(&words).into_owned())
     }
 
-    /// Forbids the worker to start these items; gives how many items it has started by then.
+    /// Forbids the worker to start these items; gives the first of which it is certain that it was
+    /// not started and never will be. See [`range::Owner::revoke`].
     ///
-    /// Items at or after both `items.start` and that number were not started and will not be:
-    /// the worker stores its number before it looks at the range, and this stores the range before
-    /// it looks at the number, with a barrier between on either side; one of the two sees the
-    /// other. (Both may: then the worker declines an item that we think it runs, and says so.)
-    ///
-    /// The range may cover more than is asked for, if the worker has not passed (`answered`) what
-    /// was forbidden before; it declines that too.
+    /// The worker may decline more, and says so: one item that we think it runs, and what was
+    /// forbidden before and it has not passed (`answered`).
     pub fn revoke(&mut self, items: Range<u64>, answered: u64) -> u64 {
-        let pending = self.revoked.start < self.revoked.end && self.revoked.end > answered;
-        let start = if pending { items.start.min(self.revoked.start) } else { items.start };
-        self.revoked = start..items.end;
-        let words = &protocol::status(&self.segment).parent;
-        // Release, both: whoever sees the start sees an end that is no older. An end with an old
-        // start covers what is declined and sent again at worst.
-        words.revoked_to.store(items.end, Ordering::Release);
-        words.revoked_from.store(start, Ordering::Release);
-        // However far it reached: worker and parent are the same program under the same rules of the
-        // system, so a worker that relies on `membarrier` has a parent that can use it.
-        let _ = heavy_barrier();
-        self.started()
+        // However far the barrier reaches: worker and parent are the same program under the same
+        // rules of the system.
+        self.ledger.revoke(items, answered)
     }
 
     /// The results of the next `count` items, which a dead worker had finished but not sent.
@@ -396,6 +387,12 @@ impl Link {
         self.flush();
     }
 
+    /// Bytes that were lent by handle to this worker, and by it.
+    pub fn bytes_spared(&self) -> u64 {
+        // Relaxed: a count to show.
+        self.spared + self.words().spared.load(Ordering::Relaxed)
+    }
+
     /// Bytes that went through this worker's pipes, both ways, and those that were copied into
     /// buffers for it or by it.
     pub fn bytes_moved(&self) -> u64 {
@@ -404,7 +401,7 @@ impl Link {
 }
 
 /// The buffer of this name, which came with an answer; none where it is other memory.
-fn redeem_buffer(id: SegmentId) -> Option<Arc<Lease>> {
+pub(crate) fn redeem_buffer(id: SegmentId) -> Option<Arc<Lease>> {
     // What stands for a segment in a message is its identity.
     let handle = postcard::to_stdvec(&id).ok()?;
     let buffer: Segment = postcard::from_bytes(&handle).ok()?;
@@ -450,7 +447,6 @@ fn push_files(
     pushed: &mut Vec<WeakReachable>,
     files: &[Reachable],
 ) -> bool {
-    use std::os::fd::AsFd;
     let mut posted = 0;
     let mut all = true;
     pushed.retain(|file| {

@@ -18,7 +18,7 @@ use crate::options::TaskOptions;
 use crate::scope::Scope;
 use crate::shared::Shared;
 use crate::slot::Slot;
-use crate::state::{Ended, Job, Named, Sink};
+use crate::state::{Call, Ended, Job, Named, Sink};
 use crate::stats::PoolStats;
 use crate::task::Task;
 
@@ -78,7 +78,13 @@ impl Pool {
     }
 
     /// Starts the pool's threads and workers.
-    pub(crate) fn start(shared: Arc<Shared>, mut keeper: Keeper) -> Result<Pool, PoolError> {
+    ///
+    /// `nested`: there are no workers but the driver's thread, which makes these calls first.
+    pub(crate) fn start(
+        shared: Arc<Shared>,
+        mut keeper: Keeper,
+        nested: Option<Vec<Call>>,
+    ) -> Result<Pool, PoolError> {
         let mut pool = Pool { shared, threads: Vec::new(), owner: std::process::id() };
         let (report, started) = mpsc::channel();
         let run = move || {
@@ -92,7 +98,11 @@ impl Pool {
         };
         pool.threads.push(spawn("proc-pool keeper", Box::new(run))?);
         let shared = Arc::clone(&pool.shared);
-        let stand_in = spawn("proc-pool driver", Box::new(move || shared.stand_in()))?;
+        let drive: Box<dyn FnOnce() + Send> = match nested {
+            Some(calls) => Box::new(move || crate::nested::work(&shared, &calls)),
+            None => Box::new(move || shared.stand_in()),
+        };
+        let stand_in = spawn("proc-pool driver", drive)?;
         pool.shared.driving.set_stand_in(stand_in.thread().clone());
         pool.threads.push(stand_in);
         match started.recv() {

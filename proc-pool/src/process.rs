@@ -50,7 +50,7 @@ impl<T: Task> Process<T> {
     /// is an error of [`join`](Process::join).
     pub fn spawn(task: T, input: T::Input) -> Result<Process<T>, PoolError> {
         let _ = task;
-        let pool = Pool::builder().workers(1).once(true).build()?;
+        let pool = Pool::builder().workers(1).in_processes().once(true).build()?;
         let handle = pool.submit_to::<T>(&input, TaskOptions::default(), Some(0));
         let mut state = pool.shared().lock();
         let pid = state.pid_of(0).or(state.end_of(0).map(|end| end.pid)).unwrap_or(0);

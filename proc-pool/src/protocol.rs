@@ -6,7 +6,8 @@
 //! | response pipe (shared memory) | [`Response`] heads, each followed by bytes and blobs |
 //! | buffers of the sender (shared memory) | large plain data, see [`arena`](crate::arena) |
 //! | socket (the worker's inherited standard input) | [`Note`]s, and the files that handles name |
-//! | [`Status`] (shared memory) | how many items the worker has started; which it may not start |
+//! | [ledger](ipc_queue::work::range) (shared memory) | which items the worker has started and finished; which it may not start |
+//! | [`Status`] (shared memory) | what it is about to do, its last words; what it is told at its start |
 //! | area (shared memory) | results of a chunk's items that are not in the response pipe yet |
 //!
 //! A request carries one input, or a *chunk*: several inputs of one task as records
@@ -17,6 +18,7 @@
 //! body that is cut short is never taken for a whole one.
 
 use ipc_queue::pipe;
+use ipc_queue::work::range;
 use shm_core::Segment;
 use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -26,7 +28,7 @@ use crate::PoolError;
 pub(crate) const ENV: &str = "PROC_POOL_WORKER";
 
 /// Raised whenever anything in this file changes meaning.
-pub(crate) const VERSION: u64 = 3;
+pub(crate) const VERSION: u64 = 4;
 
 /// Bytes of each pipe's ring. Larger messages stream through it.
 pub(crate) const PIPE: usize = 1 << 20;
@@ -69,10 +71,6 @@ pub(crate) struct Status {
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct WorkerWords {
-    /// Items started since the worker began: number of the last one, and one more.
-    pub started: AtomicU64,
-    /// Items whose results lie in the area or were sent.
-    pub finished: AtomicU64,
     /// When the running item was started, in nanoseconds of the monotonic clock; only of requests
     /// that ask for it.
     pub since: AtomicU64,
@@ -84,15 +82,14 @@ pub(crate) struct WorkerWords {
     pub intent: AtomicU32,
     /// Not 0 once the worker has begun with the initializer.
     pub initializing: AtomicU32,
+    /// Bytes of results that were lent by handle, and not copied.
+    pub spared: AtomicU64,
 }
 
 /// Written by the parent only.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct ParentWords {
-    /// Items from here to `revoked_to` must not be started; see `Link::revoke`.
-    pub revoked_from: AtomicU64,
-    pub revoked_to: AtomicU64,
     /// Notes sent on the socket.
     pub notes: AtomicU32,
     /// Not 0 where a waiting worker looks again before it sleeps. This and what follows is written
@@ -130,6 +127,8 @@ impl ParentWords {
 /// Where things are in a worker's segment.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Places {
+    /// The [record](ipc_queue::work::range) of what has become of the items.
+    pub ledger: usize,
     pub area: usize,
     pub requests: usize,
     pub responses: usize,
@@ -145,9 +144,10 @@ impl Places {
     pub fn with(pipe: usize) -> Result<Places, PoolError> {
         const PAGE: usize = 4096;
         let ring = pipe::required_size(pipe)?.next_multiple_of(PAGE);
-        let area = size_of::<Status>().next_multiple_of(PAGE);
+        let ledger = size_of::<Status>().next_multiple_of(128);
+        let area = (ledger + range::SIZE).next_multiple_of(PAGE);
         let requests = area + AREA;
-        Ok(Places { area, requests, responses: requests + ring, size: requests + 2 * ring })
+        Ok(Places { ledger, area, requests, responses: requests + ring, size: requests + 2 * ring })
     }
 }
 
@@ -306,6 +306,9 @@ pub(crate) enum Note {
     Preload,
     /// From a fork server: what came of the preload stands in its memory.
     Ready,
+    /// To a fork server, with the pidfd of a worker that it did not make: its group is to end with
+    /// the pool's process, too.
+    Guard,
     /// To a fork server, with a worker's socket: make one.
     Fork,
     /// From a fork server: its memory names the worker.
@@ -328,6 +331,7 @@ impl Note {
             Note::Ready => (6, [0; 16]),
             Note::Fork => (7, [0; 16]),
             Note::Forked => (8, [0; 16]),
+            Note::Guard => (10, [0; 16]),
             Note::Refused(errno) => (9, u128::from(errno.unsigned_abs()).to_ne_bytes()),
         };
         out[..8].copy_from_slice(&kind.to_ne_bytes());
@@ -347,6 +351,7 @@ impl Note {
             6 => Some(Note::Ready),
             7 => Some(Note::Fork),
             8 => Some(Note::Forked),
+            10 => Some(Note::Guard),
             9 => Some(Note::Refused(i32::try_from(u64_at(bytes, 8)).ok()?)),
             _ => None,
         }
@@ -389,7 +394,7 @@ mod tests {
         assert_eq!(Response::decode(&RESPONSE.encode()), Some(RESPONSE));
         let fork_server =
             [Note::Serve(VERSION), Note::Preload, Note::Ready, Note::Fork, Note::Forked];
-        let others = [Note::Setup(VERSION), Note::File, Note::Refused(11)];
+        let others = [Note::Setup(VERSION), Note::File, Note::Refused(11), Note::Guard];
         for note in fork_server.into_iter().chain(others) {
             assert_eq!(Note::decode(&note.encode()), Some(note));
         }

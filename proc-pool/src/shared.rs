@@ -102,4 +102,9 @@ impl Shared {
         // A full pipe wakes as well.
         let _ = rustix::io::write(&self.call, &[1]);
     }
+
+    /// Wakes whoever drives.
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
 }

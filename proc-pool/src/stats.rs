@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::histogram::Histogram;
+use crate::state::Suspects;
 
 /// What a pool has done since it began, and what it does just now; from
 /// [`Pool::stats`](crate::Pool::stats).
@@ -19,6 +20,10 @@ pub struct PoolStats {
     pub under_way: u64,
     /// Bytes that went to the workers and came from them; shared memory handed over is not in it.
     pub bytes_moved: u64,
+    /// Bytes that tasks and results named by handle: what copies of those slices and parts would
+    /// have been, each time that one was sent. Whole segments are not in it, since nobody says how
+    /// much of them is read, nor what a pool inside of a worker runs there.
+    pub bytes_spared: u64,
     /// Workers that ended though nobody had asked them to: killed, crashed, exited.
     pub deaths: u64,
     /// Workers that were started, the first ones included.
@@ -79,6 +84,7 @@ pub(crate) struct Counts {
     pub deaths: u64,
     pub started: u64,
     pub starts: Histogram,
+    pub suspects: Suspects,
 }
 
 impl Counts {

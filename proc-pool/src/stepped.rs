@@ -1,10 +1,11 @@
 //! For the kill rows: a worker's loop, and what its parent makes of the memory that it leaves when
 //! it dies, without processes. The code is that of a pool; only who starts and buries is left out.
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipc_queue::pipe;
+use ipc_queue::{Monitor, Side, pipe};
 use shm_core::Segment;
 
 use crate::codec;
@@ -51,6 +52,8 @@ pub struct Work<T: Task> {
     pub chunked: bool,
     /// How often a pure task is started.
     pub attempts: u32,
+    /// From which item on the parent takes them back before the worker looks.
+    pub revoked: Option<u64>,
 }
 
 impl<T: Task> Work<T> {
@@ -75,14 +78,36 @@ impl<T: Task> Work<T> {
     ///
     /// What is wrong with the memory.
     pub fn prepare(&self, segment: &Segment) -> Said<()> {
-        let job = self.job(&Arc::default())?;
-        let (mut state, inbox) = (self.state()?, Arc::default());
         connect(segment)?;
-        // As the pool does it; nobody answers, so its link stays as it is.
-        let (link, _socket) = link(segment)?;
-        state.worker_started(0, 1, link);
-        state.submit(Job { sink: Sink::Many(inbox, 0), ..job });
-        state.leave();
+        Dispatch::begin(self, segment)?.run();
+        Ok(())
+    }
+
+    /// As [`prepare`](Work::prepare), up to where the request is about to be sent.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the memory.
+    pub fn dispatch(&self, segment: &Segment) -> Said<Dispatch> {
+        connect(segment)?;
+        Dispatch::begin(self, segment)
+    }
+
+    /// The parent is dead, wherever it was in its dispatch: its worker runs what was wholly sent and
+    /// not revoked, and then ends.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the memory, or the worker.
+    pub fn outlive(&self, segment: &'static Segment) -> Said<()> {
+        let mut worker = Loop::attach(segment)?;
+        let monitor = Monitor::attach(segment, places()?.requests).map_err(text)?;
+        match monitor.holder(Side::Producer) {
+            Some(parent) => monitor.disconnect(parent).map_err(text)?,
+            // It died after it had left the pipe.
+            None => monitor.close(),
+        }
+        while let Ok(true) = worker.0.serve() {}
         Ok(())
     }
 
@@ -90,6 +115,7 @@ impl<T: Task> Work<T> {
         let rules = Rules {
             build: crate::build::own(&Registry::collect().map_err(text)?),
             attempts: self.attempts,
+            quarantine: None,
             backoff: Duration::ZERO,
             initializer: None,
             exit_hook: None,
@@ -112,6 +138,9 @@ impl<T: Task> Work<T> {
         let (link_to_dead, _socket) = link(segment)?;
         state.worker_started(0, 1, link_to_dead);
         state.submit(job);
+        if let Some(from) = self.revoked {
+            state.take_back(0, from);
+        }
         let notice = DeathNotice::new(1, Death::Signal(libc::SIGKILL), 0, false);
         if !state.worker_died(0, notice) {
             return Err("the dead worker is not replaced".to_owned());
@@ -147,6 +176,35 @@ impl<T: Task> Work<T> {
     }
 }
 
+/// A parent that is about to send its request to a worker: what is stepped of its side.
+#[derive(Debug)]
+pub struct Dispatch {
+    state: State,
+    job: Job,
+    revoked: Option<u64>,
+    _socket: OwnedFd,
+}
+
+impl Dispatch {
+    fn begin<T: Task>(work: &Work<T>, segment: &Segment) -> Said<Dispatch> {
+        let (mut state, job) = (work.state()?, work.job(&Arc::default())?);
+        // As the pool does it; nobody answers, so its link stays as it is.
+        let (link, socket) = link(segment)?;
+        state.worker_started(0, 1, link);
+        Ok(Dispatch { state, job, revoked: work.revoked, _socket: socket })
+    }
+
+    /// Sends it, and takes back what is to be taken back.
+    pub fn run(self) {
+        let Dispatch { mut state, job, revoked, _socket } = self;
+        state.submit(job);
+        if let Some(from) = revoked {
+            state.take_back(0, from);
+        }
+        state.leave();
+    }
+}
+
 fn results<T: Task>(what: What, count: usize) -> Vec<Result<T::Output, TaskError>> {
     match what {
         What::One(answer) => vec![decode::<T>(Ok(*answer))],
@@ -165,7 +223,7 @@ fn connect(segment: &Segment) -> Said<()> {
     pipe::create(segment, places.responses, PIPE).map_err(text)
 }
 
-fn link(segment: &Segment) -> Said<(Link, std::os::fd::OwnedFd)> {
+fn link(segment: &Segment) -> Said<(Link, OwnedFd)> {
     let (ours, theirs) = socket::pair().map_err(text)?;
     Ok((Link::over(segment.clone(), &places()?, ours).map_err(text)?, theirs))
 }

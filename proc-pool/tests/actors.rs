@@ -222,6 +222,38 @@ fn actor_in_a_worker(start: u64) -> u64 {
 
 #[proc_pool::test]
 fn a_task_may_have_actors() {
-    let pool = Pool::builder().workers(1).build().unwrap();
+    let pool = Pool::builder().workers(1).nested_processes(1).build().unwrap();
     assert_eq!(pool.submit(actor_in_a_worker, 4).wait().unwrap(), 5);
+}
+
+struct Shelf(Vec<u32>);
+
+/// Parameters may have any names, those that the macro uses among them.
+#[proc_pool::actor]
+impl Shelf {
+    fn new(size: usize, options: u32, actor: u32) -> Result<Self, String> {
+        Ok(Shelf(vec![options + actor; size]))
+    }
+
+    pub fn total(&self, state: u32, actor: u32, task: u32, input: u32) -> u32 {
+        self.0.iter().sum::<u32>() + state + actor + task + input
+    }
+}
+
+#[allow(non_upper_case_globals, reason = "a name that a macro might take")]
+const ENTRY: u32 = 5;
+
+#[task]
+fn with_names_of_its_own(crosses: u32, argument_0: u32) -> u32 {
+    crosses + argument_0 + ENTRY
+}
+
+#[proc_pool::test]
+fn a_macro_takes_no_names_from_its_user() {
+    let shelf = Shelf::spawn(3, 1, 2).unwrap();
+    assert_eq!(shelf.total(1, 2, 3, 4).wait().unwrap(), 19);
+    let group = Shelf::spawn_group(proc_pool::ActorOptions::new(), 2, 1, 1, 1).unwrap();
+    assert_eq!(group.total(0, 0, 0, 1).wait().unwrap(), [3, 3]);
+    let pool = proc_pool::Pool::builder().workers(1).build().unwrap();
+    assert_eq!(pool.submit(with_names_of_its_own, (1, 2)).wait().unwrap(), 8);
 }

@@ -418,7 +418,7 @@ fn workers_of_a_worker(pool: &Pool) -> (Vec<u32>, TaskHandle<pool_in_worker>) {
 
 #[proc_pool::test]
 fn the_pool_of_a_killed_worker_ends_with_it() {
-    let pool = pool(1);
+    let pool = Pool::builder().workers(1).nested_processes(2).build().unwrap();
     let (inner, handle) = workers_of_a_worker(&pool);
     kill_process(Pid::from_raw(pool.worker_pids()[0] as i32).unwrap(), Signal::KILL).unwrap();
     assert!(matches!(handle.wait(), Err(TaskError::WorkerDied { .. })));
@@ -428,7 +428,7 @@ fn the_pool_of_a_killed_worker_ends_with_it() {
 
 #[proc_pool::test]
 fn the_pools_of_workers_end_with_a_dropped_pool() {
-    let pool = pool(1);
+    let pool = Pool::builder().workers(1).nested_processes(2).build().unwrap();
     let (inner, _handle) = workers_of_a_worker(&pool);
     in_time(move || drop(pool));
     assert!(all_end(&inner), "a worker's worker outlived the pool");

@@ -333,3 +333,72 @@ fn a_lost_task_waits_longer_each_time_before_it_runs_again() {
         other => panic!("{other:?}"),
     }
 }
+
+#[task(pure)]
+fn ends_at(x: u64) -> u64 {
+    if x == 13 {
+        std::process::abort();
+    }
+    x
+}
+
+/// Ends its worker unless the file is there.
+#[task]
+fn needs(file: String) -> bool {
+    if !std::fs::exists(&file).unwrap_or(false) {
+        std::process::abort();
+    }
+    true
+}
+
+fn is_refused<T: std::fmt::Debug>(result: Result<T, TaskError>) -> bool {
+    match result {
+        Err(TaskError::Quarantined { deaths: 3, .. }) => true,
+        Err(TaskError::WorkerDied { .. }) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[proc_pool::test]
+fn what_ended_three_workers_is_refused_until_it_is_let_in_again() {
+    let pool = pool(2);
+    assert!(!is_refused(pool.submit(ends_at, 13).wait()));
+    let deaths = pool.stats().deaths;
+    // Alone, in a chunk among others, and in a stream.
+    assert!(is_refused(pool.submit(ends_at, 13).wait()));
+    assert!(is_refused(pool.map(ends_at, 0..100)));
+    let results: Vec<_> = pool.imap(ends_at, 10..16).chunk(6).collect();
+    for (x, result) in (10..16).zip(results) {
+        match result {
+            Ok(same) => assert_eq!(same, x),
+            failure => assert!(x == 13 && is_refused(failure)),
+        }
+    }
+    assert_eq!(pool.stats().deaths, deaths, "a worker was spent on it");
+    let list = pool.quarantined();
+    assert_eq!((list.len(), list[0].deaths, list[0].refused), (1, 3, 3));
+    assert!(list[0].task.ends_with("ends_at"));
+    assert!(!pool.lift_quarantine(ends_at, 12).unwrap());
+    assert!(pool.lift_quarantine(ends_at, 13).unwrap());
+    assert!(!is_refused(pool.submit(ends_at, 13).wait()));
+    assert_eq!((pool.lift_all_quarantines(), pool.quarantined().len()), (1, 0));
+}
+
+#[proc_pool::test]
+fn deaths_with_an_argument_count_across_submissions_until_it_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file").to_str().unwrap().to_owned();
+    let pool = pool(1);
+    let try_it = || pool.submit(needs, file.clone()).wait();
+    assert!(!is_refused(try_it()) && !is_refused(try_it()));
+    std::fs::write(&file, "").unwrap();
+    assert!(try_it().unwrap(), "two deaths do not condemn it");
+    std::fs::remove_file(&file).unwrap();
+    for _ in 0..3 {
+        assert!(!is_refused(try_it()));
+    }
+    std::fs::write(&file, "").unwrap();
+    assert!(is_refused(try_it()));
+    assert!(pool.lift_quarantine(needs, file.clone()).unwrap());
+    assert!(try_it().unwrap());
+}

@@ -307,3 +307,32 @@ mod live {
         assert!(drawn.contains("square   1,000 done   0 failed"), "{drawn:?}");
     }
 }
+
+#[task(pure)]
+fn sum_of(values: shm_core::Frozen<u64>) -> u64 {
+    values.iter().sum()
+}
+
+#[task(pure)]
+fn frozen_range(length: u64) -> shm_core::Frozen<u64> {
+    let values: Vec<u64> = (0..length).collect();
+    shm_core::Frozen::copy_of(&values).expect("memory")
+}
+
+#[proc_pool::test]
+fn what_goes_by_handle_is_counted_as_spared_and_not_as_moved() {
+    let pool = Pool::builder().workers(2).build().unwrap();
+    let values: Vec<u64> = (0..100_000).collect();
+    let values = shm_core::Frozen::copy_of(&values).unwrap();
+    // The whole once, and in four parts: twice its bytes.
+    pool.submit(sum_of, values.clone()).wait().unwrap();
+    let quarters: Vec<u64> = pool.map(sum_of, values.split(4)).unwrap();
+    assert_eq!(quarters.iter().sum::<u64>(), 4_999_950_000);
+    assert_eq!(pool.stats().bytes_spared, 2 * 800_000);
+    // A result, too; and what a dead worker had is not forgotten.
+    assert_eq!(pool.submit(frozen_range, 1000).wait().unwrap().len(), 1000);
+    pool.submit(die, ()).wait().unwrap_err();
+    let stats = pool.stats();
+    assert_eq!(stats.bytes_spared, 2 * 800_000 + 8000);
+    assert!(stats.bytes_moved < 10_000, "{stats:?}");
+}

@@ -141,6 +141,49 @@ fn a_preload_that_fails_is_an_error_of_build_and_says_why() {
     assert!(reason.contains("no table"), "{reason}");
 }
 
+/// Fails once there is a file `stop`.
+#[task]
+fn load_until_stopped(folder: String) -> Result<(), String> {
+    let mark = format!("{folder}/{}", std::process::id());
+    std::fs::write(mark, "").map_err(|error| error.to_string())?;
+    match std::fs::exists(format!("{folder}/stop")) {
+        Ok(false) => Ok(()),
+        _ => Err("stopped".to_owned()),
+    }
+}
+
+#[proc_pool::test]
+fn a_later_preload_that_fails_is_tried_three_times_and_ends_the_pool_with_its_last_worker() {
+    if !alone(
+        "a_later_preload_that_fails_is_tried_three_times_and_ends_the_pool_with_its_last_worker",
+    ) {
+        return;
+    }
+    let marks = tempfile::tempdir().unwrap();
+    let path = marks.path().to_str().unwrap().to_owned();
+    let pool =
+        Pool::builder().workers(2).preload(load_until_stopped, path.clone()).build().unwrap();
+    pool.map(square, 0..10).unwrap();
+    std::fs::write(format!("{path}/stop"), "").unwrap();
+    let (first, workers) = (server(&pool).expect("a server"), pool.worker_pids());
+    signal(first, Signal::KILL);
+    signal(workers[0], Signal::KILL);
+    // The first one, three that fail, and the file.
+    let preloads = || std::fs::read_dir(marks.path()).unwrap().count() - 1;
+    assert!(becomes(LONG, || preloads() == 4), "{} preloads", preloads());
+    assert_eq!(pool.map(square, 0..3).unwrap(), [0, 1, 4], "one worker is left");
+    signal(workers[1], Signal::KILL);
+    let failure = pool.submit(square, 3).wait();
+    assert!(matches!(failure, Err(TaskError::PoolEnded { .. })), "{failure:?}");
+    match pool.close() {
+        Err(PoolError::InitializerFailed { reason }) => {
+            assert!(reason.contains("stopped") && reason.contains("in a row: 3"), "{reason}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(preloads(), 4, "it was tried again");
+}
+
 #[proc_pool::test]
 fn a_killed_server_costs_no_worker_and_another_makes_the_next() {
     if !alone("a_killed_server_costs_no_worker_and_another_makes_the_next") {
@@ -272,8 +315,13 @@ fn can_signal_groups() -> bool {
     result == 0 || errno != Some(libc::EINVAL)
 }
 
+/// A pool of spawned workers, and the process that waits for their parent's end.
+fn guarded(workers: usize) -> Pool {
+    Pool::builder().workers(workers).guard_groups().build().expect("a pool")
+}
+
 /// What tasks left running ends too, when the parent and perhaps the server could do nothing.
-fn grandchildren_end(test: &str, end: impl FnOnce(&Parent, u32)) {
+fn grandchildren_end(test: &str, pool: fn(usize) -> Pool, end: impl FnOnce(&Parent, u32)) {
     if folder().is_some() {
         let pool = pool(2);
         let left = pool.submit(leave_a_child, ()).wait().expect("a child");
@@ -295,15 +343,38 @@ fn grandchildren_end(test: &str, end: impl FnOnce(&Parent, u32)) {
 
 #[proc_pool::test]
 fn what_tasks_left_running_ends_with_a_killed_parent() {
-    grandchildren_end("what_tasks_left_running_ends_with_a_killed_parent", |parent, _| {
+    grandchildren_end("what_tasks_left_running_ends_with_a_killed_parent", pool, |parent, _| {
         parent.signal(Signal::KILL);
     });
+}
+
+#[proc_pool::test]
+fn what_tasks_of_guarded_spawned_workers_left_running_ends_with_a_killed_parent() {
+    let test = "what_tasks_of_guarded_spawned_workers_left_running_ends_with_a_killed_parent";
+    grandchildren_end(test, guarded, |parent, _| parent.signal(Signal::KILL));
+}
+
+#[proc_pool::test]
+fn a_guard_that_is_killed_is_replaced_and_nobody_is_left_with_the_pool() {
+    if !alone("a_guard_that_is_killed_is_replaced_and_nobody_is_left_with_the_pool") {
+        return;
+    }
+    let pool = guarded(2);
+    let first = server(&pool).expect("a guard");
+    signal(first, Signal::KILL);
+    let replaced = || server(&pool).is_some_and(|second| second != first);
+    assert!(becomes(LONG, replaced), "nobody took its place");
+    pool.worker_pids().into_iter().for_each(|pid| signal(pid, Signal::KILL));
+    assert_eq!(pool.map(square, 0..3).unwrap(), [0, 1, 4]);
+    pool.close().unwrap();
+    assert_eq!(children(), [0; 0], "a process is left");
 }
 
 #[proc_pool::test]
 fn a_stopped_server_goes_on_to_end_what_tasks_left_running() {
     grandchildren_end(
         "a_stopped_server_goes_on_to_end_what_tasks_left_running",
+        pool,
         |parent, server| {
             signal(server, Signal::STOP);
             parent.signal(Signal::KILL);

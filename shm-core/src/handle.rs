@@ -67,6 +67,7 @@ fn with_table<R>(f: impl FnOnce(&mut Table) -> R) -> R {
 #[derive(Clone, Debug)]
 pub struct Reachable {
     kind: ReachableKind,
+    lent: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +88,13 @@ impl Reachable {
             ReachableKind::Plain(memory) => memory.header.id,
             ReachableKind::Group(group) => group.id(),
         }
+    }
+
+    /// Bytes that the value lends to whoever has the handle, which a copy would have to carry: those
+    /// of the slice or part. 0 of a whole segment or a group, since nobody says what of it is read.
+    #[must_use]
+    pub fn lent_bytes(&self) -> u64 {
+        self.lent
     }
 
     /// Makes the handle good again after its receiver died: a [`Part`](crate::Part) that the dead
@@ -258,9 +266,10 @@ mod wire {
     //! What a handle looks like as a serde value.
 
     use super::*;
+    use crate::data::Payload;
     use crate::frozen::Frozen;
     use crate::part::Part;
-    use crate::{Concurrent, Segment, Shared, ShmSafe};
+    use crate::{Segment, Shared, ShmSafe};
     use serde::de::Error as _;
     use serde::ser::Error as _;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -288,12 +297,12 @@ mod wire {
         name: Option<String>,
     }
 
-    fn note(kind: ReachableKind) {
+    fn note(kind: ReachableKind, lent: usize) {
         // SAFETY: null, or set by `collect` on this thread, which still runs: it takes the pointer
         // away before its vector goes. It does not use the vector meanwhile, and nothing is
         // serialised during the push below, so this reference is the only one.
         if let Some(files) = unsafe { COLLECTED.get().as_mut() } {
-            files.push(Reachable { kind });
+            files.push(Reachable { kind, lent: lent as u64 });
         }
     }
 
@@ -329,7 +338,7 @@ mod wire {
             if self.named().is_some() {
                 return Err(S::Error::custom(crate::Error::TravelsByName));
             }
-            note(ReachableKind::Frozen(Arc::clone(self.data())));
+            note(ReachableKind::Frozen(Arc::clone(self.data())), self.len() * size_of::<T>());
             View { id: self.id(), start: self.start() as u64, len: self.len() as u64 }
                 .serialize(serializer)
         }
@@ -365,7 +374,7 @@ mod wire {
             register_plain(&self.memory);
             let name = self.name().map(str::to_owned);
             if name.is_none() {
-                note(ReachableKind::Plain(Arc::clone(&self.memory)));
+                note(ReachableKind::Plain(Arc::clone(&self.memory)), 0);
             }
             Whole { id: self.id(), name }.serialize(serializer)
         }
@@ -394,13 +403,13 @@ mod wire {
         Ok(segment)
     }
 
-    impl<T: Concurrent> Serialize for Shared<T> {
+    impl<T: Payload + ?Sized> Serialize for Shared<T> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             self.segment().serialize(serializer)
         }
     }
 
-    impl<'de, T: Concurrent> Deserialize<'de> for Shared<T> {
+    impl<'de, T: Payload + ?Sized> Deserialize<'de> for Shared<T> {
         fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
             Shared::find(Segment::deserialize(deserializer)?).map_err(D::Error::custom)
         }
@@ -410,7 +419,7 @@ mod wire {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let name = self.name().map(str::to_owned);
             if name.is_none() {
-                note(ReachableKind::Group(self.clone()));
+                note(ReachableKind::Group(self.clone()), 0);
             }
             Whole { id: self.id(), name }.serialize(serializer)
         }
@@ -438,7 +447,7 @@ mod wire {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let turn = self.hand_over().map_err(S::Error::custom)?;
             let (memory, part) = (Arc::clone(self.memory()), self.index());
-            note(ReachableKind::Writable { memory, part, turn });
+            note(ReachableKind::Writable { memory, part, turn }, self.len() * size_of::<T>());
             PartOf { id: self.memory().id(), index: self.index() as u64, turn }
                 .serialize(serializer)
         }

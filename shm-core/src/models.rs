@@ -4,7 +4,7 @@
 //! Run by `RUSTFLAGS="--cfg loom" cargo test -p shm-core --release --lib loom`.
 
 mod locks;
-mod matrix;
+pub(crate) mod matrix;
 
 use std::rc::Rc;
 

@@ -303,14 +303,23 @@ pub struct Iter<'a, N> {
     column: PhantomData<&'a N>,
 }
 
+impl<N: Number> Iter<'_, N> {
+    /// # Safety
+    /// - From `first` on, `stride` bytes apart, lie `len` numbers that live as long as the borrow and
+    ///   that nobody changes.
+    pub(crate) unsafe fn new(first: *const u8, len: usize, stride: usize) -> Self {
+        Iter { next: first, left: len, stride, column: PhantomData }
+    }
+}
+
 impl<N: Number> Iterator for Iter<'_, N> {
     type Item = N;
 
     #[inline]
     fn next(&mut self) -> Option<N> {
         self.left = self.left.checked_sub(1)?;
-        // SAFETY: `Column::checked` proved that each of the `left` numbers lies within the bytes,
-        // which the borrowed column keeps mapped; any bytes are an `N`.
+        // SAFETY: `Column::checked`, or the caller of `new`, knows that each of the `left` numbers
+        // lies within the bytes, which the borrow keeps mapped; any bytes are an `N`.
         let value = unsafe { self.next.cast::<N>().read_unaligned() };
         // One past the last number the address is computed, wrapping, and never read.
         self.next = self.next.wrapping_add(self.stride);

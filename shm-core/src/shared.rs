@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::data::{Elements, Init, Payload, payload_layout};
 use crate::layout::{Layout, Shape};
 use crate::lock::{Barrier, Condvar, Event, Mutex, Once, Permits, RwLock, Semaphore};
 use crate::{Error, Segment, SegmentId, ShmSafe};
@@ -104,11 +105,14 @@ struct Prefix {
     /// [`MAGIC`] once the object is there.
     magic: AtomicU64,
     type_hash: AtomicU64,
+    /// Bytes of one element.
     size: AtomicU64,
     align: AtomicU64,
+    /// Number of elements.
+    len: AtomicU64,
 }
 
-const MAGIC: u64 = u64::from_ne_bytes(*b"shm-objt");
+const MAGIC: u64 = u64::from_ne_bytes(*b"shm-obj2");
 
 /// An object in shared memory, used by many processes at once: `&T` in each of them.
 ///
@@ -127,27 +131,32 @@ const MAGIC: u64 = u64::from_ne_bytes(*b"shm-objt");
 /// assert_eq!(counters[2].load(Relaxed), 5);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Shared<T> {
+pub struct Shared<T: ?Sized> {
     segment: Segment,
     object: NonNull<T>,
     owns: PhantomData<T>,
 }
 
 // SAFETY: `T` is `Sync`, and the segment keeps it mapped wherever the handle goes.
-unsafe impl<T: Concurrent> Send for Shared<T> {}
+unsafe impl<T: Payload + ?Sized> Send for Shared<T> {}
 // SAFETY: as above.
-unsafe impl<T: Concurrent> Sync for Shared<T> {}
+unsafe impl<T: Payload + ?Sized> Sync for Shared<T> {}
+
+/// Where the object begins in its segment.
+const fn offset(align: usize) -> usize {
+    size_of::<Prefix>().next_multiple_of(align)
+}
 
 impl<T: Concurrent> Shared<T> {
     /// Bytes that the object takes in a segment, its prefix included.
-    pub const SIZE: usize = size_of::<Prefix>().next_multiple_of(align_of::<T>()) + size_of::<T>();
+    pub const SIZE: usize = offset(align_of::<T>()) + size_of::<T>();
 
     /// A new object in anonymous memory of its own.
     ///
     /// # Errors
     /// Those of [`Segment::anonymous`].
     pub fn new(value: T) -> Result<Shared<T>, Error> {
-        Shared::put(Segment::anonymous(Self::SIZE)?, value)
+        Shared::put(Segment::anonymous(Self::SIZE)?, Init::One(value))
     }
 
     /// A new object that other programs [`open`](Shared::open) by name.
@@ -158,9 +167,66 @@ impl<T: Concurrent> Shared<T> {
     /// # Errors
     /// Those of [`Segment::create`].
     pub fn create(name: &str, value: T) -> Result<Shared<T>, Error> {
-        Shared::put(Segment::create(name, Self::SIZE)?, value)
+        Shared::put(Segment::create(name, Self::SIZE)?, Init::One(value))
+    }
+}
+
+impl<T: Elements + ?Sized> Shared<T> {
+    /// Any number of elements, moved into anonymous memory of their own.
+    ///
+    /// ```
+    /// use shm_core::Shared;
+    /// use shm_core::data::Value;
+    ///
+    /// let sums = Shared::<[Value<f64>]>::from_values((0..1000).map(|_| Value::new(0.0)))?;
+    /// sums[7].fetch_add(0.5);
+    /// # Ok::<(), shm_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Segment::anonymous`].
+    pub fn from_values(values: impl IntoIterator<Item = T::Element>) -> Result<Shared<T>, Error> {
+        Shared::place(None, Init::Many(values.into_iter().collect()))
     }
 
+    /// Copies of elements, in anonymous memory of their own: one pass over them.
+    ///
+    /// # Errors
+    /// Those of [`Segment::anonymous`].
+    pub fn copy_of(values: &[T::Element]) -> Result<Shared<T>, Error>
+    where
+        T::Element: Copy,
+    {
+        Shared::place(None, Init::Copied(values))
+    }
+
+    /// So many elements whose bytes are all zero, in anonymous memory of their own.
+    ///
+    /// # Errors
+    /// Those of [`Segment::anonymous`].
+    pub fn zeroed(len: usize) -> Result<Shared<T>, Error> {
+        Shared::place(None, Init::Zeroed(len))
+    }
+
+    /// The same as [`zeroed`](Shared::zeroed) under a name: see [`create`](Shared::create).
+    ///
+    /// # Errors
+    /// Those of [`Segment::create`].
+    pub fn create_zeroed(name: &str, len: usize) -> Result<Shared<T>, Error> {
+        Shared::place(Some(name), Init::Zeroed(len))
+    }
+
+    fn place(name: Option<&str>, init: Init<'_, T::Element>) -> Result<Shared<T>, Error> {
+        let size = offset(T::ALIGN).saturating_add(payload_layout::<T>(init.len())?.size());
+        let segment = match name {
+            Some(name) => Segment::create(name, size)?,
+            None => Segment::anonymous(size)?,
+        };
+        Shared::put(segment, init)
+    }
+}
+
+impl<T: Payload + ?Sized> Shared<T> {
     /// The object behind a descriptor that was inherited or received: see [`Segment::attach`].
     ///
     /// # Errors
@@ -183,7 +249,7 @@ impl<T: Concurrent> Shared<T> {
         self.segment.id()
     }
 
-    /// The prefix of a segment of at least `SIZE` bytes.
+    /// The prefix of a segment that is large enough for it.
     fn prefix(segment: &Segment) -> &Prefix {
         // SAFETY: the segment begins page-aligned, is large enough by the callers' word, and any
         // bytes are a valid value of atomics.
@@ -192,28 +258,35 @@ impl<T: Concurrent> Shared<T> {
 
     /// What the prefix says of the type.
     fn identity() -> [u64; 3] {
-        [T::LAYOUT.hash(), size_of::<T>() as u64, align_of::<T>() as u64]
+        [T::HASH, size_of::<T::Element>() as u64, T::ALIGN as u64]
     }
 
-    fn at(segment: Segment) -> Shared<T> {
-        const { assert!(align_of::<T>() <= 4096, "aligned beyond a page") };
-        let offset = size_of::<Prefix>().next_multiple_of(align_of::<T>());
-        // SAFETY: both callers have a segment of at least `SIZE` bytes.
-        let object = unsafe { segment.data().add(offset) }.cast();
+    /// The object in a segment that is large enough for so many elements.
+    fn at(segment: Segment, len: usize) -> Shared<T> {
+        const { assert!(T::ALIGN <= 4096, "aligned beyond a page") };
+        // SAFETY: both callers have a segment that the object fits into.
+        let start = unsafe { segment.data().add(offset(T::ALIGN)) };
+        // SAFETY: a place in a mapping is never at address zero.
+        let object = unsafe { NonNull::new_unchecked(T::of(start.as_ptr(), len).cast_mut()) };
         Shared { segment, object, owns: PhantomData }
     }
 
-    fn put(segment: Segment, value: T) -> Result<Shared<T>, Error> {
-        let shared = Shared::at(segment);
+    fn put(segment: Segment, init: Init<'_, T::Element>) -> Result<Shared<T>, Error> {
+        let len = init.len();
+        // SAFETY: both callers have made the segment large enough.
+        let start = unsafe { segment.data().add(offset(T::ALIGN)) };
         // SAFETY: aligned, within the segment, and not known to anybody as a `T` before the prefix
         // says so.
-        unsafe { shared.object.write(value) };
+        unsafe { init.write::<T>(start.as_ptr()) };
+        let shared = Shared::at(segment, len);
         let prefix = Self::prefix(&shared.segment);
         let words = [&prefix.type_hash, &prefix.size, &prefix.align];
         for (word, value) in words.into_iter().zip(Self::identity()) {
             // Relaxed: published by the magic number.
             word.store(value, Ordering::Relaxed);
         }
+        // Relaxed: as above.
+        prefix.len.store(len as u64, Ordering::Relaxed);
         // Release: whoever sees the magic number sees the object; pairs with the one in `find`.
         prefix.magic.store(MAGIC, Ordering::Release);
         Ok(shared)
@@ -224,8 +297,8 @@ impl<T: Concurrent> Shared<T> {
     }
 
     pub(crate) fn find(segment: Segment) -> Result<Shared<T>, Error> {
-        let wrong = |found| Error::WrongType { found, wanted: format!("one {}", T::LAYOUT) };
-        if segment.size() < Self::SIZE {
+        let wrong = |found| Error::WrongType { found, wanted: T::name() };
+        if segment.size() < offset(T::ALIGN) {
             return Err(wrong(0));
         }
         let prefix = Self::prefix(&segment);
@@ -234,37 +307,50 @@ impl<T: Concurrent> Shared<T> {
             return Err(wrong(0));
         }
         // Relaxed: written before the magic number.
-        let found = [&prefix.type_hash, &prefix.size, &prefix.align]
-            .map(|word| word.load(Ordering::Relaxed));
-        if found == Self::identity() { Ok(Shared::at(segment)) } else { Err(wrong(found[0])) }
+        let [hash, size, align, len] =
+            [&prefix.type_hash, &prefix.size, &prefix.align, &prefix.len]
+                .map(|word| word.load(Ordering::Relaxed));
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        if [hash, size, align] != Self::identity() || !T::fits(len) {
+            return Err(wrong(hash));
+        }
+        let end = offset(T::ALIGN).saturating_add(payload_layout::<T>(len)?.size());
+        if end > segment.size() {
+            return Err(Error::OutOfBounds {
+                start: 0,
+                end: end as u64,
+                len: segment.size() as u64,
+            });
+        }
+        Ok(Shared::at(segment, len))
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T: ?Sized> Deref for Shared<T> {
     type Target = T;
 
     #[inline(always)]
     fn deref(&self) -> &T {
-        // SAFETY: mapped as long as the segment that we hold, aligned, of a `Concurrent` type, for
-        // which any bytes are valid and every access is atomic or under a lock.
+        // SAFETY: mapped as long as the segment that we hold, aligned, a `Payload`, for which any bytes
+        // are valid and every access is atomic or under a lock.
         unsafe { self.object.as_ref() }
     }
 }
 
-impl<T> Clone for Shared<T> {
+impl<T: ?Sized> Clone for Shared<T> {
     fn clone(&self) -> Self {
         Shared { segment: self.segment.clone(), object: self.object, owns: PhantomData }
     }
 }
 
-impl<T> AsFd for Shared<T> {
+impl<T: ?Sized> AsFd for Shared<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.segment.as_fd()
     }
 }
 
-impl<T: std::fmt::Debug> std::fmt::Debug for Shared<T> {
+impl<T: std::fmt::Debug + ?Sized> std::fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Shared").field(&**self).finish()
+        f.debug_tuple("Shared").field(&&**self).finish()
     }
 }

@@ -150,6 +150,7 @@ impl Model {
             builder.check(move || {
                 run::begin_execution();
                 model(&World { _of_this_thread: PhantomData });
+                run::make_held();
                 run::end(false);
             });
         });

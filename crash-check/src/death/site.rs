@@ -108,6 +108,10 @@ pub enum Change {
     Main(SiteOrder),
     /// The ordering of failure becomes this one.
     Failure(SiteOrder),
+    /// The ordering (of success) becomes this one, which has no Release, and the operation is made
+    /// before the store that precedes it in its thread: a compiler may exchange the two then, and a
+    /// death between them leaves the later one alone.
+    MovedUp(SiteOrder),
     /// The operation has no effect: a store is not made, a compare-and-exchange reports success
     /// and writes nothing, a barrier or wake or statement is left out.
     Dropped,
@@ -147,13 +151,21 @@ pub(crate) fn visit(site: Site, main: Option<Ordering>, failure: Option<Ordering
         };
         match hook.mutation {
             Some((at, change)) if at == site => match change {
-                Change::Main(order) => verdict.main = order.ordering(),
+                Change::Main(order) | Change::MovedUp(order) => verdict.main = order.ordering(),
                 Change::Failure(order) => verdict.failure = order.ordering(),
                 Change::Dropped => verdict.dropped = true,
             },
             _ => {}
         }
         verdict
+    })
+}
+
+/// Whether a store may be overtaken by the next one, and whether this is the place that overtakes.
+pub(crate) fn overtaking(site: Site) -> (bool, bool) {
+    HOOK.with_borrow(|hook| match hook.mutation {
+        Some((at, Change::MovedUp(_))) => (at != site, at == site),
+        _ => (false, false),
     })
 }
 

@@ -64,6 +64,7 @@ pub fn yield_now() {
         let _ = run::turn();
         return;
     }
+    run::make_held();
     loom::thread::yield_now();
 }
 
@@ -73,6 +74,7 @@ pub(super) fn start<T: 'static>(
     victim: bool,
     f: impl FnOnce() -> T + 'static,
 ) -> JoinHandle<T> {
+    run::make_held();
     let index = run::add_thread(name, process, victim);
     let loom = loom::thread::spawn(move || {
         run::become_thread(index);

@@ -41,8 +41,9 @@ pub(super) fn render(matrix: &Matrix, title: &str) -> String {
 fn table_row(row: &Row) -> String {
     let reason = row.reason.as_deref().unwrap_or("no reason given");
     let (class, verdict, schedule, note) = match &row.outcome {
-        Outcome::Killed { model, schedule, message } => {
-            ("killed", format!("killed by {model}"), schedule.as_str(), message.as_str())
+        Outcome::Killed { model, schedule, message, moved_up } => {
+            let how = if *moved_up { ", moved up" } else { "" };
+            ("killed", format!("killed by {model}{how}"), schedule.as_str(), message.as_str())
         }
         Outcome::Survived => ("survived", "survives".to_owned(), "", reason),
         Outcome::Undecided => ("survived", "undecided: a model was cut".to_owned(), "", reason),

@@ -18,6 +18,9 @@ pub enum Outcome {
         schedule: String,
         /// First line of what it found.
         message: String,
+        /// As a weaker ordering alone no model noticed it. It was noticed when the operation was
+        /// also made before the store that precedes it, which a compiler may do then.
+        moved_up: bool,
     },
     /// No model failed.
     Survived,
@@ -158,11 +161,27 @@ pub(super) fn changes(site: Site, orders: Orders, drop: bool) -> Vec<Change> {
     changes
 }
 
+/// What a compiler may make of a change besides: an operation that is no Release any more may come
+/// before the store that precedes it. A thread that is alive shows that by stale reads as well; a
+/// dead one shows it by what it left.
+pub(super) fn moved_up(site: Site, orders: Orders, change: Change) -> Option<Change> {
+    use SiteOrder::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+    let writes = [Operation::Store, Operation::Rmw, Operation::CompareExchange];
+    match (orders.main, change) {
+        (Some(Release | AcqRel | SeqCst), Change::Main(new @ (Acquire | Relaxed))) => {
+            writes.contains(&site.operation).then_some(Change::MovedUp(new))
+        }
+        _ => None,
+    }
+}
+
 /// `Release → Relaxed`, `failure Acquire → Relaxed`, `dropped`.
 pub(super) fn label(orders: Orders, change: Change) -> String {
     let name = |order: Option<SiteOrder>| order.map_or(String::new(), |order| format!("{order:?}"));
     match change {
-        Change::Main(order) => format!("{} → {order:?}", name(orders.main)),
+        Change::Main(order) | Change::MovedUp(order) => {
+            format!("{} → {order:?}", name(orders.main))
+        }
         Change::Failure(order) => format!("failure {} → {order:?}", name(orders.failure)),
         Change::Dropped => "dropped".to_owned(),
     }

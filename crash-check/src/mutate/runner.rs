@@ -174,24 +174,35 @@ impl Mutations {
         let start = Instant::now();
         let mut models = reach.models.clone();
         models.sort_by_key(|&index| reports[index].executions);
+        let mut outcome = self.outcome(site, change, &models);
+        if let Some(moved_up) = matrix::moved_up(site, reach.orders, change)
+            && matches!(outcome, Outcome::Survived)
+        {
+            outcome = self.outcome(site, moved_up, &models);
+        }
+        let mutation = matrix::label(reach.orders, change);
+        Row { outcome, took: start.elapsed(), ..self.row(reach.source, site.line, mutation) }
+    }
+
+    /// What the first of these models says that fails.
+    fn outcome(&self, site: Site, change: Change, models: &[usize]) -> Outcome {
         let mut outcome = Outcome::Survived;
-        for index in models {
+        for &index in models {
             let (name, check) = &self.models[index];
             match site::mutated(site, change, check) {
                 Err(death::Error::Failed(failure)) => {
-                    outcome = Outcome::Killed {
+                    return Outcome::Killed {
                         model: name.clone(),
                         schedule: failure.schedule.to_string(),
                         message: failure.message.lines().next().unwrap_or("").to_owned(),
+                        moved_up: matches!(change, Change::MovedUp(_)),
                     };
-                    break;
                 }
                 Err(_) => outcome = Outcome::Undecided,
                 Ok(_) => {}
             }
         }
-        let mutation = matrix::label(reach.orders, change);
-        Row { outcome, took: start.elapsed(), ..self.row(reach.source, site.line, mutation) }
+        outcome
     }
 
     fn row(&self, source: usize, line: u32, mutation: String) -> Row {

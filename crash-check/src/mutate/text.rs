@@ -39,8 +39,9 @@ fn place(row: &Row) -> String {
 fn verdict(row: &Row) -> String {
     let reason = row.reason.as_deref().unwrap_or("NO REASON GIVEN");
     match &row.outcome {
-        Outcome::Killed { model, schedule, message } => {
-            format!("killed by {model} at {schedule} in {:.1?}: {message}", row.took)
+        Outcome::Killed { model, schedule, message, moved_up } => {
+            let how = if *moved_up { ", moved up" } else { "" };
+            format!("killed by {model} at {schedule}{how} in {:.1?}: {message}", row.took)
         }
         Outcome::Survived => format!("SURVIVES: {reason}"),
         Outcome::Undecided => format!("UNDECIDED, a model was cut: {reason}"),

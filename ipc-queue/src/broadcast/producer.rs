@@ -129,6 +129,20 @@ impl<T: Element, P: Peers> Producer<T, P> {
         self.send_until(value, Deadline::Now)
     }
 
+    /// [`send`](Self::send) as a future, for any executor: see [`futures`](crate::futures). Dropped
+    /// before it is ready, it has sent nothing, and `value` is gone.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[cfg(feature = "async")]
+    pub async fn send_async(&mut self, value: T) -> Result<(), SendError<T>> {
+        crate::futures::until(self, move |end| match end.try_send(value) {
+            Err(SendError::Full(_)) => None,
+            done => Some(done),
+        })
+        .await
+    }
+
     /// Sends `value`, waiting for room at most `timeout`.
     ///
     /// # Errors

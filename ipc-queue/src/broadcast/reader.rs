@@ -120,6 +120,20 @@ impl<T: Element, P: Peers> Reader<T, P> {
         self.recv_until(Deadline::Now)
     }
 
+    /// The same as a future, for any executor: see [`futures`](crate::futures). Dropped before it is
+    /// ready, it has received nothing.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    #[cfg(feature = "async")]
+    pub async fn recv_async(&mut self) -> Result<T, RecvError> {
+        crate::futures::until(self, |end| match end.try_recv() {
+            Err(RecvError::Empty) => None,
+            done => Some(done),
+        })
+        .await
+    }
+
     /// Receives the next element, waiting at most `timeout`.
     ///
     /// # Errors

@@ -70,10 +70,22 @@ impl<P: Peers> Consumer<P> {
     }
 
     #[inline(always)]
-    fn recv_until(&mut self, deadline: Deadline) -> Result<Message<'_, P>, RecvError> {
+    fn find(&mut self, deadline: Deadline) -> Result<Found, Stop> {
         let (side, ring) = self.parts()?;
-        let found = side.find(ring, deadline)?;
+        side.find(ring, deadline)
+    }
+
+    /// The message that was just found.
+    #[inline(always)]
+    fn lend(&mut self, found: Found) -> Result<Message<'_, P>, RecvError> {
+        let (side, ring) = self.parts()?;
         Ok(Message { side, ring, found })
+    }
+
+    #[inline(always)]
+    fn recv_until(&mut self, deadline: Deadline) -> Result<Message<'_, P>, RecvError> {
+        let found = self.find(deadline)?;
+        self.lend(found)
     }
 
     /// Receives the next message, waiting as long as it takes. It is released when it is dropped;
@@ -94,6 +106,21 @@ impl<P: Peers> Consumer<P> {
     #[inline]
     pub fn try_recv(&mut self) -> Result<Message<'_, P>, RecvError> {
         self.recv_until(Deadline::Now)
+    }
+
+    /// [`recv`](Self::recv) as a future, for any executor: see [`futures`](crate::futures). Dropped
+    /// before it is ready, it has received nothing.
+    ///
+    /// # Errors
+    /// As [`recv`](Self::recv).
+    #[cfg(feature = "async")]
+    pub async fn recv_async(&mut self) -> Result<Message<'_, P>, RecvError> {
+        let found = crate::futures::until(self, |consumer| match consumer.find(Deadline::Now) {
+            Err(Stop::NotYet) => None,
+            done => Some(done),
+        })
+        .await?;
+        self.lend(found)
     }
 
     /// Receives the next message, waiting at most `timeout`.

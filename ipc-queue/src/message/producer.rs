@@ -76,6 +76,20 @@ impl<P: Peers> Producer<P> {
         Ok((&mut self.side, self.place.ring(&self.peers)))
     }
 
+    /// Where a message of so many bytes begins, once there is room.
+    #[inline(always)]
+    fn find_room(&mut self, len: usize, deadline: Deadline) -> Result<u64, Stop> {
+        let (side, ring) = self.parts()?;
+        side.reserve(ring, len, deadline)
+    }
+
+    /// The room that was just found.
+    #[inline(always)]
+    fn lend(&mut self, position: u64, len: usize) -> Result<Reservation<'_, P>, Stop> {
+        let (side, ring) = self.parts()?;
+        Ok(Reservation { side, ring, position, len })
+    }
+
     #[inline(always)]
     fn reserve_until(
         &mut self,
@@ -83,9 +97,8 @@ impl<P: Peers> Producer<P> {
         deadline: Deadline,
     ) -> Result<Reservation<'_, P>, SendError<()>> {
         let refused = |stop| SendError::from_stop(stop, ());
-        let (side, ring) = self.parts().map_err(refused)?;
-        let position = side.reserve(ring, len, deadline).map_err(refused)?;
-        Ok(Reservation { side, ring, position, len })
+        let position = self.find_room(len, deadline).map_err(refused)?;
+        self.lend(position, len).map_err(refused)
     }
 
     #[inline(always)]
@@ -114,6 +127,36 @@ impl<P: Peers> Producer<P> {
     #[inline]
     pub fn try_send(&mut self, message: &[u8]) -> Result<(), SendError<()>> {
         self.send_until(message, Deadline::Now)
+    }
+
+    /// [`send`](Self::send) as a future, for any executor: see [`futures`](crate::futures). Dropped
+    /// before it is ready, it has sent nothing.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[cfg(feature = "async")]
+    pub async fn send_async(&mut self, message: &[u8]) -> Result<(), SendError<()>> {
+        crate::futures::until(self, |producer| match producer.try_send(message) {
+            Err(SendError::Full(())) => None,
+            done => Some(done),
+        })
+        .await
+    }
+
+    /// [`reserve`](Self::reserve) as a future, as above.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    #[cfg(feature = "async")]
+    pub async fn reserve_async(&mut self, len: usize) -> Result<Reservation<'_, P>, SendError<()>> {
+        let refused = |stop| SendError::from_stop(stop, ());
+        let found =
+            crate::futures::until(self, |producer| match producer.find_room(len, Deadline::Now) {
+                Err(Stop::NotYet) => None,
+                done => Some(done),
+            });
+        let position = found.await.map_err(refused)?;
+        self.lend(position, len).map_err(refused)
     }
 
     /// Sends a copy of `message`, waiting for room at most `timeout`.

@@ -6,6 +6,7 @@ use crash_check::death::{Error, Report};
 
 use super::{Ring, check_awake, models};
 use crate::ring::{self, Stop};
+use crate::role::Side;
 use crate::wait::Deadline;
 
 models![
@@ -32,6 +33,7 @@ fn a_consumer_that_sees_the_close_has_received_everything() -> Result<Report, Er
 fn a_consumer_that_sees_the_death_has_received_everything() -> Result<Report, Error> {
     check_awake(1, |world| {
         let (ring, mut send, mut recv) = Ring::with_sides(2);
+        let dead = ring.hold(Side::Producer);
         let (proof, theirs) = (world.proof("producer"), Rc::clone(&ring));
         world.victim("producer", move || {
             theirs.send(&mut send, 1, Deadline::Now).unwrap();
@@ -39,7 +41,7 @@ fn a_consumer_that_sees_the_death_has_received_everything() -> Result<Report, Er
         let theirs = Rc::clone(&ring);
         world.spawn("supervisor", move || {
             if proof.is_gone() {
-                theirs.shared.end(ring::PRODUCER_DEAD);
+                theirs.report(dead);
             }
         });
         let mut received = 0;
@@ -57,6 +59,7 @@ fn a_producer_that_sees_the_death_knows_how_much_was_not_received() -> Result<Re
     check_awake(1, |world| {
         let (ring, mut send, mut recv) = Ring::with_sides(1);
         ring.send(&mut send, 1, Deadline::Now).unwrap();
+        let dead = ring.hold(Side::Consumer);
         let (proof, theirs) = (world.proof("consumer"), Rc::clone(&ring));
         let consumer = world.victim("consumer", move || {
             let _ = theirs.recv(&mut recv, Deadline::Now);
@@ -64,7 +67,7 @@ fn a_producer_that_sees_the_death_knows_how_much_was_not_received() -> Result<Re
         let theirs = Rc::clone(&ring);
         let supervisor = world.spawn("supervisor", move || {
             if proof.is_gone() {
-                theirs.shared.end(ring::CONSUMER_DEAD);
+                theirs.report(dead);
             }
         });
         if ring.send(&mut send, 2, Deadline::Now) == Err(Stop::PeerDead) {

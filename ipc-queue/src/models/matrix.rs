@@ -5,7 +5,7 @@ use std::error::Error;
 
 use crash_check::mutate::Mutations;
 
-use super::{BOUND, bell, broadcast, closing, message, mpmc, ring, roles, waiting, work};
+use super::{BOUND, bell, broadcast, closing, message, mpmc, range, ring, roles, waiting, work};
 
 /// Functions that end, claim, give back, take over, wake and announce: their statements are left
 /// out in turn, too.
@@ -122,6 +122,18 @@ fn mutations_of_work() -> Mutations {
     mutations
 }
 
+fn mutations_of_range() -> Mutations {
+    let mut mutations = Mutations::new()
+        .source("ipc-queue/src/work/range.rs", include_str!("../work/range.rs"))
+        .statements_of("start")
+        .statements_of("finish")
+        .statements_of("revoke");
+    for &(name, model) in range::MODELS {
+        mutations = mutations.model(name, model);
+    }
+    mutations
+}
+
 const FOR_SELECTORS: &str =
     "Relaxed already: for selectors, who look again by the operation itself";
 
@@ -182,6 +194,11 @@ fn loom_matrix_of_messages() -> Result<(), Box<dyn Error>> {
 #[test]
 fn loom_matrix_of_the_work_queue() -> Result<(), Box<dyn Error>> {
     run(&mutations_of_work(), "ipc-queue-work", "Mutation matrix of ipc-queue's work")
+}
+
+#[test]
+fn loom_matrix_of_the_range_record() -> Result<(), Box<dyn Error>> {
+    run(&mutations_of_range(), "ipc-queue-range", "Mutation matrix of ipc-queue's range record")
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod group;
 mod matrix;
 mod message;
 mod mpmc;
+mod range;
 mod ring;
 mod roles;
 mod select;
@@ -25,6 +26,7 @@ use crash_check::death::{Error, Model, Report, World};
 use shm_core::primitive::{System, on_a_system_where, spin_loop};
 
 use crate::ring::{RecvSide, SendSide, Shared, Stop};
+use crate::role::{self, Holder, Side};
 use crate::spsc::slots::{self, Slot};
 use crate::wait::Deadline;
 
@@ -75,6 +77,16 @@ impl Ring {
 
     fn recv_side(&self) -> RecvSide {
         RecvSide::resume(&self.shared, self.slots.len() as u64).unwrap()
+    }
+
+    /// Claims a side's role, for whoever is to be reported dead.
+    fn hold(&self, side: Side) -> Holder {
+        role::claim(&self.shared, side, None).unwrap()
+    }
+
+    /// Reports its holder dead, as a supervisor does.
+    fn report(&self, dead: Holder) {
+        role::disconnect(&self.shared, dead).unwrap();
     }
 
     fn send(&self, side: &mut SendSide, value: u32, deadline: Deadline) -> Result<(), Stop> {

@@ -7,7 +7,7 @@ use shm_core::primitive::spin_loop;
 
 use super::group::members;
 use super::{Ring, check_awake, models};
-use crate::ring::{self, RecvSide, SendSide, Stop};
+use crate::ring::{RecvSide, SendSide, Stop};
 use crate::role::{self, Side};
 use crate::wait::Deadline;
 
@@ -20,6 +20,8 @@ models![
     a_consumer_goes_on_where_the_one_before_it_gave_the_role_back,
     the_successor_of_a_dead_producer_goes_on_where_it_stopped,
     the_successor_of_a_dead_consumer_goes_on_where_it_stopped,
+    a_late_report_does_not_speak_of_the_successor,
+    a_report_that_its_reporter_did_not_finish_is_finished_by_another,
 ];
 
 impl Ring {
@@ -154,7 +156,7 @@ fn the_successor_of_a_dead_producer_goes_on_where_it_stopped() -> Result<Report,
         let theirs = Rc::clone(&ring);
         world.spawn("supervisor", move || {
             if proof.is_gone() {
-                theirs.shared.end(ring::PRODUCER_DEAD);
+                theirs.report(dead);
                 role::claim(&theirs.shared, Side::Producer, Some(dead)).unwrap();
                 let sent = theirs.send_next(&mut theirs.send_side());
                 assert!(matches!(sent, Ok(()) | Err(Stop::NotYet)), "{sent:?}");
@@ -178,7 +180,7 @@ fn the_successor_of_a_dead_consumer_goes_on_where_it_stopped() -> Result<Report,
         let theirs = Rc::clone(&ring);
         world.spawn("supervisor", move || {
             if proof.is_gone() {
-                theirs.shared.end(ring::CONSUMER_DEAD);
+                theirs.report(dead);
                 role::claim(&theirs.shared, Side::Consumer, Some(dead)).unwrap();
                 let received = theirs.recv_next(&mut theirs.recv_side());
                 assert!(matches!(received, Ok(()) | Err(Stop::NotYet)), "{received:?}");
@@ -188,5 +190,34 @@ fn the_successor_of_a_dead_consumer_goes_on_where_it_stopped() -> Result<Report,
             let sent = ring.send_next(&mut send);
             assert!(matches!(sent, Ok(()) | Err(Stop::NotYet | Stop::PeerDead)), "{sent:?}");
         }
+    })
+}
+
+fn a_late_report_does_not_speak_of_the_successor() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let ring = Ring::new(1);
+        let dead = ring.hold(Side::Producer);
+        let mut send = ring.send_side();
+        let theirs = Rc::clone(&ring);
+        let supervisor = world.spawn("supervisor", move || role::disconnect(&theirs.shared, dead));
+        role::claim(&ring.shared, Side::Producer, Some(dead)).unwrap();
+        ring.send_next(&mut send).unwrap();
+        let _ = supervisor.join().unwrap();
+        let mut recv = ring.recv_side();
+        ring.recv_next(&mut recv).unwrap();
+        assert_eq!(ring.recv_next(&mut recv), Err(Stop::NotYet), "the successor lives");
+        ring.send_next(&mut send).unwrap();
+    })
+}
+
+fn a_report_that_its_reporter_did_not_finish_is_finished_by_another() -> Result<Report, Error> {
+    check_awake(1, |world| {
+        let ring = Ring::new(1);
+        let dead = ring.hold(Side::Producer);
+        let theirs = Rc::clone(&ring);
+        let first = world.victim("first", move || theirs.report(dead));
+        ring.report(dead);
+        let _ = first.join();
+        assert_eq!(ring.recv_next(&mut ring.recv_side()), Err(Stop::PeerDead));
     })
 }

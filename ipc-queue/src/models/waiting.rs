@@ -12,7 +12,7 @@ use shm_core::{Owner, Peers, Ticket};
 use super::group::{Member, members};
 use super::{Ring, check, models};
 use crate::ring::{self, Company, Stop};
-use crate::role::{self, Side};
+use crate::role::{self, Holder, Side};
 use crate::wait::Deadline;
 
 models![
@@ -77,13 +77,17 @@ fn both_sides_may_park_in_turn() -> Result<Report, Error> {
     })
 }
 
-fn a_parked_consumer_sees_the_last_element_and_then(end: u32, last: Stop) -> Result<Report, Error> {
+fn a_parked_consumer_sees_the_last_element_and_then(
+    end: fn(&Ring, Holder),
+    last: Stop,
+) -> Result<Report, Error> {
     check(0, move |world| {
         let (ring, mut send, mut recv) = Ring::with_sides(2);
+        let holder = ring.hold(Side::Producer);
         let theirs = Rc::clone(&ring);
         let producer = world.spawn("producer", move || {
             theirs.send(&mut send, 1, Deadline::Now).unwrap();
-            theirs.shared.end(end);
+            end(&theirs, holder);
         });
         assert_eq!(ring.recv(&mut recv, Deadline::Never), Ok(1));
         assert_eq!(ring.recv(&mut recv, Deadline::Never), Err(last));
@@ -92,19 +96,22 @@ fn a_parked_consumer_sees_the_last_element_and_then(end: u32, last: Stop) -> Res
 }
 
 fn a_parked_consumer_sees_the_last_element_and_then_the_close() -> Result<Report, Error> {
-    a_parked_consumer_sees_the_last_element_and_then(ring::PRODUCER_CLOSED, Stop::Closed)
+    a_parked_consumer_sees_the_last_element_and_then(
+        |ring, _| ring.shared.end(ring::PRODUCER_CLOSED),
+        Stop::Closed,
+    )
 }
 
 fn a_parked_consumer_sees_the_last_element_and_then_the_death() -> Result<Report, Error> {
-    a_parked_consumer_sees_the_last_element_and_then(ring::PRODUCER_DEAD, Stop::PeerDead)
+    a_parked_consumer_sees_the_last_element_and_then(Ring::report, Stop::PeerDead)
 }
 
 fn a_parked_producer_learns_that_the_consumer_is_gone() -> Result<Report, Error> {
     check(0, |world| {
         let (ring, mut send, _recv) = Ring::with_sides(1);
         ring.send(&mut send, 1, Deadline::Now).unwrap();
-        let theirs = Rc::clone(&ring);
-        world.spawn("supervisor", move || theirs.shared.end(ring::CONSUMER_DEAD));
+        let (dead, theirs) = (ring.hold(Side::Consumer), Rc::clone(&ring));
+        world.spawn("supervisor", move || theirs.report(dead));
         assert_eq!(ring.send(&mut send, 2, Deadline::Never), Err(Stop::PeerDead));
     })
 }
@@ -113,6 +120,7 @@ fn a_supervisor_releases_the_consumer_of_a_producer_that_died_before_it_rang()
 -> Result<Report, Error> {
     check(1, |world| {
         let (ring, mut send, mut recv) = Ring::with_sides(2);
+        let dead = ring.hold(Side::Producer);
         let (life, theirs) = (world.life("producer"), Rc::clone(&ring));
         let producer = world.victim("producer", move || {
             theirs.send(&mut send, 1, Deadline::Now).unwrap();
@@ -122,7 +130,7 @@ fn a_supervisor_releases_the_consumer_of_a_producer_that_died_before_it_rang()
             // Asleep until the process is gone, as a supervisor is on a pidfd.
             if producer.join().is_err() {
                 assert!(life.is_dead());
-                theirs.shared.end(ring::PRODUCER_DEAD);
+                theirs.report(dead);
             } else {
                 theirs.shared.end(ring::PRODUCER_CLOSED);
             }
@@ -144,7 +152,7 @@ fn a_supervisor_releases_the_producer_of_a_consumer_that_died_before_it_rang()
     check(1, |world| {
         let (ring, mut send, mut recv) = Ring::with_sides(1);
         ring.send(&mut send, 1, Deadline::Now).unwrap();
-        let theirs = Rc::clone(&ring);
+        let (dead, theirs) = (ring.hold(Side::Consumer), Rc::clone(&ring));
         let consumer = world.victim("consumer", move || {
             while theirs.recv(&mut recv, Deadline::Now).is_err() {
                 spin_loop();
@@ -153,7 +161,7 @@ fn a_supervisor_releases_the_producer_of_a_consumer_that_died_before_it_rang()
         let theirs = Rc::clone(&ring);
         world.spawn("supervisor", move || {
             let _ = consumer.join();
-            theirs.shared.end(ring::CONSUMER_DEAD);
+            theirs.report(dead);
         });
         let sent = ring.send(&mut send, 2, Deadline::Never);
         assert!(matches!(sent, Ok(()) | Err(Stop::PeerDead)), "{sent:?}");
@@ -191,7 +199,7 @@ fn a_parked_consumer_gets_what_the_successor_of_a_dead_producer_sends() -> Resul
         let theirs = Rc::clone(&ring);
         world.spawn("supervisor", move || {
             if producer.join().is_err() {
-                theirs.shared.end(ring::PRODUCER_DEAD);
+                theirs.report(dead);
                 role::claim(&theirs.shared, Side::Producer, Some(dead)).unwrap();
                 theirs.send(&mut theirs.send_side(), 1, Deadline::Now).unwrap();
             }

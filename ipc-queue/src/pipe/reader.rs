@@ -196,13 +196,6 @@ impl Reader {
         self.end.shared().is_closed()
     }
 
-    /// Declares the writer's process dead, of which the caller has proof: once drained, reads
-    /// fail with [`RecvError::PeerDead`]. Needs no other handle if this one is not blocked; else
-    /// see [`Monitor::disconnect`](crate::Monitor::disconnect).
-    pub fn disconnect_peer(&self) {
-        self.end.disconnect_peer();
-    }
-
     /// Bytes written and not yet read.
     #[must_use]
     pub fn len(&self) -> usize {

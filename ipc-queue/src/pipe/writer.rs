@@ -230,13 +230,6 @@ impl Writer {
         self.end.shared().is_closed()
     }
 
-    /// Declares the reader's process dead, of which the caller has proof: writes fail with
-    /// [`SendError::PeerDead`] from now on. Needs no other handle if this one is not blocked;
-    /// else see [`Monitor::disconnect`](crate::Monitor::disconnect).
-    pub fn disconnect_peer(&self) {
-        self.end.disconnect_peer();
-    }
-
     /// Bytes written and not yet read.
     #[must_use]
     pub fn len(&self) -> usize {

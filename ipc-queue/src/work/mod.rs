@@ -55,6 +55,7 @@ mod end;
 pub(crate) mod join;
 pub(crate) mod lease;
 mod place;
+pub mod range;
 pub(crate) mod record;
 pub(crate) mod shared;
 pub(crate) mod submit;

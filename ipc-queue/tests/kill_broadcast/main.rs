@@ -7,6 +7,8 @@
 mod ground;
 mod member;
 mod messages;
+mod messages_mailbox;
 mod readers;
 mod rest;
 mod send;
+mod stopped;

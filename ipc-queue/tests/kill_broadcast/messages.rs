@@ -11,29 +11,29 @@ use crate::member::{
     MAKER, Member, SURVIVOR, Said, VICTIM, has_returned, member, returned, run, segment,
 };
 
-type Producer = messages::Producer<Member>;
-type Consumer = messages::Consumer<Member>;
+pub type Producer = messages::Producer<Member>;
+pub type Consumer = messages::Consumer<Member>;
 
 const LONG: Duration = Duration::from_secs(60);
-const BYTES: usize = 128;
+pub const BYTES: usize = 128;
 
 /// Of various lengths: 8 to 29 bytes, 16 to 40 in the ring.
-fn message(number: u64) -> Vec<u8> {
+pub fn message(number: u64) -> Vec<u8> {
     let tail = (0..(number * 7) % 22).map(|at| (number + at) as u8);
     number.to_ne_bytes().into_iter().chain(tail).collect()
 }
 
-fn number(found: &[u8]) -> Result<u64, String> {
+pub fn number(found: &[u8]) -> Result<u64, String> {
     let first = found.first_chunk().ok_or(format!("no message: {found:x?}"))?;
     let number = u64::from_ne_bytes(*first);
     if found == message(number) { Ok(number) } else { Err(format!("torn: {found:x?}")) }
 }
 
-fn producer(region: &Region, index: u32) -> Result<Producer, Box<dyn Error>> {
+pub fn producer(region: &Region, index: u32) -> Result<Producer, Box<dyn Error>> {
     Ok(messages::attach_producer_among(&segment(region)?, 0, member(region, index))?)
 }
 
-fn consumer(region: &Region, index: u32) -> Result<Consumer, Box<dyn Error>> {
+pub fn consumer(region: &Region, index: u32) -> Result<Consumer, Box<dyn Error>> {
     Ok(messages::attach_consumer_among(&segment(region)?, 0, member(region, index))?)
 }
 

@@ -8,10 +8,12 @@ mod ground;
 #[path = "../kill_broadcast/member.rs"]
 mod member;
 mod once;
+mod range;
 mod receive;
 mod rest;
 mod rings;
 mod select;
 mod send;
 mod sleepers;
+mod stopped;
 mod work;

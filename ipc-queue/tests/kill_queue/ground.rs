@@ -107,10 +107,9 @@ pub fn has_returned(region: &Region) -> bool {
     region.u64_at(RETURNED).load(Acquire) == 1
 }
 
-/// What a supervisor does once it has the proof, also where the dead one held no role (any more):
-/// whoever claims the side next ends it.
-pub fn disconnect(monitor: &Monitor, dead: Side) {
-    monitor.disconnect(dead);
+/// What a supervisor does once it has the proof: nothing where the dead one held no role (any more).
+pub fn disconnect(monitor: &Monitor, side: Side) -> Result<(), ipc_queue::Error> {
+    monitor.holder(side).map_or(Ok(()), |dead| monitor.disconnect(dead))
 }
 
 /// The supervisor's view, attached before anybody dies.

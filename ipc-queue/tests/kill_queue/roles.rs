@@ -176,8 +176,7 @@ fn nothing_blocks(region: &Region) -> Said {
 fn kill_monitors() {
     for from in [FROM, LISTENING] {
         run(row("ipc_queue::Monitor::disconnect", from, Side::Producer, |s| {
-            Monitor::attach(s, 0)?.disconnect(Side::Producer);
-            Ok(())
+            Ok(disconnect(&Monitor::attach(s, 0)?, Side::Producer)?)
         })
         .init(move |r| held(r, from)));
         run(row("ipc_queue::Monitor::close", from, Side::Producer, |s| {
@@ -186,22 +185,4 @@ fn kill_monitors() {
         })
         .continuation(nothing_blocks));
     }
-    run(row("ipc_queue::spsc::Consumer::disconnect_peer", FROM, Side::Producer, |s| {
-        let dead = Monitor::attach(s, 0)?.holder(Side::Consumer).ok_or("no holder")?;
-        // SAFETY: the process that `held` it has ended.
-        let consumer = unsafe { spsc::take_over_consumer::<Item>(s, 0, dead) }?;
-        consumer.disconnect_peer();
-        consumer.detach();
-        Ok(())
-    })
-    .init(|r| held(r, FROM)));
-    run(row("ipc_queue::spsc::Producer::disconnect_peer", FROM, Side::Consumer, |s| {
-        let dead = Monitor::attach(s, 0)?.holder(Side::Producer).ok_or("no holder")?;
-        // SAFETY: the process that `held` it has ended.
-        let producer = unsafe { spsc::take_over_producer::<Item>(s, 0, dead) }?;
-        producer.disconnect_peer();
-        producer.detach();
-        Ok(())
-    })
-    .init(|r| held(r, FROM)));
 }

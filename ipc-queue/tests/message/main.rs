@@ -3,6 +3,10 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
+#[cfg(feature = "async")]
+mod asynchronous;
+mod mailbox;
+mod mailbox_processes;
 mod processes;
 mod threads;
 

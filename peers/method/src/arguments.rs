@@ -1,9 +1,10 @@
 //! What every program of an area understands on its command line.
 
 use crate::Outcome;
+use crate::parts::{PART, Parts};
 
 /// How much to measure.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Arguments {
     /// Rounds of each case.
     pub rounds: usize,
@@ -11,22 +12,32 @@ pub struct Arguments {
     pub quick: bool,
     /// Only cases whose name holds this.
     pub only: String,
+    /// The processes that share the rounds.
+    pub(crate) parts: Parts,
 }
 
 impl Arguments {
     const ROUNDS: usize = 21;
-    const QUICK_ROUNDS: usize = 7;
+    const QUICK_ROUNDS: usize = 9;
 
-    /// Those of this program.
+    /// Those of this program, which starts itself some times more: see `parts`.
     ///
     /// # Errors
     /// Names what it does not understand.
     pub fn read() -> Outcome<Arguments> {
-        Self::parse(std::env::args().skip(1))
+        let words: Vec<String> = std::env::args().skip(1).collect();
+        let (words, parts) = match words.iter().position(|word| word == PART) {
+            Some(place) => (&words[..place], Parts::nth(words[place + 1..].concat().parse()?)),
+            None => {
+                Self::parse(words.iter().cloned())?;
+                (&words[..], Parts::first(&words)?)
+            }
+        };
+        Ok(Arguments { parts, ..Self::parse(words.iter().cloned())? })
     }
 
     fn parse(words: impl Iterator<Item = String>) -> Outcome<Arguments> {
-        let mut arguments = Arguments { rounds: 0, quick: false, only: String::new() };
+        let mut arguments = Arguments::default();
         let mut words = words;
         while let Some(word) = words.next() {
             match word.as_str() {

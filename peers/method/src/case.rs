@@ -1,5 +1,7 @@
 //! One piece of work and everybody who does it, measured in alternating rounds.
 
+use std::ops::Range;
+
 use serde_json::{Value, json};
 
 use crate::row::{FEWEST, Pairs, TargetIs};
@@ -103,19 +105,25 @@ impl<'a> Case<'a> {
         if !self.name.contains(&arguments.only) {
             return;
         }
-        for row in self.measure(arguments) {
+        for row in self.measure(arguments).into_iter().flatten() {
             println!("{}", row.to_json());
             eprintln!("{}", describe(&row));
         }
     }
 
-    /// Measures it and gives the rows.
-    pub fn measure(mut self, arguments: &Arguments) -> Vec<Row> {
+    /// Measures it and gives the rows; `None` in a process that is not the first of a run.
+    pub fn measure(mut self, arguments: &Arguments) -> Option<Vec<Row>> {
         let rounds = arguments.rounds.min(self.rounds.unwrap_or(usize::MAX));
+        let taken = arguments.parts.take(rounds, |rounds| self.take(rounds))?;
+        Some(self.rows(&taken))
+    }
+
+    /// Takes these rounds.
+    fn take(&mut self, rounds: Range<usize>) -> Vec<Taken> {
         let calibration = self.calibration;
         let mut taken: Vec<Taken> = self.sides.iter_mut().map(Taken::warm).collect();
         let count = self.sides.len();
-        for round in 0..rounds {
+        for round in rounds {
             let mut before = calibration.run();
             for place in 0..count {
                 // Nobody always runs first, nor always in the wake of the same side.
@@ -130,7 +138,7 @@ impl<'a> Case<'a> {
                 before = after;
             }
         }
-        self.rows(&taken)
+        taken
     }
 
     fn rows(&self, taken: &[Taken]) -> Vec<Row> {
@@ -197,7 +205,7 @@ struct Measured {
 
 /// Everything that was taken of one side, one entry a round.
 #[derive(Debug, Default)]
-struct Taken {
+pub(crate) struct Taken {
     rounds: Vec<Measured>,
     missing: Option<String>,
 }
@@ -217,6 +225,31 @@ impl Taken {
             (Err(error), ..) => self.missing = Some(error.to_string()),
             (_, Err(error), _) | (.., Err(error)) => self.missing = Some(error.to_string()),
         }
+    }
+
+    /// Puts what another process took behind it.
+    pub(crate) fn join(&mut self, more: Taken) {
+        self.rounds.extend(more.rounds);
+        self.missing = self.missing.take().or(more.missing);
+    }
+
+    /// As one process tells it another.
+    pub(crate) fn to_json(&self) -> Value {
+        let rounds = self.rounds.iter();
+        let rounds: Vec<_> =
+            rounds.map(|round| json!([round.value, round.floor, round.is_disturbed])).collect();
+        json!({"rounds": rounds, "missing": self.missing})
+    }
+
+    /// What was told; `None` if it is not that.
+    pub(crate) fn from_json(json: &Value) -> Option<Taken> {
+        let number = |value: &Value| value.as_f64().unwrap_or(f64::NAN);
+        let round = |round: &Value| {
+            let is_disturbed = round[2].as_bool()?;
+            Some(Measured { value: number(&round[0]), floor: number(&round[1]), is_disturbed })
+        };
+        let rounds = json["rounds"].as_array()?.iter().map(round).collect::<Option<_>>()?;
+        Some(Taken { rounds, missing: json["missing"].as_str().map(String::from) })
     }
 
     fn floor(&self) -> f64 {
@@ -272,7 +305,7 @@ mod tests {
     use std::cell::RefCell;
 
     fn arguments(rounds: usize) -> Arguments {
-        Arguments { rounds, quick: false, only: String::new() }
+        Arguments { rounds, ..Arguments::default() }
     }
 
     fn case<'a>() -> Case<'a> {
@@ -289,7 +322,7 @@ mod tests {
                 Ok(Sample::from(1.0))
             })
         };
-        case().side(side("ours")).side(side("theirs")).measure(&arguments(4));
+        case().side(side("ours")).side(side("theirs")).measure(&arguments(4)).unwrap();
         let order = order.into_inner();
         // The first of each is the warm-up.
         let first: Vec<_> = order[2..].chunks(2).map(|round| round[0]).collect();
@@ -303,9 +336,25 @@ mod tests {
             .side(Side::new("ours", Promise::ONE_PROCESS, || Ok(Sample::from(1.0))))
             .side(Side::missing("absent", Promise::ONE_PROCESS, "not installed"))
             .side(Side::new("present", Promise::ONE_PROCESS, || Ok(Sample::from(2.0))))
-            .measure(&arguments(6));
+            .measure(&arguments(6))
+            .unwrap();
         assert_eq!(rows[0].to_json()["missing"], "not installed");
         assert_eq!(rows[1].to_json()["ratio"], 2.0);
+    }
+
+    #[test]
+    fn what_another_process_took_counts_as_if_it_had_been_taken_here() {
+        let side =
+            |value: f64| Side::new("a side", Promise::ONE_PROCESS, move || Ok(Sample::from(value)));
+        let mut here = case().side(side(1.0)).side(side(2.0));
+        let mut taken = here.take(0..3);
+        for (taken, more) in taken.iter_mut().zip(here.take(3..6)) {
+            taken.join(Taken::from_json(&more.to_json()).unwrap());
+        }
+        let row = here.rows(&taken)[0].to_json();
+        assert_eq!(row["rival_samples"].as_array().unwrap().len(), 6);
+        assert_eq!(row["ratio"], 2.0);
+        assert!(Taken::from_json(&json!({"rounds": [[1.0]]})).is_none());
     }
 
     #[test]
@@ -334,7 +383,8 @@ mod tests {
             .side(Side::new("ours", Promise::ONE_PROCESS, || Ok(Sample::from(1.0))))
             .target(Target::Calibrations(1e9))
             .target(Target::Absolute(0.5))
-            .measure(&arguments(5));
+            .measure(&arguments(5))
+            .unwrap();
         assert_eq!(rows[0].to_json()["met"], true);
         assert_eq!(rows[1].to_json()["met"], false);
     }

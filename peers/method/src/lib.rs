@@ -11,6 +11,9 @@
 //! Where less than half of the rounds, or fewer than [`FEWEST`], are left, all of them count and
 //! the row is `unstable`, as is one whose spread exceeds 15 % (latency) or 10 % (throughput).
 //!
+//! The rounds of a case are divided among several processes of the same program (`parts`), so that
+//! what differs from one start of it to the next is in the spread.
+//!
 //! The figures of a row are medians. Its `ratio` is the median of the rounds' own ratios, written so
 //! that above 1 ours is ahead; its `spread` is how far the quartiles of those ratios lie from it.
 
@@ -18,6 +21,7 @@ pub mod arguments;
 mod calibration;
 mod case;
 pub mod cores;
+mod parts;
 mod program;
 mod row;
 mod side;

@@ -41,7 +41,7 @@ fn sampled(arguments: &Arguments, threads: usize) {
         case(&format!("one sample in {kib} KiB"), threads)
             .side(ours::added(Recording::Sampled(kib << 10), threads, LIVE))
             .side(rivals::jemalloc(log, threads))
-            .side(rivals::dial9())
+            .side(outside::dial9(kib, threads))
             .target(Target::Absolute(target))
             .run(arguments);
     }

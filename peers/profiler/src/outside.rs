@@ -1,4 +1,5 @@
-//! Profilers that watch a whole program: heaptrack and valgrind's dhat.
+//! Profilers that watch a whole program: heaptrack, valgrind's dhat, and dial9, which is set up
+//! once in a process.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -7,12 +8,18 @@ use method::{Outcome, Promise, Sample, Side};
 
 const HEAPTRACK: Promise =
     Promise::keeps("what was flushed survives; forked children are not seen");
+const DIAL9: Promise =
+    Promise::may_lose("the trace ends with what was last flushed; live blocks are not in it");
 const VALGRIND: Promise = Promise::may_lose("writes its profile at the end only");
 
-/// The program that does the work, beside this one.
+/// A program beside this one.
+fn beside(name: &str) -> Outcome<Command> {
+    Ok(Command::new(std::env::current_exe()?.with_file_name(name)))
+}
+
+/// The program that does the work.
 fn bare(threads: usize) -> Outcome<Command> {
-    let program = std::env::current_exe()?.with_file_name("peers-bare");
-    let mut command = Command::new(program);
+    let mut command = beside("peers-bare")?;
     command.arg(threads.to_string());
     Ok(command)
 }
@@ -59,4 +66,13 @@ pub fn heaptrack<'a>(threads: usize) -> Side<'a> {
 /// valgrind's dhat, every allocation; the program runs on a simulated processor.
 pub fn valgrind<'a>(threads: usize) -> Side<'a> {
     Side::new("valgrind dhat", VALGRIND, move || sample("valgrind", threads))
+}
+
+/// dial9's memory profiler with its live set, one sample in `kib` KiB.
+pub fn dial9<'a>(kib: u64, threads: usize) -> Side<'a> {
+    Side::new(format!("dial9 0.5.7, one sample in {kib} KiB"), DIAL9, move || {
+        let mut command = beside("peers-dial9")?;
+        command.args([(kib << 10).to_string(), threads.to_string()]);
+        ask(&mut command).map(Sample::from)
+    })
 }

@@ -42,13 +42,6 @@ pub fn jemalloc<'a>(log: usize, threads: usize) -> Side<'a> {
     })
 }
 
-/// A rival that is named, and not measured.
-pub fn dial9<'a>() -> Side<'a> {
-    let why =
-        "not measured: it builds with `--cfg tokio_unstable` only, which this build does not set";
-    Side::missing("dial9", LOST, why)
-}
-
 static DHAT: dhat::Alloc = dhat::Alloc;
 
 /// dhat-rs, every allocation.

@@ -4,6 +4,7 @@
 
 mod channels;
 mod ends;
+mod iceoryx;
 mod idle;
 mod mpmc;
 mod ours;
@@ -14,11 +15,15 @@ mod several;
 mod streams;
 mod work;
 
+use std::fmt::Debug;
+
+use iceoryx2::prelude::ZeroCopySend;
 use ipc_queue::spsc::Element;
 use method::{Arguments, Between, Calibration, Case, Outcome, Promise, Side, Target, Unit};
 
 use channels::{Flume, Kanal};
 use ends::{Message, Waiting};
+use iceoryx::PublishSubscribe;
 use ours::Spsc;
 use python::Python;
 use rings::{Crossbeam, Rtrb, ShaqMpmc, ShaqSpsc};
@@ -60,16 +65,11 @@ fn awake(arguments: &Arguments) {
         .side(round_trip_side::<ShaqSpsc>(between, waiting, count))
         .side(round_trip_side::<ShaqMpmc>(between, waiting, count))
         .side(round_trip_side::<Crossbeam>(between, waiting, count))
+        .side(round_trip_side::<iceoryx::Ring>(between, waiting, count))
+        .side(round_trip_side::<PublishSubscribe>(between, waiting, count))
         .side(processes_side(count))
-        .side(iceoryx2())
         .target(Target::Calibrations(2.4))
         .run(arguments);
-}
-
-/// A rival that is named, and not measured.
-fn iceoryx2<'a>() -> Side<'a> {
-    let promise = Promise::may_lose("not asked");
-    Side::missing("iceoryx2", promise, "not measured: no side of ours drives it yet")
 }
 
 /// Ours once more, between two processes: what the cases between threads leave out.
@@ -103,7 +103,7 @@ fn asleep(arguments: &Arguments, python: &Python) {
     .run(arguments);
 }
 
-fn one_by_one<T: Message + Element>(
+fn one_by_one<T: Message + Element + Debug + ZeroCopySend>(
     arguments: &Arguments,
     size: &str,
     count: u64,
@@ -120,7 +120,8 @@ fn one_by_one<T: Message + Element>(
         .side(throughput_side::<T, ShaqMpmc>(between, CAPACITY, count / 4))
         .side(throughput_side::<T, Kanal>(between, CAPACITY, count / 4))
         .side(throughput_side::<T, Flume>(between, CAPACITY, count / 4))
-        .side(iceoryx2())
+        .side(throughput_side::<T, iceoryx::Ring>(between, CAPACITY, count))
+        .side(throughput_side::<T, PublishSubscribe>(between, CAPACITY, count / 4))
         .at("queue-size", "bytes a message", size_of::<T>() as f64);
     if let Some(times) = target {
         case = case.target(Target::Times("rtrb", times));

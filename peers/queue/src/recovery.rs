@@ -88,7 +88,9 @@ fn ours(deaths: usize) -> Outcome<Sample> {
             thread::sleep(Duration::from_millis(3));
             victim.kill();
             let proven = since(origin);
-            monitor.disconnect(QueueSide::Producer);
+            monitor
+                .disconnect(monitor.holder(QueueSide::Producer).ok_or("nobody holds it")?)
+                .map_err(|error| error.to_string())?;
             match survivor.join() {
                 Ok((Ok(1), Err(RecvError::PeerDead))) => Ok(proven),
                 other => Err(format!("the survivor saw {other:?}")),

@@ -60,6 +60,11 @@ fn name_of(block: &ItemImpl) -> Result<Ident> {
     }
 }
 
+/// A variable of the macro's own: one of the user's with the same name is another.
+fn own(name: &str) -> Ident {
+    Ident::new(name, Span::mixed_site())
+}
+
 /// Takes the mark `#[pure]` off a method; whether it was there.
 fn take_pure(function: &mut ImplItemFn) -> bool {
     let before = function.attrs.len();
@@ -100,7 +105,7 @@ impl Method {
             let FnArg::Typed(argument) = argument else { continue };
             names.push(match &*argument.pat {
                 Pat::Ident(name) => name.ident.clone(),
-                _ => format_ident!("argument_{index}"),
+                _ => own(&format!("argument_{index}")),
             });
             types.push((*argument.ty).clone());
         }
@@ -136,11 +141,12 @@ impl Method {
     fn task(&self, actor: &Ident) -> TokenStream {
         let Method { vis, name, names, types, output, .. } = self;
         let (task, attribute) = (self.task_name(actor), self.attribute());
+        let state = own("state");
         quote! {
             #attribute
             #[doc(hidden)]
             #vis fn #task(#(#names: #types),*) -> #output {
-                ::proc_pool::worker_state::with(|actor: &mut #actor| actor.#name(#(#names),*))
+                ::proc_pool::worker_state::with(|#state: &mut #actor| #state.#name(#(#names),*))
             }
         }
     }
@@ -185,6 +191,7 @@ fn handles(actor: &Ident, constructor: &Method, methods: &[Method]) -> TokenStre
     let group = format_ident!("{actor}Group");
     let (vis, names, types) = (&constructor.vis, &constructor.names, &constructor.types);
     let (new_task, input) = (constructor.task_name(actor), constructor.input());
+    let (options, size) = (own("options"), own("size"));
     let calls = methods.iter().map(|method| method.call(actor));
     let broadcasts = methods.iter().map(|method| method.broadcast(actor));
     let handle_doc = format!("Reaches a [`{actor}`] in a process of its own.");
@@ -205,17 +212,21 @@ fn handles(actor: &Ident, constructor: &Method, methods: &[Method]) -> TokenStre
             }
 
             /// As `spawn`, with options.
-            #vis fn spawn_with(options: ::proc_pool::ActorOptions #(, #names: #types)*)
+            #vis fn spawn_with(#options: ::proc_pool::ActorOptions #(, #names: #types)*)
                 -> ::core::result::Result<#handle, ::proc_pool::PoolError>
             {
-                ::proc_pool::ActorHandle::spawn(options, #input).map(#handle)
+                ::proc_pool::ActorHandle::spawn(#options, #input).map(#handle)
             }
 
             /// Starts several, each in a process of its own.
-            #vis fn spawn_group(options: ::proc_pool::ActorOptions, size: usize #(, #names: #types)*)
+            #vis fn spawn_group(
+                #options: ::proc_pool::ActorOptions,
+                #size: usize
+                #(, #names: #types)*
+            )
                 -> ::core::result::Result<#group, ::proc_pool::PoolError>
             {
-                ::proc_pool::ActorGroup::spawn(options, size, #input).map(#group)
+                ::proc_pool::ActorGroup::spawn(#options, #size, #input).map(#group)
             }
         }
 

@@ -94,24 +94,25 @@ fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream
     Ok(quote! {
         #(#attrs)*
         #[allow(non_camel_case_types)]
-        #[derive(Clone, Copy, Debug)]
+        #[derive(::core::clone::Clone, ::core::marker::Copy, ::core::fmt::Debug)]
         #vis struct #ident;
 
         const _: () = {
-            fn __call(#inputs) -> #output #block
+            fn __proc_pool_call(#inputs) -> #output #block
 
             impl ::proc_pool::Task for #ident {
                 type Input = #input;
                 type Output = #output;
-                const NAME: &'static str = concat!(module_path!(), "::", #name);
-                const ID: ::proc_pool::TaskId = ::proc_pool::TaskId::of(concat!(
-                    env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"), " ",
-                    module_path!(), "::", #name, #text,
+                const NAME: &'static str =
+                    ::core::concat!(::core::module_path!(), "::", #name);
+                const ID: ::proc_pool::TaskId = ::proc_pool::TaskId::of(::core::concat!(
+                    ::core::env!("CARGO_PKG_NAME"), " ", ::core::env!("CARGO_PKG_VERSION"), " ",
+                    ::core::module_path!(), "::", #name, #text,
                 ));
                 const PURE: bool = #pure;
 
                 fn call(#pattern: Self::Input) -> Self::Output {
-                    __call(#(#names),*)
+                    __proc_pool_call(#(#names),*)
                 }
             }
 
@@ -122,14 +123,14 @@ fn expand_task(function: &ItemFn, pure: bool) -> Result<proc_macro2::TokenStream
                 type Target = fn(#(#types),*) -> #output;
 
                 fn deref(&self) -> &Self::Target {
-                    const CALL: fn(#(#types),*) -> #output = __call;
+                    const CALL: fn(#(#types),*) -> #output = __proc_pool_call;
                     &CALL
                 }
             }
 
             #[::proc_pool::__private::linkme::distributed_slice(::proc_pool::__private::LINKED)]
             #[linkme(crate = ::proc_pool::__private::linkme)]
-            static ENTRY: ::proc_pool::__private::TaskEntry =
+            static __PROC_POOL_ENTRY: ::proc_pool::__private::TaskEntry =
                 ::proc_pool::__private::TaskEntry::of::<#ident>();
         };
     })
@@ -233,7 +234,7 @@ pub fn test(_attr: TokenStream, item: TokenStream) -> TokenStream {
         #[::core::prelude::v1::test]
         #(#attrs)*
         #vis #signature {
-            ::proc_pool::__private::init_test(concat!(module_path!(), "::", #name));
+            ::proc_pool::__private::init_test(::core::concat!(::core::module_path!(), "::", #name));
             #block
         }
     }

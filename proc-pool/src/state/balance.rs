@@ -51,6 +51,15 @@ impl State {
         }
     }
 
+    /// Takes back what worker `number` has not begun, from its item `from` on, for whoever is free.
+    pub fn take_back(&mut self, number: usize, from: u64) {
+        let Some(member) = self.seats.get_mut(number).and_then(|seat| seat.member.as_mut()) else {
+            return;
+        };
+        let freed = member.revoke(from);
+        self.give_back(freed);
+    }
+
     fn has_idle(&self) -> bool {
         let limit = self.rules.recycle_after.unwrap_or(u64::MAX);
         self.members().any(|m| m.ready && m.takes_work() && m.held.is_empty() && m.sent < limit)

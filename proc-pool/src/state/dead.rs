@@ -30,6 +30,7 @@ impl State {
         let ready = member.ready;
         self.note(answers);
         self.bytes_moved += member.link.bytes_moved();
+        self.bytes_spared += member.link.bytes_spared();
         notice.complete(&member.link);
         self.counts.deaths += u64::from(!member.leaving);
         #[cfg(feature = "tracing")]
@@ -121,6 +122,7 @@ impl State {
     /// What becomes of a task whose worker died while it ran.
     fn lost(&mut self, mut job: Job, notice: &Arc<DeathNotice>) {
         job.attempts += 1;
+        self.accuse(&job, notice);
         let again = job.task.pure
             && job.doom.is_none()
             && job.attempts < self.rules.attempts_of(&job)

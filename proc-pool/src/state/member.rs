@@ -131,8 +131,8 @@ impl Member {
         if from >= last.end() {
             return Vec::new();
         }
-        let started = self.link.revoke(from..last.end(), self.answered);
-        let from = from.max(started).max(self.answered);
+        let certain = self.link.revoke(from..last.end(), self.answered);
+        let from = certain.max(self.answered);
         self.held.iter_mut().filter_map(|held| held.revoke(from)).collect()
     }
 
@@ -231,6 +231,7 @@ impl Member {
         if declined {
             self.declined += u64::from(count);
         } else {
+            counts.suspects.clear(&held.job, number, count);
             held.job.count(&answer.head, counts.of(held.job.task.name));
             #[cfg(feature = "tracing")]
             {

@@ -20,8 +20,10 @@ mod doom;
 mod held;
 mod job;
 mod member;
+mod nested;
 mod outcome;
 mod rules;
+mod suspects;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -30,11 +32,13 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::Intent;
+use crate::budget::Tokens;
 use crate::death::DeathNotice;
 use crate::error::{PoolError, TaskError};
 #[cfg(feature = "tracing")]
 use crate::events::Event;
 use crate::link::Link;
+use crate::nested::Nested;
 use crate::protocol::{FINISH, INITIALIZE};
 use crate::slot::Notice;
 use crate::stats::{Counts, PoolStats, WorkerStats};
@@ -44,6 +48,7 @@ pub(crate) use job::{Job, Named, Sink};
 use member::{Answers, Member, Verdict};
 pub(crate) use outcome::error as error_of;
 pub(crate) use rules::{Call, Rules};
+pub(crate) use suspects::Suspects;
 
 /// Everything under the pool's lock.
 #[derive(Debug)]
@@ -72,12 +77,18 @@ pub(crate) struct State {
     item_nanos: BTreeMap<TaskId, f64>,
     /// Bytes moved by workers that are gone.
     bytes_moved: u64,
+    /// Bytes lent to and by workers that are gone.
+    bytes_spared: u64,
     /// How many workers died, by what they were doing.
     pub deaths: BTreeMap<Intent, u64>,
     /// Whether any task ever had a limit of time: only then are clocks looked at.
     timed: bool,
     /// When an idle worker may be given what another one has.
     balance_at: Option<Instant>,
+    /// Of a pool that has a thread instead of workers.
+    nested: Option<Nested>,
+    /// For each worker of a pool inside of a worker.
+    tokens: Option<Tokens>,
     /// Signals for workers.
     signals: Vec<(usize, Signal)>,
     /// Whether the keeper has something new to do.
@@ -157,9 +168,12 @@ impl State {
             counts: Counts::default(),
             item_nanos: BTreeMap::new(),
             bytes_moved: 0,
+            bytes_spared: 0,
             deaths: BTreeMap::new(),
             timed: false,
             balance_at: None,
+            nested: None,
+            tokens: None,
             signals: Vec::new(),
             wants_keeper: false,
             notices: Vec::new(),
@@ -167,7 +181,14 @@ impl State {
     }
 
     /// Takes a job in; it may be on its way to a worker at once.
-    pub fn submit(&mut self, mut job: Job) {
+    pub fn submit(&mut self, job: Job) {
+        if self.refuses() {
+            return self.refuse(job).into_iter().for_each(|job| self.take_in(job));
+        }
+        self.take_in(job);
+    }
+
+    fn take_in(&mut self, mut job: Job) {
         if let Some(ended) = &self.ended {
             let reason = ended.reason().to_owned();
             self.count_failed(&job);
@@ -201,7 +222,8 @@ impl State {
         let busy = |seat: &Seat| {
             !seat.inbox.is_empty() || seat.member.as_ref().is_some_and(Member::has_pending)
         };
-        self.queue.is_empty() && self.delayed.is_empty() && !self.seats.iter().any(busy)
+        let idle = self.nested_is(|nested| !nested.busy);
+        idle && self.queue.is_empty() && self.delayed.is_empty() && !self.seats.iter().any(busy)
     }
 
     /// How many workers have something to do.
@@ -245,6 +267,7 @@ impl State {
             queued: waiting.chain(inboxes).map(items).sum(),
             under_way: self.members().map(live).sum(),
             bytes_moved: self.bytes_moved(),
+            bytes_spared: self.bytes_spared(),
             workers: self.seats.iter().enumerate().filter_map(worker).collect(),
             ..self.counts.snapshot()
         }
@@ -253,6 +276,11 @@ impl State {
     /// Bytes that went through the queues to and from workers.
     pub fn bytes_moved(&self) -> u64 {
         self.bytes_moved + self.members().map(|member| member.link.bytes_moved()).sum::<u64>()
+    }
+
+    /// Bytes that were lent to workers and by them, by handle.
+    fn bytes_spared(&self) -> u64 {
+        self.bytes_spared + self.members().map(|member| member.link.bytes_spared()).sum::<u64>()
     }
 
     fn members(&self) -> impl Iterator<Item = &Member> {
@@ -281,7 +309,7 @@ impl State {
     /// Whether every worker that there should be is ready.
     pub fn all_ready(&self) -> bool {
         let ready = |seat: &Seat| seat.member.as_ref().is_some_and(|member| member.ready);
-        self.seats.iter().take(self.target).all(ready)
+        self.nested_is(|nested| nested.ready) && self.seats.iter().take(self.target).all(ready)
     }
 
     /// A new process has the place of worker `number`.
@@ -425,6 +453,7 @@ impl State {
 
     /// From now on this many workers.
     pub fn resize(&mut self, workers: usize) {
+        let workers = self.afford(workers);
         self.target = workers;
         while self.seats.len() < workers {
             self.seats.push(Seat::default());

@@ -16,6 +16,9 @@ pub(crate) struct Rules {
     pub build: Vec<u8>,
     /// How often a pure task is started.
     pub attempts: u32,
+    /// Workers in a row that a task may end with one argument before that is refused; as many as
+    /// `attempts` where nothing is said.
+    pub quarantine: Option<u32>,
     /// The pause before a task runs again for the first time.
     pub backoff: Duration,
     /// Run by every worker before its first task.

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ipc_queue::pipe::Writer;
+use ipc_queue::work::range;
 use shm_core::Segment;
-use shm_core::barrier::light_barrier;
 
 use super::notes::send_files;
 use super::report::{forget_words, report};
@@ -38,14 +38,14 @@ const SMALL: usize = 256;
 ///
 /// Results of a chunk's items gather in the area, one record each; they are sent when the chunk
 /// ends, when the area is full, or when they have waited. A worker that is killed leaves them
-/// there: `finished` counts only whole ones.
+/// there: the ledger counts only whole ones as finished.
 pub(crate) struct Desk {
     status: &'static Status,
     area: NonNull<u8>,
     responses: Writer,
     ticket: u64,
-    /// Number of the item that is started next.
-    next: u64,
+    /// What has become of the items.
+    ledger: range::Worker,
     /// Number after the last item of the request.
     end: u64,
     /// Bytes in the area.
@@ -66,24 +66,25 @@ impl Desk {
         status: &'static Status,
         places: &Places,
         responses: Writer,
-    ) -> Desk {
+    ) -> Result<Desk, ipc_queue::Error> {
+        let ledger = range::Worker::at(segment, places.ledger)?;
         // SAFETY: the handler stores a word, and nothing else.
         unsafe { libc::pthread_atfork(None, None, Some(note_fork)) };
         // SAFETY: `Places` puts the area inside the segment, whose size was checked.
         let area = unsafe { segment.data().add(places.area) };
-        Desk {
+        Ok(Desk {
             status,
             area,
             responses,
             ticket: 0,
-            next: 0,
+            ledger,
             end: 0,
             filled: 0,
             gathered: 0,
             measured: false,
             since: Instant::now(),
             look_at: 1,
-        }
+        })
     }
 
     /// Notes what comes next, for whoever asks when this process is dead.
@@ -97,11 +98,9 @@ impl Desk {
     pub fn begin(&mut self, request: &Request) {
         self.ticket = request.ticket;
         if request.ticket < protocol::FIRST_SPECIAL {
-            self.end = self.next + u64::from(request.items.max(1));
+            self.end = self.ledger.next() + u64::from(request.items.max(1));
         }
         if request.items > 0 {
-            // Release: nothing is in the area; see `place`.
-            self.status.worker.finished.store(self.next, Ordering::Release);
             self.measured = request.timed & TIME_ITEMS != 0;
             if self.measured || request.items > 1 {
                 self.since = Instant::now();
@@ -113,34 +112,28 @@ impl Desk {
     /// Announces that the next item is started, unless it was revoked; whether it may be.
     #[inline]
     pub fn start(&mut self, timed: bool) -> bool {
-        let (worker, parent) = (&self.status.worker, &self.status.parent);
         if timed {
-            // Relaxed: ordered by the store below.
-            worker.since.store(monotonic_nanos(), Ordering::Relaxed);
+            // Relaxed: ordered by the ledger's store.
+            self.status.worker.since.store(monotonic_nanos(), Ordering::Relaxed);
         }
-        // Release: pairs with the parent's Acquire load; whatever the task does comes later.
-        worker.started.store(self.next + 1, Ordering::Release);
-        // Pairs with the heavy barrier in `Link::revoke`: either we see its range, or the parent
-        // sees our number.
-        light_barrier();
-        // Acquire, both: pair with the Release stores in `Link::revoke`.
-        let from = parent.revoked_from.load(Ordering::Acquire);
-        let to = parent.revoked_to.load(Ordering::Acquire);
-        if (from..to).contains(&self.next) {
-            // Release: as above; the item was not started after all.
-            worker.started.store(self.next, Ordering::Release);
+        if !self.ledger.start() {
             return false;
         }
-        self.next += 1;
         self.intend(Intent::Run);
         true
+    }
+
+    /// Whether every item of the request was started, or declined.
+    #[inline]
+    fn is_done(&self) -> bool {
+        self.ledger.next() >= self.end
     }
 
     /// Says that the rest of the request is not run.
     pub fn decline(&mut self) -> Result<(), String> {
         self.flush()?;
-        let count = (self.end - self.next) as u32;
-        self.next = self.end;
+        let count = (self.end - self.ledger.next()) as u32;
+        self.ledger.skip_to(self.end);
         self.send(Outcome::Declined, count, Encoded::default(), 0)
     }
 
@@ -174,11 +167,10 @@ impl Desk {
     fn place(&mut self, length: usize) {
         self.filled += length;
         self.gathered += 1;
-        // Release: pairs with the parent's Acquire load once this process is dead: the record is
-        // whole. It belongs to the first item that the parent has no answer to, plus the records
-        // before it in the area; that stays true when the area was just sent, since the parent
-        // then has the answers.
-        self.status.worker.finished.store(self.next, Ordering::Release);
+        // The record is whole. It belongs to the first item that the parent has no answer to, plus
+        // the records before it in the area; that stays true when the area was just sent, since the
+        // parent then has the answers.
+        self.ledger.finish();
     }
 
     /// A result that is no record: in a response of its own, after those before it.
@@ -216,7 +208,7 @@ impl Desk {
     /// are short.
     #[inline]
     fn send_in_time(&mut self) -> Result<(), String> {
-        if self.gathered < self.look_at || self.next == self.end {
+        if self.gathered < self.look_at || self.is_done() {
             return Ok(());
         }
         let waited = self.since.elapsed();
@@ -234,7 +226,7 @@ impl Desk {
         if self.gathered == 0 {
             return Ok(());
         }
-        let now = if self.measured || self.next < self.end { Instant::now() } else { self.since };
+        let now = if self.measured || !self.is_done() { Instant::now() } else { self.since };
         let nanos = u64::try_from((now - self.since).as_nanos()).unwrap_or(u64::MAX);
         let head = self.head(Outcome::Records, self.gathered, self.filled as u64, nanos);
         self.check_process();
@@ -256,7 +248,7 @@ impl Desk {
 
     /// Nobody here knows the task of this chunk: each of its items is answered so.
     pub fn refuse_chunk(&mut self) -> Result<(), String> {
-        while self.next < self.end {
+        while !self.is_done() {
             if !self.start(false) {
                 return self.decline();
             }
@@ -313,6 +305,10 @@ impl Desk {
         self.intend(Intent::Publish);
         self.check_process();
         let files = send_files(&body)?;
+        if !body.files.is_empty() {
+            // Relaxed: a count to show, which only this process adds to.
+            self.status.worker.spared.fetch_add(body.spared(), Ordering::Relaxed);
+        }
         // Unmapped before the parent can know the result: it may want to freeze the memory.
         body.files.clear();
         let mut head = self.head(outcome, count, body.bytes.len() as u64, nanos);
@@ -348,7 +344,7 @@ impl Desk {
 /// Runs the task on each record: what a worker does with a chunk.
 pub(crate) fn run_chunk<T: Task>(records: &[u8], desk: &mut Desk) -> Result<(), String> {
     let mut rest = records;
-    while desk.next < desk.end {
+    while !desk.is_done() {
         if !desk.start(false) {
             return desk.decline();
         }
@@ -381,7 +377,7 @@ impl Desk {
 type Ran = Result<Result<Encoded, Failure>, Box<dyn Any + Send>>;
 
 /// What is answered to it.
-pub(super) fn answer_of(result: Ran) -> (Outcome, Encoded) {
+pub(crate) fn answer_of(result: Ran) -> (Outcome, Encoded) {
     let text = |text: String| Encoded { bytes: text.into_bytes(), ..Encoded::default() };
     match result {
         Ok(Ok(body)) => (Outcome::Done, body),

@@ -17,11 +17,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use shm_core::{Segment, handle};
 
+use crate::budget;
 use crate::protocol::{self, ENV, Note, Places, Status, VERSION};
 use crate::socket::{self, Received};
 
-pub(crate) use desk::{Desk, run_chunk};
-pub(crate) use report::PanicReport;
+pub(crate) use desk::{Desk, answer_of, run_chunk};
+pub(crate) use report::{PanicReport, in_task};
 pub(crate) use run::Worker;
 
 /// Whether `init` ran in this process.
@@ -61,6 +62,11 @@ pub fn init() {
 pub(crate) fn is_initialised() -> bool {
     // Relaxed: as above.
     INITIALISED.load(Ordering::Relaxed)
+}
+
+/// Whether this process runs tasks for another.
+pub(crate) fn is_worker() -> bool {
+    SEGMENT.get().is_some()
 }
 
 /// In a worker: its number.
@@ -116,6 +122,9 @@ fn serve(parent: Pid, socket: OwnedFd) -> Result<(), String> {
         None => Err("the parent sent too few files".to_owned()),
     };
     let (own, pool) = (segment()?, segment()?);
+    if let Ok(budget) = segment() {
+        budget::inherit(budget)?;
+    }
     let places = Places::new().map_err(|error| error.to_string())?;
     if own.size() < places.size {
         return Err("the parent's segment is too small".to_owned());

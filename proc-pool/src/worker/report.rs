@@ -11,7 +11,7 @@ use crate::protocol::Status;
 
 thread_local! {
     /// Whether this thread runs a task just now.
-    pub(super) static IN_TASK: Cell<bool> = const { Cell::new(false) };
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
     /// What the panic hook saw last on this thread.
     static PANIC: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
 }
@@ -22,6 +22,19 @@ pub(crate) struct PanicReport {
     pub message: String,
     pub location: String,
     pub frames: PanicFrames,
+}
+
+/// Runs somebody's task on this thread. With the feature `profiling`, what it allocates is put down
+/// to its name.
+pub(crate) fn in_task<R>(name: &'static str, run: impl FnOnce() -> R) -> R {
+    #[cfg(feature = "profiling")]
+    let _scope = profiling::heap::scope(crate::memory::scope_of(name));
+    #[cfg(not(feature = "profiling"))]
+    let _ = name;
+    let before = IN_TASK.replace(true);
+    let result = run();
+    IN_TASK.set(before);
+    result
 }
 
 /// Remembers message and place of a task's panic for the parent, and prints nothing: the error

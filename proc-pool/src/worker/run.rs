@@ -12,7 +12,7 @@ use shm_core::Segment;
 use super::desk::{Desk, answer_of};
 use super::limits::{DataLimit, Growth};
 use super::notes::{take_notes, take_posted_notes};
-use super::report::{IN_TASK, forget_words};
+use super::report::{forget_words, in_task};
 use crate::Intent;
 use crate::codec::{BlobSource, Encoded};
 use crate::protocol::{
@@ -52,7 +52,7 @@ impl Worker {
         // Relaxed: written before the parent sent us the segment in a message.
         let spin = (status.parent.spin.load(Ordering::Relaxed) != 0).then(Spin::default);
         let registry = Registry::collect().map_err(|error| error.to_string())?;
-        let desk = Desk::new(segment, status, places, responses);
+        let desk = Desk::new(segment, status, places, responses).map_err(text)?;
         let growth = Growth::new(status);
         Ok(Worker { status, requests, spin, desk, registry, bell, growth })
     }
@@ -138,9 +138,7 @@ impl Worker {
     }
 
     fn execute_chunk(&mut self, entry: TaskEntry, records: &[u8]) -> Result<(), String> {
-        IN_TASK.set(true);
-        let result = (entry.run_chunk)(records, &mut self.desk);
-        IN_TASK.set(false);
+        let result = in_task(entry.name, || (entry.run_chunk)(records, &mut self.desk));
         result.and_then(|()| self.desk.end())
     }
 
@@ -165,9 +163,8 @@ impl Worker {
         }
         let limit = DataLimit::set(request.memory);
         let began = (request.timed & TIME_ITEMS != 0).then(Instant::now);
-        IN_TASK.set(true);
-        let result = catch_unwind(AssertUnwindSafe(|| (entry.run)(bytes, &mut blobs)));
-        IN_TASK.set(false);
+        let run = AssertUnwindSafe(|| (entry.run)(bytes, &mut blobs));
+        let result = in_task(entry.name, || catch_unwind(run));
         let took = began.map(|began| began.elapsed());
         drop(limit);
         // What a task did not read (its input failed half-way) must not be taken for a request.

@@ -1,8 +1,8 @@
 //! A worker is killed at every instruction of its loop: hello, claim, run, publish. Whatever it
 //! leaves, its parent gives every item one outcome, and has no item run more often than it may.
 //!
-//! The parent's own death is none of these rows' matter: its workers die with it, and with them
-//! goes the memory that both shared.
+//! The parent is killed at every instruction of its dispatch, too: hand out, take back. Its workers
+//! die with it; one that did not would run nothing that was cut short, and nothing twice.
 
 #![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -72,6 +72,10 @@ fn runs(region: &Region) -> Vec<u32> {
 
 /// Every item has its result and ran as often as it may, or is the one that the dead worker ran.
 fn check<T: Task<Input = u64, Output = u64>>(region: &Region, work: &Work<T>) -> Said {
+    let taken = work.revoked.map_or(INPUTS, |from| work.inputs[from as usize] as usize);
+    if runs(region)[taken..].iter().any(|&runs| runs > 0) {
+        return Err("the worker ran what was taken back before".into());
+    }
     let outcomes = work.bury(segment(region))?;
     let mut lost = 0;
     let runs = runs(region);
@@ -90,17 +94,28 @@ fn check<T: Task<Input = u64, Output = u64>>(region: &Region, work: &Work<T>) ->
     Ok(())
 }
 
-fn row<T>(state: &'static str, chunked: bool)
+fn may_step() -> bool {
+    let may = is_permitted().is_ok();
+    if !may {
+        eprintln!("ptrace is not permitted here: not checked");
+    }
+    may
+}
+
+fn work_of<T: Task<Input = u64>>(chunked: bool, revoked: Option<u64>) -> Work<T> {
+    let inputs = if chunked { (0..INPUTS as u64).collect() } else { vec![2] };
+    Work { inputs, chunked, attempts: 2, revoked }
+}
+
+fn row<T>(state: &'static str, chunked: bool, revoked: Option<u64>)
 where
     T: Task<Input = u64, Output = u64> + Sync,
 {
-    if is_permitted().is_err() {
-        eprintln!("ptrace is not permitted here: not checked");
+    if !may_step() {
         return;
     }
-    let inputs = if chunked { (0..INPUTS as u64).collect() } else { vec![2] };
-    let of = move || Work::<T> { inputs: inputs.clone(), chunked, attempts: 2 };
-    let (prepared, checked) = (of.clone(), of);
+    let of = move || work_of::<T>(chunked, revoked);
+    let (prepared, checked) = (of, of);
     Scenario::new("proc_pool::init")
         .state(state)
         .region(size().unwrap() + 4096)
@@ -115,20 +130,66 @@ where
 
 #[test]
 fn kill_a_worker_at_a_task_that_runs_once() {
-    row::<once>("one task", false);
+    row::<once>("one task", false, None);
 }
 
 #[test]
 fn kill_a_worker_at_a_pure_task() {
-    row::<again>("one pure task", false);
+    row::<again>("one pure task", false, None);
 }
 
 #[test]
 fn kill_a_worker_in_a_chunk_of_tasks_that_run_once() {
-    row::<once>("a chunk of three", true);
+    row::<once>("a chunk of three", true, None);
 }
 
 #[test]
 fn kill_a_worker_in_a_chunk_of_pure_tasks() {
-    row::<again>("a chunk of three pure ones", true);
+    row::<again>("a chunk of three pure ones", true, None);
+}
+
+#[test]
+fn kill_a_worker_that_declines_what_was_taken_back() {
+    row::<once>("one task, taken back", false, Some(0));
+    row::<once>("a chunk of three, two of them taken back", true, Some(1));
+}
+
+/// Each item ran once or never, and those that were taken back did not if the parent came so far.
+fn check_orphan(region: &Region, work: &Work<once>) -> Said {
+    work.outlive(segment(region))?;
+    let runs = runs(region);
+    let whole = (0..INPUTS).filter(|&x| runs[x] > 0).count();
+    let least = work.revoked.map_or(INPUTS, |from| from as usize);
+    if runs.iter().all(|&runs| runs <= 1) && (whole == 0 || (least..=INPUTS).contains(&whole)) {
+        return Ok(());
+    }
+    Err(format!("ran {runs:?} times").into())
+}
+
+#[test]
+fn kill_a_parent_that_hands_out_and_takes_back() {
+    if !may_step() {
+        return;
+    }
+    let work = || work_of::<once>(true, Some(1));
+    Scenario::new("proc_pool::Pool::resize")
+        .state("a chunk of three handed out, two of them taken back")
+        .region(size().unwrap() + 4096)
+        .init(|r| {
+            segment(r);
+            Said::Ok(())
+        })
+        .operation_with(
+            move |r| Some(work().dispatch(segment(r)).unwrap()),
+            |_, dispatch| {
+                if let Some(dispatch) = dispatch.take() {
+                    dispatch.run();
+                }
+            },
+        )
+        .validate(move |r| check_orphan(r, &work()))
+        .real_kills(2)
+        .run()
+        .unwrap()
+        .assert_clean();
 }

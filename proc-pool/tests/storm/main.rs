@@ -6,6 +6,9 @@
 mod parent;
 
 mod board;
+mod memory;
+mod nested;
+mod parents;
 mod program;
 mod random;
 mod signals;

@@ -175,6 +175,8 @@ impl Run {
             match result {
                 Ok(back) if back == (index * index) as u64 => {}
                 Err(TaskError::WorkerDied { attempts: 3, .. }) if self.killed => {}
+                // Its last three workers were killed, in another map.
+                Err(TaskError::Quarantined { deaths: 3, .. }) if self.killed => {}
                 other => return Err(format!("item {index} of {items}: {other:?}")),
             }
         }

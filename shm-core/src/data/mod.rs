@@ -3,12 +3,13 @@
 //! | who may write | type |
 //! |---|---|
 //! | one thread, which holds it | [`Box`], [`FixedVec`], [`FixedString`] in a heap |
-//! | whoever holds its lock | [`Mutex`](crate::lock::Mutex), also of a [`List`] |
-//! | everybody, each number on its own | [`Value`], std's atomics |
+//! | whoever holds its lock | [`Mutex`](crate::lock::Mutex), also of a [`List`]; [`LockedArray`] |
+//! | everybody, each number on its own | [`Value`], std's atomics; [`AtomicRecords`] |
 //! | nobody any more | [`ReadOnly`] |
 //!
 //! The last three are shared by [`Arc`] in a heap, or as a [`Shared`](crate::Shared) object of its
-//! own; `Arc<[T]>` holds a slice of them.
+//! own; `Arc<[T]>` and `Shared<[T]>` hold a slice of them. A [`Slice`] is a part of one, a
+//! [`ColumnOf`] one field of its records: both travel.
 //!
 //! # Held by one thread
 //!
@@ -40,21 +41,36 @@
 //! ```
 
 mod arc;
+mod atomic;
 mod boxed;
+mod column;
 mod list;
+mod locked;
+mod payload;
+mod slice;
 mod string;
 mod typed;
 mod value;
 mod vec;
-mod view;
 
 #[cfg(feature = "serde")]
 pub use arc::sent_to;
-pub use arc::{Arc, ArcStats, Arcs, Flight, Payload, ReadOnly};
+pub use arc::{Arc, ArcStats, Arcs, Flight};
+pub use atomic::{AtomicColumn, AtomicRecords};
 pub use boxed::Box;
+pub use column::ColumnOf;
 pub use list::List;
+pub use locked::{LockedArray, LockedGuard, LockedRange};
+pub use payload::{Elements, Payload, ReadOnly};
+pub(crate) use payload::{Init, layout as payload_layout};
+pub use slice::{Rows, Slice, Sliceable, View};
 pub use string::FixedString;
 pub use typed::NotThat;
 pub use value::{Scalar, Value};
 pub use vec::FixedVec;
-pub use view::View;
+
+/// The code of the book's page on shared data: compiled and run as this crate's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/guide/shared-data.md")]
+#[derive(Debug)]
+pub struct Guide;

@@ -67,15 +67,13 @@ impl Class {
         }
     }
 
-    /// Which block begins at this offset in the span, if one does.
-    #[inline(always)]
-    pub fn index_of(&self, offset: u64) -> Option<u32> {
-        let (index, within) = self.index_and_rest(offset)?;
-        (within == 0).then_some(index)
+    /// The bits of this word of A that stand for blocks.
+    pub fn valid(&self, word: u32) -> u64 {
+        let rest = self.count - word * 64;
+        if rest >= 64 { u64::MAX } else { (1 << rest) - 1 }
     }
 
     /// Which block this offset in the span lies in, if it does, and how far in it.
-    #[inline(always)]
     pub fn index_and_rest(&self, offset: u64) -> Option<(u32, u64)> {
         let distance = offset.wrapping_sub(self.start.into());
         if distance >= SPAN {
@@ -86,6 +84,46 @@ impl Class {
         (index < self.count).then_some((index, within))
     }
 }
+
+/// What finds the block that begins at an offset in a span that is cut into blocks: whatever class a
+/// descriptor names, without a branch on it, and with only one multiplication.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(16))]
+struct Finder {
+    /// 2³² divided by the size, rounded up; the fraction of a product with it is smaller than it
+    /// exactly for multiples of the size (Lemire, Kaser, Kurz: Faster remainder by direct computation).
+    reciprocal: u32,
+    /// Where the first block begins.
+    start: u32,
+    /// How many may be found.
+    count: u32,
+}
+
+impl Finder {
+    /// Of what is no class: finds none.
+    const NONE: Finder = Finder { reciprocal: 0, start: 0, count: 0 };
+
+    /// Which block begins at this offset in the span, if one does.
+    #[inline(always)]
+    fn index_of(&self, offset: u32) -> Option<u32> {
+        // An offset before the first block is a very large distance, and so behind the last.
+        let product = u64::from(offset.wrapping_sub(self.start)) * u64::from(self.reciprocal);
+        let index = (product >> 32) as u32;
+        (index < self.count && (product as u32) < self.reciprocal).then_some(index)
+    }
+}
+
+/// By the six bits of a descriptor.
+static FINDERS: [Finder; 64] = {
+    let mut finders = [Finder::NONE; 64];
+    let mut class = 0;
+    while class < CLASSES {
+        let Class { count, start, reciprocal, .. } = TABLE[class];
+        finders[class] = Finder { reciprocal: reciprocal as u32, start, count };
+        class += 1;
+    }
+    finders
+};
 
 pub(crate) const TABLE: [Class; CLASSES] = {
     let mut table = [Class::new(16); CLASSES];
@@ -155,21 +193,27 @@ impl Place {
         Place::new(span, (home.wrapping_sub(span + HOMES_AT) / 8) as u32)
     }
 
-    /// Of the block that begins there, in the span at `span` of this class (or [`LARGE`]).
+    /// Of the block that begins there, in the span at `span` of this class (or [`LARGE`]); the block
+    /// is known to lie in that span.
     #[inline(always)]
     pub fn find(span: u64, class: usize, block: BlockId) -> Option<Place> {
-        let offset = block.offset().wrapping_sub(span);
-        let index = match TABLE.get(class) {
-            Some(class) => class.index_of(offset)?,
-            None if class == LARGE && offset == LARGE_AT => 0,
-            None => return None,
-        };
-        Some(Place::new(span, index))
+        if class == LARGE {
+            return (block.offset() == span + LARGE_AT).then(|| Place::new(span, 0));
+        }
+        Place::at(span, class, block.offset())
+    }
+
+    /// The same of a class, by an offset that need not be a multiple of anything.
+    #[inline(always)]
+    pub fn at(span: u64, class: usize, offset: u64) -> Option<Place> {
+        let finder = &FINDERS[class % FINDERS.len()];
+        finder.index_of(offset.wrapping_sub(span) as u32).map(|index| Place::new(span, index))
     }
 }
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use super::super::words::GRANULE;
     use super::*;
 
     #[test]
@@ -185,7 +229,7 @@ mod tests {
 
     #[test]
     fn blocks_of_a_span_do_not_overlap_its_words_or_each_other() {
-        for class in &TABLE {
+        for (number, class) in TABLE.iter().enumerate() {
             assert!(HOMES_AT + u64::from(class.count) * 8 <= class.start.into());
             assert!(u64::from(class.start + class.count * class.size) <= SPAN);
             assert!(!class.size.is_multiple_of(64) || class.start.is_multiple_of(64));
@@ -195,8 +239,18 @@ mod tests {
                         && distance / u64::from(class.size) < class.count.into()
                 });
                 let index = inside.map(|distance| (distance / u64::from(class.size)) as u32);
-                assert_eq!(class.index_of(offset), index, "{offset} of {}", class.size);
+                let found = FINDERS[number].index_of(offset as u32);
+                assert_eq!(found, index, "{offset} of {}", class.size);
             }
+        }
+    }
+
+    #[test]
+    fn a_run_has_one_block_and_what_is_no_class_has_none() {
+        for offset in (0..SPAN).step_by(GRANULE as usize) {
+            let found = |class| Place::find(SPAN, class, BlockId::at(SPAN + offset));
+            assert_eq!(found(LARGE).is_some(), offset == LARGE_AT);
+            assert_eq!((found(ENTRIES), found(CLASSES)), (None, None));
         }
     }
 }

@@ -2,12 +2,11 @@
 //!
 //! What stands here is private to the thread and may be lost at any instant; the truth is in the
 //! heap's words. The one hint that lies in the heap, a span's first word, is written by the span's
-//! line alone: `used blocks 32 | place in the owner's list 32`. Relaxed suffices for it.
+//! line alone: the span's place in the owner's list. Relaxed suffices for it.
 //!
 //! Blocks are found a word of A at a time: the bits that are clear when the thread turns to a word
-//! are its to give out, because nobody else sets any. They count as used from then on, so that an
-//! allocation neither searches nor counts; what is left of them is counted back when the thread
-//! turns to another word.
+//! are its to give out, because nobody else sets any. Nothing is counted: whether a span is empty
+//! is asked when one of its words becomes zero, and then of the words.
 
 // Orderings: Relaxed for words that only this thread writes (A, hints, descriptors of our spans).
 
@@ -18,7 +17,7 @@ mod word;
 use super::class::{CLASSES, ENTRIES, LARGE, LARGE_AT, Place, SPAN};
 use super::memory::{Ground, Memory};
 use super::run;
-use super::span::{free_elsewhere, full};
+use super::span::{free_elsewhere, full, is_unused};
 use super::steps::{self, Held, NotFreed};
 use super::words::{BlockId, CellId, Desc, State};
 use crate::primitive::Ordering;
@@ -84,10 +83,10 @@ impl Front {
     #[inline(always)]
     pub fn allocate_now(&mut self, memory: &Memory, class: usize, entry: CellId) -> Option<Held> {
         let current = self.classes.get_mut(class)?;
-        if current.free == 0 && !current.turn_again(memory, class) {
+        let free = current.free;
+        if free == 0 {
             return None;
         }
-        let free = current.free;
         current.free = free & (free - 1);
         let index = u64::from(free.trailing_zeros());
         let home = current.homes + index * 8;
@@ -110,7 +109,9 @@ impl Front {
             if let Some(held) = self.allocate_now(memory, class, entry) {
                 return Ok(held);
             }
-            self.next_word(memory, peers, class)?;
+            if !self.classes[class].turn_again(memory, class) {
+                self.next_word(memory, peers, class)?;
+            }
         }
     }
 
@@ -138,9 +139,6 @@ impl Front {
         let words = (memory.at(place.home), memory.at(place.a), place.bit);
         let word = (entry != CellId::NONE).then(|| memory.at(entry.offset()));
         let stamp = steps::allocate((entry, word), words, block, desc.epoch());
-        let hint = memory.at(span_at);
-        // Relaxed: see the module.
-        hint.store(hint.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         Ok(Held { entry, block, stamp, home: CellId::at(place.home) })
     }
 
@@ -201,11 +199,34 @@ impl Front {
         // Relaxed: whether it is ours changes by our hand only; of another's, the block is the
         // caller's, and so its span stays what it is.
         let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
-        if desc.0 & Desc::WHOSE != self.mine {
-            return free_elsewhere(memory, (span, desc), block);
-        }
         let place = memory.place(span, desc, block).ok_or(NotFreed::NoBlock)?;
-        self.free_ours(memory, (span, desc), place)
+        self.free_at(memory, (span, desc), place)
+    }
+
+    /// Whether a span is ours.
+    #[inline(always)]
+    pub fn owns(&self, desc: Desc) -> bool {
+        desc.0 & Desc::WHOSE == self.mine
+    }
+
+    /// Frees the block that begins at an offset in a span of ours, if one store does that, and nothing
+    /// is wrong; otherwise nothing has been done, and [`free`](Front::free) says more.
+    #[inline(always)]
+    pub fn free_here(&self, memory: &Memory, (span_at, desc): (u64, Desc), offset: u64) -> bool {
+        let Some(place) = Place::at(span_at, desc.class(), offset) else { return false };
+        let a = memory.at(place.a);
+        // Relaxed: as in `free_at`.
+        let allocated = a.load(Ordering::Relaxed);
+        // Relaxed: as in `free_at`.
+        let freed = memory.at(place.f).load(Ordering::Relaxed);
+        let left = allocated & !place.bit;
+        let is_last = left == 0 && !self.is_current(span_at, desc.class());
+        if allocated & !freed & place.bit == 0 || is_last {
+            return false;
+        }
+        // Release: as in `free_at`.
+        a.store(left, Ordering::Release);
+        true
     }
 
     /// Frees a block that we hold: its home word says where in its span it is.
@@ -214,20 +235,20 @@ impl Front {
         let span = memory.span_in(held.home.offset()).ok_or(NotFreed::NoBlock)?;
         // Relaxed: as in `free`.
         let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
-        if desc.0 & Desc::WHOSE != self.mine {
-            return free_elsewhere(memory, (span, desc), held.block);
-        }
         let place = Place::of_home(memory.span_at(span), held.home.offset());
-        self.free_ours(memory, (span, desc), place)
+        self.free_at(memory, (span, desc), place)
     }
 
     #[inline(always)]
-    fn free_ours(
+    fn free_at(
         &mut self,
         memory: &Memory,
         (span, desc): (u64, Desc),
         place: Place,
     ) -> Result<(), NotFreed> {
+        if !self.owns(desc) {
+            return free_elsewhere(memory, (span, desc), place);
+        }
         let a = memory.at(place.a);
         // Relaxed: only we write A.
         let allocated = a.load(Ordering::Relaxed);
@@ -236,27 +257,33 @@ impl Front {
         if allocated & !freed & place.bit == 0 {
             return Err(NotFreed::Free);
         }
+        let left = allocated & !place.bit;
         // Release: what the entry or cell said before comes before.
-        a.store(allocated & !place.bit, Ordering::Release);
-        let hint = memory.at(memory.span_at(span));
-        let used = hint.load(Ordering::Relaxed).wrapping_sub(1);
-        hint.store(used, Ordering::Relaxed);
-        if used as u32 == 0 {
-            self.empty(memory, span, desc);
+        a.store(left, Ordering::Release);
+        if left == 0 && !self.is_current(memory.span_at(span), desc.class()) {
+            self.perhaps_empty(memory, span, desc);
         }
         Ok(())
     }
 
-    /// The last block of a span of ours was freed.
-    #[cold]
-    fn empty(&mut self, memory: &Memory, span: u64, desc: Desc) {
+    /// Whether blocks of the class come from this span.
+    #[inline(always)]
+    fn is_current(&self, span_at: u64, class: usize) -> bool {
+        self.classes.get(class).is_some_and(|current| current.span_at == span_at)
+    }
+
+    /// The last block in a word of a span of ours was freed.
+    #[inline(never)]
+    fn perhaps_empty(&mut self, memory: &Memory, span: u64, desc: Desc) {
         let class = desc.class();
+        if !is_unused(memory, memory.span_at(span), class) {
+            return;
+        }
+        self.disown(memory, span, class);
         if class == LARGE {
-            self.disown(memory, span, class);
             run::give_back(memory, span, desc);
             self.remember(span);
-        } else if self.classes[class].span_at != memory.span_at(span) {
-            self.disown(memory, span, class);
+        } else {
             self.release(memory, span, desc);
         }
     }

@@ -11,6 +11,7 @@ use super::class::{self, LARGE_AT, SPAN, TABLE};
 use super::front::Front;
 use super::memory::Ground;
 use super::run;
+use super::span::free_into;
 use super::steps::{self, Held};
 use super::words::{BlockId, CellId, Desc, Slot};
 use super::{Heap, not_freed};
@@ -88,7 +89,7 @@ impl<P: Peers + Clone> Local<P> {
         Ok(Block { local: self, held })
     }
 
-    #[cold]
+    /// The same of any layout, and when the word of A that blocks come from has none left.
     #[inline(never)]
     fn allocate_slowly(&self, layout: Layout) -> Result<Held, Error> {
         let (memory, peers) = (self.heap.memory(), self.heap.peers());
@@ -128,7 +129,7 @@ impl<P: Peers + Clone> Local<P> {
         self.allocate_raw_slowly(layout)
     }
 
-    #[cold]
+    /// As [`allocate_slowly`](Local::allocate_slowly).
     #[inline(never)]
     fn allocate_raw_slowly(&self, layout: Layout) -> Result<u64, Error> {
         let (memory, peers) = (self.heap.memory(), self.heap.peers());
@@ -153,6 +154,28 @@ impl<P: Peers + Clone> Local<P> {
     ///   [`allocate_raw`](Local::allocate_raw), and nobody uses it any more.
     #[inline(always)]
     pub unsafe fn free_raw(&self, offset: u64) -> Result<(), Error> {
+        let memory = self.heap.memory();
+        if self.is_ours()
+            && let Some(span) = memory.span_by_offset(offset)
+        {
+            // Relaxed: as in `Front::free`.
+            let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
+            let span = (memory.span_at(span), desc);
+            let freed = if self.front(|front| front.owns(desc)) {
+                self.front(|front| front.free_here(memory, span, offset))
+            } else {
+                free_into(memory, span, offset)
+            };
+            if freed {
+                return Ok(());
+            }
+        }
+        self.free_raw_slowly(offset)
+    }
+
+    /// The same of runs, of the last block in a span, of a hardened heap, and of mistakes.
+    #[inline(never)]
+    fn free_raw_slowly(&self, offset: u64) -> Result<(), Error> {
         if !self.is_ours() {
             return Err(Error::Inherited);
         }

@@ -42,6 +42,8 @@ pub(crate) trait Ground {
     fn clear(&self, first: u64, count: u64);
     /// Another span is about to become an orphan.
     fn note_orphan(&self);
+    /// The word at this offset will be read soon. A hint.
+    fn fetch(&self, _offset: u64) {}
 }
 
 /// Bytes of a line: its word, its intent, and entries.
@@ -105,6 +107,8 @@ pub(crate) struct Memory {
     pub geometry: Geometry,
     /// Whether offsets that are given out carry the block's stamp.
     pub hardened: bool,
+    /// Spans whose blocks are known by plain offsets: all, or none of a hardened heap.
+    plain_spans: u64,
     /// What the handles of a hardened heap are mixed with: another heap's is another.
     pub key: u64,
     /// Keeps the memory mapped.
@@ -137,7 +141,16 @@ impl Memory {
         // Fibonacci hashing: the upper bits depend on all of it.
         let key =
             (first ^ second.rotate_left(32) ^ start).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        Ok(Memory { base, start, geometry, hardened: false, key, segment: segment.clone() })
+        let plain_spans = geometry.spans;
+        let segment = segment.clone();
+        Ok(Memory { base, start, geometry, hardened: false, plain_spans, key, segment })
+    }
+
+    /// The same, hardened or not.
+    pub fn harden(mut self, hardened: bool) -> Memory {
+        self.hardened = hardened;
+        self.plain_spans = if hardened { 0 } else { self.geometry.spans };
+        self
     }
 
     /// Where the heap begins in its segment.
@@ -162,6 +175,13 @@ impl Memory {
     pub fn span_in(&self, offset: u64) -> Option<u64> {
         let span = offset.wrapping_sub(self.geometry.spans_at) >> SPAN_SHIFT;
         (span < self.geometry.spans).then_some(span)
+    }
+
+    /// The span of a block that is known by its plain offset.
+    #[inline(always)]
+    pub fn span_by_offset(&self, offset: u64) -> Option<u64> {
+        let span = offset.wrapping_sub(self.geometry.spans_at) >> SPAN_SHIFT;
+        (span < self.plain_spans).then_some(span)
     }
 
     /// A hint: how many orphans there are.
@@ -245,6 +265,14 @@ impl Ground for Memory {
     fn note_orphan(&self) {
         // Relaxed: a hint. Before the span becomes one, so that it counts too many, not too few.
         self.orphans().fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn fetch(&self, offset: u64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: reads nothing: the address may be any.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(self.pointer(offset).cast()) };
     }
 
     fn clear(&self, first: u64, count: u64) {

@@ -8,6 +8,7 @@ mod cell;
 mod class;
 mod front;
 mod hardened;
+mod line;
 mod local;
 mod memory;
 #[cfg(all(test, loom))]
@@ -33,7 +34,7 @@ use crate::primitive::Ordering;
 use crate::{Error, Group, Peers, Segment, SegmentId, Watch};
 use front::Front;
 use memory::{Geometry, Ground, Memory, ROOTS};
-use words::{BlockId, CellId, GRANULE, Line};
+use words::{BlockId, CellId, GRANULE};
 
 const MAGIC: u64 = u64::from_ne_bytes(*b"shm-heap");
 /// Changes with everything that two programs must agree on to share a heap.
@@ -208,8 +209,8 @@ impl<P: Peers + Clone> Heap<P> {
         let rest = segment.size().saturating_sub(options.offset);
         let len = options.size.unwrap_or(rest) as u64;
         let geometry = Geometry::new(len, options.threads)?;
-        let mut memory = Memory::new(segment, options.offset as u64, geometry)?;
-        memory.hardened = options.hardened;
+        let memory = Memory::new(segment, options.offset as u64, geometry)?;
+        let memory = memory.harden(options.hardened);
         let flags = if options.hardened { HARDENED } else { 0 };
         // Relaxed: nobody else knows of the heap yet.
         if (0..64).step_by(8).any(|at| memory.at(at).load(Ordering::Relaxed) != 0) {
@@ -263,9 +264,8 @@ impl<P: Peers + Clone> Heap<P> {
         }
         let lines = usize::try_from(read(LINES_AT) & !HARDENED).unwrap_or(usize::MAX);
         let geometry = Geometry::new(read(LEN_AT), lines)?;
-        let mut memory = Memory::new(segment, offset as u64, geometry)?;
-        memory.hardened = read(LINES_AT) & HARDENED != 0;
-        Ok(Heap::of(memory, peers))
+        let memory = Memory::new(segment, offset as u64, geometry)?;
+        Ok(Heap::of(memory.harden(read(LINES_AT) & HARDENED != 0), peers))
     }
 
     fn of(memory: Memory, peers: P) -> Self {
@@ -290,15 +290,9 @@ impl<P: Peers + Clone> Heap<P> {
             return Ok(front);
         }
         let memory = self.memory();
-        let (free, mine) = (Line::Free.word(), Line::Live(me.to_bits()).word());
         for _ in 0..2 {
-            for line in 0..memory.lines() {
-                // Acquire: pairs with the Release of FREE: the line is clean. Release: for people.
-                let word = memory.line(line);
-                let (ok, lost) = (Ordering::AcqRel, Ordering::Relaxed);
-                if word.compare_exchange(free, mine, ok, lost).is_ok() {
-                    return Ok(Front::new(memory, line));
-                }
+            if let Some(line) = (0..memory.lines()).find(|&line| line::claim(memory, me, line)) {
+                return Ok(Front::new(memory, line));
             }
             recover::everybody(memory, &self.inner.peers, me);
         }
@@ -309,9 +303,7 @@ impl<P: Peers + Clone> Heap<P> {
     fn return_line(&self, front: &mut Front) {
         let memory = self.memory();
         if front.leave_all(memory) {
-            memory.intent(front.line).store(0, Ordering::Release);
-            // Release: pairs with the Acquire in `claim_line`: nothing names the line any more.
-            memory.line(front.line).store(Line::Free.word(), Ordering::Release);
+            line::leave(memory, front.line);
         } else {
             let unused = Front::new(memory, front.line);
             self.idle().push(std::mem::replace(front, unused));

@@ -4,6 +4,9 @@
 //!
 //! Run by `RUSTFLAGS="--cfg loom" cargo test -p shm-core --release --lib loom`.
 
+mod hands;
+mod matrix;
+mod recovery;
 mod spans;
 
 use std::ops::Range;
@@ -15,17 +18,15 @@ use crash_check::death::{Error, Model, Proof, Report, World};
 use super::class::Place;
 use super::memory::Ground;
 use super::words::{BlockId, CellId, Desc, Home, Kind, Line, Slot, State};
-use super::{recover, run, steps};
+use super::{line, recover, run, steps};
 use crate::futex::{Futex, Waited};
 use crate::models::models;
 use crate::primitive::{AtomicU64, Ordering, UnsafeCell};
 use crate::{Owner, Peers, Ticket};
 
-use spans::{
-    a_recovery_is_claimed_by_one_of_two, a_span_is_claimed_by_one_of_two,
-    an_adopter_finds_what_is_freed_meanwhile, of_two_runs_that_overlap_one_is_claimed,
-    what_another_frees_is_allocated_after_its_last_use,
-};
+use hands::*;
+use recovery::*;
+use spans::*;
 
 models![
     what_another_frees_is_allocated_after_its_last_use,
@@ -33,14 +34,30 @@ models![
     a_dead_publisher_has_published_or_not,
     a_dead_taker_has_taken_or_not_and_the_owner_goes_on_meanwhile,
     a_dead_lessee_has_acknowledged_or_not_and_the_owner_goes_on_meanwhile,
+    a_dead_lessee_has_given_back_or_kept,
+    a_dead_owner_has_acknowledged_its_own_block_or_not,
+    what_was_made_of_a_block_is_there_once_it_is_acknowledged,
+    what_was_nobodys_is_adopted_or_still_nobodys,
+    a_corrupted_cell_stays_as_it_is,
     a_block_that_a_dead_one_freed_is_not_freed_again_while_its_owner_reuses_it,
-    a_recovery_is_taken_over_from_a_dead_recoverer,
+    a_block_that_was_freed_and_reused_is_not_freed_for_the_dead,
+    a_span_that_is_used_anew_is_not_touched_for_the_dead,
+    a_lease_in_a_span_that_is_used_anew_is_over,
+    the_next_sees_what_is_in_a_block_that_a_dead_lessee_gave_back,
+    the_next_sees_what_a_dead_publisher_had_published,
+    an_adopter_sees_what_the_dead_owner_had_in_use,
+    whoever_claims_the_line_of_the_dead_finds_it_clean,
     a_recovery_is_claimed_by_one_of_two,
+    a_recovery_is_taken_over_from_a_dead_recoverer,
+    the_recovery_of_a_held_block_is_taken_over,
+    the_recovery_of_a_lease_is_taken_over,
+    the_recovery_of_an_acknowledged_block_is_taken_over,
+    the_recovery_of_a_run_is_taken_over,
+    a_dead_owner_has_drained_or_not,
     a_span_is_claimed_by_one_of_two,
     an_adopter_finds_what_is_freed_meanwhile,
     of_two_runs_that_overlap_one_is_claimed,
-    a_dead_lessee_has_given_back_or_kept,
-    what_was_nobodys_is_adopted_or_still_nobodys,
+    a_run_that_is_free_again_has_no_block,
 ];
 
 const LINE_AT: usize = 1;
@@ -52,9 +69,13 @@ const F_AT: usize = 10;
 const HOME_AT: usize = 11;
 const CELL: CellId = CellId(12);
 const TAILS_AT: usize = 13;
+/// What stands in the tails of a run: 0 in a free span.
+const INSIDE_AT: usize = 15;
+/// A word of the user's.
+const RESULT_AT: usize = 17;
 /// A second entry of line 1, where a model has one.
 const SPARE: CellId = CellId(7);
-const WORDS: usize = 15;
+const WORDS: usize = 18;
 const BLOCK: BlockId = BlockId(100);
 const LINES: usize = 2;
 
@@ -106,7 +127,10 @@ impl Ground for Tiny {
         (block == BLOCK).then_some(0)
     }
 
-    fn place(&self, _: u64, _: Desc, _: BlockId) -> Option<Place> {
+    fn place(&self, _: u64, _: Desc, block: BlockId) -> Option<Place> {
+        if block != BLOCK {
+            return None;
+        }
         let [a, f, home] = [A_AT, F_AT, HOME_AT].map(|word| word as u64 * 8);
         Some(Place { a, f, home, bit: 1 })
     }
@@ -115,7 +139,12 @@ impl Ground for Tiny {
         0..0
     }
 
-    fn clear(&self, _: u64, _: u64) {}
+    fn clear(&self, first: u64, count: u64) {
+        for span in first + 1..first + count {
+            // Relaxed: published with the descriptor, as in the real one.
+            self.inside(span).store(0, Ordering::Relaxed);
+        }
+    }
 
     fn note_orphan(&self) {}
 }
@@ -153,6 +182,11 @@ impl Tiny {
         Rc::new(tiny)
     }
 
+    /// What the user of a run writes into its tail.
+    fn inside(&self, tail: u64) -> &AtomicU64 {
+        &self.words[INSIDE_AT + tail as usize - 1]
+    }
+
     fn place(&self) -> Place {
         Ground::place(self, 0, Desc(0), BLOCK).unwrap()
     }
@@ -166,9 +200,14 @@ impl Tiny {
         steps::Held { entry: entry(0), block: BLOCK, stamp, home: CellId::at(place.home) }
     }
 
-    fn free_local(&self, held: steps::Held) {
+    /// What the span's line does to free the block.
+    fn clear_bit(&self) {
         let a = self.at(self.place().a);
         a.store(a.load(Ordering::Relaxed) & !1, Ordering::Release);
+    }
+
+    fn free_local(&self, held: steps::Held) {
+        self.clear_bit();
         self.at(held.entry.offset()).store(0, Ordering::Release);
     }
 
@@ -275,188 +314,6 @@ fn check(victims: usize, f: impl Fn(&World) + Send + Sync + 'static) -> Result<R
     Model::new().victims(victims).preemption_bound(Some(bound)).check(f)
 }
 
-fn a_taker_sees_what_was_written_before_the_block_was_published() -> Result<Report, Error> {
-    check(0, |world| {
-        let tiny = Tiny::new();
-        let theirs = Rc::clone(&tiny);
-        world.spawn("publisher", move || {
-            let held = theirs.allocate();
-            theirs.write(7);
-            assert!(theirs.publish(0, held));
-        });
-        if let Some(held) = tiny.take(1) {
-            assert_eq!(tiny.read(), 7);
-            tiny.write(8);
-            tiny.free_remote(held);
-        }
-    })
-}
-
-fn a_dead_publisher_has_published_or_not() -> Result<Report, Error> {
-    check(1, |world| {
-        let tiny = Tiny::new();
-        let dead = Dead::of(world, &[("publisher", 0)], 1);
-        let theirs = Rc::clone(&tiny);
-        let publisher = world.victim("publisher", move || {
-            let held = theirs.allocate();
-            theirs.write(7);
-            assert!(theirs.publish(0, held));
-        });
-        let mut taken = tiny.take(1);
-        let died = publisher.join().is_err();
-        if died {
-            assert_eq!(dead.recover(&tiny), 1);
-            assert_eq!(Line::of(tiny.load(LINE_AT)), Line::Free);
-        }
-        tiny.settles();
-        taken = taken.or_else(|| tiny.take(1));
-        assert!(died || taken.is_some(), "what was published is there");
-        if let Some(held) = taken {
-            assert_eq!(tiny.read(), 7);
-            tiny.free_remote(held);
-        }
-        if died {
-            tiny.is_allocated_anew();
-        }
-    })
-}
-
-fn a_dead_taker_has_taken_or_not_and_the_owner_goes_on_meanwhile() -> Result<Report, Error> {
-    check(1, |world| {
-        let tiny = Tiny::new();
-        let held = tiny.allocate();
-        tiny.write(7);
-        assert!(tiny.publish(0, held));
-        let dead = Dead::of(world, &[("taker", 1)], 0);
-        let theirs = Rc::clone(&tiny);
-        let taker = world.victim("taker", move || {
-            let held = theirs.take(1).unwrap();
-            assert_eq!(theirs.read(), 7);
-            theirs.free_remote(held);
-        });
-        // The owner finds what was freed, and uses the block again before the recovery.
-        let again = (tiny.drain() > 0).then(|| {
-            let held = tiny.allocate();
-            tiny.write(1);
-            held
-        });
-        if taker.join().is_err() {
-            assert_eq!(dead.recover(&tiny), 1);
-        }
-        tiny.settles();
-        match again {
-            Some(held) => tiny.free_local(held),
-            None => {
-                if let Some(held) = tiny.take(0) {
-                    assert_eq!(tiny.read(), 7);
-                    tiny.free_local(held);
-                }
-            }
-        }
-        assert!(!tiny.in_use());
-    })
-}
-
-fn a_dead_lessee_has_acknowledged_or_not_and_the_owner_goes_on_meanwhile() -> Result<Report, Error>
-{
-    check(1, |world| {
-        let tiny = Tiny::new();
-        let held = tiny.allocate();
-        tiny.write(7);
-        assert!(tiny.publish(0, held));
-        let dead = Dead::of(world, &[("lessee", 1)], 0);
-        let theirs = Rc::clone(&tiny);
-        let lessee = world.victim("lessee", move || {
-            let leased = steps::lease(&*theirs, 1, CELL, entry(1)).unwrap();
-            assert_eq!(theirs.read(), 7);
-            let free = |_| steps::free_remote(&*theirs, theirs.place()).unwrap();
-            steps::acknowledge(&*theirs, 1, leased, free);
-        });
-        let proof = dead;
-        let mut again = None;
-        for _ in 0..2 {
-            if again.is_none() && tiny.drain() > 0 {
-                again = Some(tiny.allocate());
-                tiny.write(1);
-            }
-            proof.recover(&tiny);
-        }
-        if lessee.join().is_err() {
-            proof.recover(&tiny);
-        }
-        tiny.settles();
-        if let Some(held) = again {
-            tiny.free_local(held);
-        } else if let Some(held) = tiny.take(0) {
-            assert_eq!(tiny.read(), 7);
-            tiny.free_local(held);
-        }
-        assert!(!tiny.in_use());
-    })
-}
-
-fn a_block_that_a_dead_one_freed_is_not_freed_again_while_its_owner_reuses_it()
--> Result<Report, Error> {
-    check(1, |world| {
-        let tiny = Tiny::new();
-        let held = tiny.allocate();
-        assert!(tiny.publish(0, held));
-        let dead = Dead::of(world, &[("taker", 1)], 0);
-        let theirs = Rc::clone(&tiny);
-        let taker = world.victim("taker", move || {
-            let held = theirs.take(1).unwrap();
-            theirs.free_remote(held);
-        });
-        let died = taker.join().is_err();
-        // The owner's thread and the one that recovers, at once.
-        let theirs = Rc::clone(&tiny);
-        let owner = world.spawn("owner", move || {
-            (theirs.drain() > 0).then(|| {
-                let held = theirs.allocate();
-                theirs.write(1);
-                held
-            })
-        });
-        dead.recover(&tiny);
-        let again = owner.join().unwrap();
-        assert!(!died || Line::of(tiny.load(LINE_AT + 1)) == Line::Free);
-        if let Some(held) = again {
-            assert!(tiny.in_use(), "a block in use was freed");
-            tiny.settles();
-            tiny.free_local(held);
-        }
-    })
-}
-
-fn a_recovery_is_taken_over_from_a_dead_recoverer() -> Result<Report, Error> {
-    check(1, |world| {
-        let tiny = Tiny::new();
-        // Line 0 is of a process that died while it was publishing; line 1 clears up after it.
-        let held = tiny.allocate();
-        tiny.write(7);
-        tiny.intent(0).store(CELL.0.into(), Ordering::Relaxed);
-        let stamp = held.stamp.next();
-        let incoming = Slot::new(Kind::Incoming, 0, BLOCK, stamp);
-        tiny.at(CELL.offset()).store(incoming.0, Ordering::Relaxed);
-        tiny.at(held.home.offset()).store(Home::new(CELL, stamp).0, Ordering::Relaxed);
-        let proof = world.proof("recoverer");
-        let theirs = Rc::clone(&tiny);
-        let gone = Gone { of: vec![(owner(0), None)], me: owner(1) };
-        let recoverer = world.victim("recoverer", move || {
-            recover::everybody(&*theirs, &gone, owner(1));
-        });
-        let second =
-            Gone { of: vec![(owner(0), None), (owner(1), Some(proof))], me: Owner::new(2, 1) };
-        // Beside the first, and after its end.
-        recover::everybody(&*tiny, &second, second.me);
-        let _ = recoverer.join();
-        recover::everybody(&*tiny, &second, second.me);
-        assert_eq!(Line::of(tiny.load(LINE_AT)), Line::Free);
-        tiny.settles();
-        assert_eq!(Slot(tiny.load(CELL.0 as usize)).kind(), Kind::Full);
-    })
-}
-
 /// Peers of whom some are gone from the start.
 struct Gone {
     of: Vec<(Owner, Option<Proof>)>,
@@ -480,63 +337,4 @@ impl Peers for Gone {
     fn park(&self, _: &Futex, _: u32, _: Ticket, _: Option<Duration>) -> Waited {
         Waited::Woken
     }
-}
-
-fn a_dead_lessee_has_given_back_or_kept() -> Result<Report, Error> {
-    check(1, |world| {
-        let tiny = Tiny::with_entries(2);
-        let held = tiny.allocate();
-        tiny.write(7);
-        assert!(tiny.publish(0, held));
-        let dead = Dead::of(world, &[("lessee", 1)], 0);
-        let theirs = Rc::clone(&tiny);
-        let lessee = world.victim("lessee", move || {
-            if let Some(leased) = steps::lease(&*theirs, 1, CELL, entry(1)) {
-                theirs.write(7);
-                steps::give_back(&*theirs, leased);
-            }
-            if let Some(leased) = steps::lease(&*theirs, 1, CELL, entry(1)) {
-                let held = steps::accept(&*theirs, leased, SPARE).unwrap();
-                theirs.write(7);
-                theirs.free_remote(held);
-            }
-        });
-        let taken = tiny.take(0);
-        if taken.is_some() {
-            assert_eq!(tiny.read(), 7);
-        }
-        if lessee.join().is_err() {
-            dead.recover(&tiny);
-        }
-        if let Some(held) = taken.or_else(|| tiny.take(0)) {
-            assert_eq!(tiny.read(), 7);
-            tiny.free_local(held);
-        }
-        tiny.drain();
-        assert!(!tiny.in_use(), "the block is free in the end");
-        assert_eq!(tiny.load(SPARE.0 as usize), 0);
-        tiny.settles();
-    })
-}
-
-fn what_was_nobodys_is_adopted_or_still_nobodys() -> Result<Report, Error> {
-    check(1, |world| {
-        let tiny = Tiny::new();
-        let dead = Dead::of(world, &[("adopter", 0)], 1);
-        let theirs = Rc::clone(&tiny);
-        let adopter = world.victim("adopter", move || {
-            let held = theirs.allocate();
-            steps::forget(&*theirs, held);
-            let home = CellId::at(theirs.place().home);
-            let held = steps::adopt(&*theirs, BLOCK, home, entry(0));
-            theirs.free_local(held);
-        });
-        if adopter.join().is_err() {
-            assert_eq!(dead.recover(&tiny), 1);
-            let home = Home(tiny.load(HOME_AT));
-            assert!(!tiny.in_use() || home.cell() == CellId::NONE, "it is held, or nobody's");
-            assert_eq!(tiny.load(ENTRY_AT), 0);
-            assert_eq!(Desc(tiny.load(DESC_AT)).state(), State::Orphan);
-        }
-    })
 }

@@ -1,10 +1,13 @@
 //! Clearing up after a dead line: its claim, and the passes of the design page.
 
-// Orderings: as in `steps`, a store that follows another is Release. Relaxed: what the dead one wrote
-// came with the proof, what an earlier recoverer wrote with the claim; a failed exchange reads
-// nothing.
+// Orderings: as in `steps`, a store that must follow another is Release. Relaxed: what the dead one
+// wrote came with the proof of its death, what an earlier recoverer wrote with the proof of its; a
+// failed exchange reads nothing.
+
+use std::ops::Range;
 
 use super::class::ENTRIES;
+use super::line;
 use super::memory::Ground;
 use super::run;
 use super::steps;
@@ -20,17 +23,17 @@ fn is_gone(peers: &impl Peers, owner: u32) -> bool {
 /// Claims the recovery of a line whose process is gone, or whose recoverer is.
 pub(crate) fn claim(ground: &impl Ground, peers: &impl Peers, me: Owner, line: usize) -> bool {
     let word = ground.line(line);
-    // Acquire: with the proof that follows, what the dead one did; what an earlier recoverer did.
-    let seen = word.load(Ordering::Acquire);
+    // Relaxed: the proof of who it names is an Acquire, and it names who wrote last.
+    let seen = word.load(Ordering::Relaxed);
     let dead = match Line::of(seen) {
         Line::Live(owner) if is_gone(peers, owner) => owner,
         Line::Recovering { dead, by } if is_gone(peers, by) => dead,
         _ => return false,
     };
     let claimed = Line::Recovering { dead, by: me.to_bits() }.word();
-    // AcqRel: one recoverer after the other. Neither value ever comes back, so whoever slept since
-    // its look fails.
-    word.compare_exchange(seen, claimed, Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    // Relaxed: the proof came before. Neither value ever comes back, so whoever slept since its look
+    // fails, and nobody else has cleared up since.
+    word.compare_exchange(seen, claimed, Ordering::Relaxed, Ordering::Relaxed).is_ok()
 }
 
 /// Clears up after every line whose process is gone; how many there were.
@@ -41,25 +44,19 @@ pub(crate) fn everybody(ground: &impl Ground, peers: &impl Peers, me: Owner) -> 
 
 /// Everything that the line held is given back, and the line is free. The caller has claimed it.
 pub(crate) fn sweep(ground: &impl Ground, line: usize) {
-    // Relaxed: the dead one's words came with the proof, an earlier recoverer's with the claim.
+    // Relaxed: the dead one's words came with the proof, an earlier recoverer's with that of its death.
     let intent = CellId(ground.intent(line).load(Ordering::Relaxed) as u32);
     take_back_incoming(ground, line, intent);
     leave_cell(ground, line, intent);
-    for entry in ground.entries(line).step_by(8) {
-        leave_entry(ground, line, entry);
-    }
+    leave_entries(ground, line, ground.entries(line));
     for span in entry_spans(ground, line) {
-        for entry in ground.span_entries(span).step_by(8) {
-            leave_entry(ground, line, entry);
-        }
+        leave_entries(ground, line, ground.span_entries(span));
     }
     finish_incoming(ground, line, intent);
     for span in 0..ground.spans() {
         leave_span(ground, line, span);
     }
-    ground.intent(line).store(0, Ordering::Release);
-    // Release: pairs with the Acquire of the next claim: nothing names the line any more.
-    ground.line(line).store(Line::Free.word(), Ordering::Release);
+    line::leave(ground, line);
 }
 
 fn entry_spans<G: Ground>(ground: &G, line: usize) -> impl Iterator<Item = u64> + use<'_, G> {
@@ -75,10 +72,10 @@ fn entry_spans<G: Ground>(ground: &G, line: usize) -> impl Iterator<Item = u64> 
 fn is_home(ground: &impl Ground, cell: CellId, slot: Slot) -> bool {
     let block = slot.block();
     let Some(span) = ground.span_of(block) else { return false };
-    // Acquire: its bitmaps and homes are of this use of the span, or of a later one.
-    let desc = Desc(ground.desc(span).load(Ordering::Acquire));
+    // Relaxed: whether it is still in the use of the slot is asked at the end.
+    let desc = Desc(ground.desc(span).load(Ordering::Relaxed));
     let Some(place) = ground.place(span, desc, block) else { return false };
-    // Acquire: the span's use is looked at after it.
+    // Acquire: the span's use is looked at after it. Pairs with the fence in `run`.
     let home = Home(ground.at(place.home).load(Ordering::Acquire));
     home == Home::new(cell, slot.stamp()) && is_of(ground, span, desc, slot)
 }
@@ -96,7 +93,8 @@ fn take_back_incoming(ground: &impl Ground, line: usize, id: CellId) {
     // Relaxed here and below: while the word names the dead line, only we write it.
     let slot = Slot(cell.load(Ordering::Relaxed));
     if slot.is(Kind::Incoming, line) && !is_home(ground, id, slot) {
-        cell.store(Slot::EMPTY.0, Ordering::Release);
+        // Relaxed: nothing comes before.
+        cell.store(Slot::EMPTY.0, Ordering::Relaxed);
     }
 }
 
@@ -111,21 +109,97 @@ fn leave_cell(ground: &impl Ground, line: usize, id: CellId) {
         cell.store(left.0, Ordering::Release);
     } else if slot.is(Kind::Done, line) {
         free_unless_freed(ground, line, id, slot);
+        // Release: the free comes before.
         cell.store(Slot::EMPTY.0, Ordering::Release);
     }
 }
 
-/// Pass 2, an entry.
-fn leave_entry(ground: &impl Ground, line: usize, offset: u64) {
-    let entry = ground.at(offset);
-    let slot = Slot(entry.load(Ordering::Relaxed));
-    match slot.kind() {
-        Kind::Empty => return,
-        Kind::Held => free_unless_freed(ground, line, CellId::at(offset), slot),
-        Kind::Lease => leave_cell(ground, line, slot.cell()),
-        _ => {}
+/// Pass 2, entries.
+fn leave_entries(ground: &impl Ground, line: usize, entries: Range<u64>) {
+    let mut offset = entries.start;
+    while offset < entries.end {
+        // Relaxed: see `sweep`.
+        let slot = Slot(ground.at(offset).load(Ordering::Relaxed));
+        if slot.kind() == Kind::Held
+            && let Some(after) = leave_run(ground, line, offset..entries.end)
+        {
+            offset = after;
+            continue;
+        }
+        match slot.kind() {
+            Kind::Held => free_unless_freed(ground, line, CellId::at(offset), slot),
+            Kind::Lease => leave_cell(ground, line, slot.cell()),
+            _ => {}
+        }
+        if slot != Slot::EMPTY {
+            ground.at(offset).store(Slot::EMPTY.0, Ordering::Release);
+        }
+        offset += 8;
     }
-    entry.store(Slot::EMPTY.0, Ordering::Release);
+}
+
+/// So many bytes of entries before it is looked at, a block's words are fetched.
+const AHEAD: u64 = 1024;
+
+/// Frees the blocks of the first of these entries and of those that follow it and hold blocks of the
+/// same word of A, in a span of the dead line: by one store, after which the entries are emptied.
+/// Killed between: the inheritor finds A clear. Where the next entry lies; `None`: the first one's
+/// block is in no such span.
+///
+/// The reads are those of [`free_unless_freed`], in their order. That the span is used anew need not
+/// be asked after them: until it is an orphan, it is its recoverer's.
+fn leave_run(ground: &impl Ground, line: usize, entries: Range<u64>) -> Option<u64> {
+    // Relaxed: see `sweep`.
+    let slot_at = |entry| Slot(ground.at(entry).load(Ordering::Relaxed));
+    let span = ground.span_of(slot_at(entries.start).block())?;
+    // Acquire: as in `is_home`.
+    let desc = Desc(ground.desc(span).load(Ordering::Acquire));
+    if desc.state() != State::Owned || desc.line() != line {
+        return None;
+    }
+    let place_of = |slot: Slot| {
+        let here = slot.kind() == Kind::Held && ground.span_of(slot.block()) == Some(span);
+        here.then(|| ground.place(span, desc, slot.block())).flatten()
+    };
+    let first = place_of(slot_at(entries.start))?;
+    if entries.start + AHEAD < entries.end {
+        fetch(ground, slot_at(entries.start + AHEAD));
+    }
+    // Acquire: as in `free_unless_freed`.
+    let freed = ground.at(first.f).load(Ordering::Acquire);
+    // Acquire: as in `free_unless_freed`.
+    let allocated = ground.at(first.a).load(Ordering::Acquire);
+    let (mut after, mut ours) = (entries.start, 0);
+    while after < entries.end {
+        let slot = slot_at(after);
+        let Some(place) = place_of(slot).filter(|place| place.a == first.a) else { break };
+        // Acquire: as in `free_unless_freed`.
+        let home = Home(ground.at(place.home).load(Ordering::Acquire));
+        let is_home = home == Home::new(CellId::at(after), slot.stamp());
+        if is_home && slot.stamp().is_of(desc.epoch()) {
+            ours |= place.bit;
+        }
+        after += 8;
+    }
+    let left = allocated & !(ours & !freed);
+    if left != allocated {
+        // Release: the reads come before.
+        ground.at(first.a).store(left, Ordering::Release);
+    }
+    for entry in (entries.start..after).step_by(8) {
+        // Release: the blocks are freed before.
+        ground.at(entry).store(Slot::EMPTY.0, Ordering::Release);
+    }
+    Some(after)
+}
+
+/// Has the words of a held block fetched into the caches. A hint: without effect.
+fn fetch(ground: &impl Ground, slot: Slot) {
+    if slot.kind() == Kind::Held
+        && let Some(place) = steps::place_of(ground, slot.block())
+    {
+        [place.a, place.f, place.home].into_iter().for_each(|word| ground.fetch(word));
+    }
 }
 
 /// Frees the block that a cell of the dead holds, unless it was freed or moved before the death.
@@ -133,8 +207,8 @@ fn leave_entry(ground: &impl Ground, line: usize, offset: u64) {
 fn free_unless_freed(ground: &impl Ground, line: usize, id: CellId, slot: Slot) {
     let block = slot.block();
     let Some(span) = ground.span_of(block) else { return };
-    // Acquire: as in `is_home`.
-    let desc = Desc(ground.desc(span).load(Ordering::Acquire));
+    // Relaxed: as in `is_home`.
+    let desc = Desc(ground.desc(span).load(Ordering::Relaxed));
     let Some(place) = ground.place(span, desc, block).filter(|_| desc.has_blocks()) else { return };
     // Acquire: pairs with the Release of drain's step 3: whoever sees F clear sees A clear.
     if ground.at(place.f).load(Ordering::Acquire) & place.bit != 0 {
@@ -144,7 +218,7 @@ fn free_unless_freed(ground: &impl Ground, line: usize, id: CellId, slot: Slot) 
     if ground.at(place.a).load(Ordering::Acquire) & place.bit == 0 {
         return;
     }
-    // Acquire: the span's use is looked at after it.
+    // Acquire: the span's use is looked at after it. Pairs with the fence in `run`.
     if Home(ground.at(place.home).load(Ordering::Acquire)) != Home::new(id, slot.stamp()) {
         return;
     }
@@ -154,9 +228,9 @@ fn free_unless_freed(ground: &impl Ground, line: usize, id: CellId, slot: Slot) 
     // Not freed, and only we may.
     if desc.state() == State::Owned && desc.line() == line {
         let a = ground.at(place.a);
-        // Relaxed: a dead line's span is its recoverer's until it is an orphan.
+        // Relaxed: a dead line's span is its recoverer's until it is an orphan, which publishes it.
         let allocated = a.load(Ordering::Relaxed);
-        a.store(allocated & !place.bit, Ordering::Release);
+        a.store(allocated & !place.bit, Ordering::Relaxed);
     } else {
         let _ = steps::free_remote(ground, place);
     }

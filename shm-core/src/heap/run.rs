@@ -1,12 +1,12 @@
 //! Spans leave FREE and come back to it: single ones, and runs of several.
 
-// Orderings: Release for a store that follows another, as in `steps`; Relaxed for a failed exchange,
-// after which nothing is read.
+// Orderings: Release for a store that must follow another, as in `steps`; Relaxed for a failed
+// exchange, after which nothing is read.
 
 use super::class::LARGE;
 use super::memory::{Ground, Memory};
 use super::words::{Desc, State};
-use crate::primitive::Ordering;
+use crate::primitive::{Ordering, fence};
 
 /// Whether a span is free; its descriptor.
 fn free(ground: &impl Ground, span: u64) -> Option<Desc> {
@@ -17,16 +17,26 @@ fn free(ground: &impl Ground, span: u64) -> Option<Desc> {
 
 fn exchange(ground: &impl Ground, span: u64, seen: Desc, new: Desc) -> bool {
     // Acquire: pairs with the Release of FREE or ORPHAN: the bitmaps are as that one left them.
-    // Release: what we did to the spans before comes before.
-    let (ok, lost) = (Ordering::AcqRel, Ordering::Relaxed);
+    let (ok, lost) = (Ordering::Acquire, Ordering::Relaxed);
     ground.desc(span).compare_exchange(seen.0, new.0, ok, lost).is_ok()
+}
+
+/// A span is used anew: recovery may still read what it takes for a home in it.
+fn begin_use() {
+    // Release: whatever is written into the span from now on, plain bytes too, is seen after its
+    // epoch by whoever reads it by Acquire and the epoch then (`recover::is_of`).
+    fence(Ordering::Release);
 }
 
 /// Claims a free span for a class.
 pub(crate) fn claim(ground: &impl Ground, span: u64, line: usize, class: usize) -> Option<Desc> {
     let seen = free(ground, span)?;
     let new = Desc::new(State::Owned, class, line, seen.epoch() + 1, 1);
-    exchange(ground, span, seen, new).then_some(new)
+    if !exchange(ground, span, seen, new) {
+        return None;
+    }
+    begin_use();
+    Some(new)
 }
 
 /// Claims an orphan, whose blocks may be in use: drain it before you allocate.
@@ -54,14 +64,15 @@ pub(crate) fn build(ground: &impl Ground, head: u64, count: u64, line: usize) ->
             return None;
         }
     }
+    begin_use();
     Some(new)
 }
 
 /// Claims a run for one large block.
 pub(crate) fn claim_run(ground: &impl Ground, head: u64, count: u64, line: usize) -> Option<Desc> {
     let owned = build(ground, head, count, line)?.become_of(State::Owned, line);
-    // Release: the tails come before.
-    ground.desc(head).store(owned.0, Ordering::Release);
+    // Relaxed: not made unless the exchanges for all tails succeeded.
+    ground.desc(head).store(owned.0, Ordering::Relaxed);
     Some(owned)
 }
 
@@ -69,6 +80,7 @@ pub(crate) fn claim_run(ground: &impl Ground, head: u64, count: u64, line: usize
 /// after a death as often as need be.
 pub(crate) fn give_back(ground: &impl Ground, head: u64, desc: Desc) {
     let freeing = desc.become_of(State::Freeing, desc.line());
+    // Release: its block is free before.
     ground.desc(head).store(freeing.0, Ordering::Release);
     let is_tail = |span: u64| {
         // Relaxed: a tail of ours changes by our hand only.

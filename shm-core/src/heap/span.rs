@@ -41,15 +41,25 @@ fn words_of(class: usize) -> u64 {
 /// Takes in what others have freed in a span of ours; how many blocks.
 pub(crate) fn drain_span(memory: &Memory, span_at: u64, class: usize) -> u32 {
     let words = (0..words_of(class)).map(|word| word * 8);
-    let drained: u32 = words
+    words
         .map(|at| steps::drain(memory.at(span_at + A_AT + at), memory.at(span_at + F_AT + at)))
-        .sum();
-    if drained > 0 {
-        let hint = memory.at(span_at);
-        // Relaxed: see `front`.
-        hint.store(hint.load(Ordering::Relaxed).wrapping_sub(drained.into()), Ordering::Relaxed);
-    }
-    drained
+        .sum()
+}
+
+/// Whether no block of a span of ours is in use, but for those that others have freed since it was
+/// drained.
+pub(crate) fn is_unused(memory: &Memory, span_at: u64, class: usize) -> bool {
+    // Relaxed: it is ours.
+    let load = |word| memory.at(span_at + A_AT + word * 8).load(Ordering::Relaxed);
+    (0..words_of(class)).all(|word| load(word) == 0)
+}
+
+/// Whether a span of ours of a class of blocks has a free one, as it was drained last.
+pub(crate) fn has_room(memory: &Memory, span_at: u64, class: usize) -> bool {
+    let cut = &TABLE[class];
+    // Relaxed: it is ours.
+    let load = |word: u32| memory.at(span_at + A_AT + u64::from(word) * 8).load(Ordering::Relaxed);
+    (0..cut.words).any(|word| !load(word) & cut.valid(word) != 0)
 }
 
 /// Drains a span that was just adopted, and counts what is in it.
@@ -61,8 +71,6 @@ pub(crate) fn count_used(memory: &Memory, span_at: u64, class: usize) -> u32 {
         // Relaxed: it is ours.
         used += a.load(Ordering::Relaxed).count_ones();
     }
-    // Relaxed: see `front`.
-    memory.at(span_at).store(used.into(), Ordering::Relaxed);
     used
 }
 
@@ -82,9 +90,8 @@ pub(crate) fn looks_empty(memory: &Memory, span: u64, desc: Desc) -> bool {
 pub(crate) fn free_elsewhere(
     memory: &Memory,
     (span, desc): (u64, Desc),
-    block: BlockId,
+    place: Place,
 ) -> Result<(), NotFreed> {
-    let place = memory.place(span, desc, block).ok_or(NotFreed::NoBlock)?;
     if !desc.has_blocks() {
         return Err(NotFreed::NoBlock);
     }
@@ -92,6 +99,15 @@ pub(crate) fn free_elsewhere(
         discard_large(memory, place, (span, desc));
     }
     steps::free_remote(memory, place)
+}
+
+/// Frees the block of a class that begins at an offset in a span that is not ours; `false`: nothing has
+/// been done. Of a free span the bit in A is clear; runs and entries have no such block. Not inlined:
+/// it would cost the free of our own blocks the registers that it has.
+#[inline(never)]
+pub(crate) fn free_into(memory: &Memory, (span_at, desc): (u64, Desc), offset: u64) -> bool {
+    let place = Place::at(span_at, desc.class(), offset);
+    place.is_some_and(|place| steps::free_remote(memory, place).is_ok())
 }
 
 /// The memory of a large block goes back at once: its owner may not look for long.
@@ -109,5 +125,6 @@ pub(crate) fn free_anywhere(memory: &Memory, block: BlockId) -> Result<(), NotFr
     let span = memory.span_of(block).ok_or(NotFreed::NoBlock)?;
     // Relaxed: the block is the caller's, and so its span stays what it is.
     let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
-    free_elsewhere(memory, (span, desc), block)
+    let place = memory.place(span, desc, block).ok_or(NotFreed::NoBlock)?;
+    free_elsewhere(memory, (span, desc), place)
 }

@@ -1,11 +1,13 @@
 //! The steps by which blocks change hands, in the order that every kill point depends on.
 //!
-//! Each function is one table of the design page (`docs/src/researchers/heap.md`). Stores that
-//! follow another are Release throughout: whoever dies between two of them leaves the earlier one,
-//! and the compiler must not exchange them. What else a store is for, its comment says.
+//! Each function is one table of the design page (`docs/src/researchers/heap.md`). A store that must
+//! follow another is Release: whoever dies between the two leaves the earlier one, and the compiler
+//! must not exchange them. The mutation matrix makes each of them too early. What follows an
+//! exchange only if that succeeded needs no ordering for it. What else a store is for, its comment
+//! says.
 
-// Orderings: a store that follows another is Release, for the prefix that a death leaves (see above);
-// Relaxed is an exchange's failure, after which nothing is read.
+// Orderings: a store that must follow another is Release, for the prefix that a death leaves (see
+// above); Relaxed is an exchange's failure, after which nothing is read.
 
 use super::class::Place;
 use super::memory::Ground;
@@ -55,10 +57,10 @@ pub(crate) fn allocate(
         // 1. Relaxed: nothing comes before.
         word.store(Slot::held(block, stamp).0, Ordering::Relaxed);
     }
-    // 2.
-    home.store(Home::new(entry.0, stamp).0, Ordering::Release);
-    // 3. Release: whoever sees the bit sees the home (Acquire in recovery). Relaxed load: only the
-    // span's line writes A.
+    // 2. Relaxed: the home of a block that is not allocated says nothing, so it may come before 1.
+    home.store(Home::new(entry.0, stamp).0, Ordering::Relaxed);
+    // 3. Release: the entry comes before, and whoever sees the bit sees the home (Acquire in
+    // recovery). Relaxed load: only the span's line writes A.
     a.store(a.load(Ordering::Relaxed) | bit, Ordering::Release);
     stamp
 }
@@ -76,8 +78,8 @@ pub(crate) fn publish(ground: &impl Ground, line: usize, held: Held, cell: CellI
     if target.compare_exchange(empty, incoming.0, Ordering::Release, Ordering::Relaxed).is_err() {
         return false;
     }
-    // 3.
-    ground.at(held.home.offset()).store(Home::new(cell, stamp).0, Ordering::Release);
+    // 3. Relaxed: not made unless the exchange succeeded.
+    ground.at(held.home.offset()).store(Home::new(cell, stamp).0, Ordering::Relaxed);
     // 4.
     ground.at(held.entry.offset()).store(Slot::EMPTY.0, Ordering::Release);
     // 5. Release: pairs with the Acquire of `lock`: what was written into the block is seen.
@@ -103,8 +105,8 @@ fn lock(ground: &impl Ground, line: usize, cell: CellId) -> Option<(&AtomicU64, 
             continue;
         }
         let Some(place) = place_of(ground, seen.block()) else {
-            // A corrupted word: it stays as it was.
-            target.store(seen.0, Ordering::Release);
+            // A corrupted word: it stays as it was. Relaxed: nobody gets further with it.
+            target.store(seen.0, Ordering::Relaxed);
             return None;
         };
         return Some((target, leased, CellId::at(place.home)));
@@ -138,8 +140,8 @@ fn into_entry(
     entry: CellId,
 ) -> Held {
     let (block, stamp) = (slot.block(), slot.stamp().next());
-    // 3.
-    ground.at(entry.offset()).store(Slot::held(block, stamp).0, Ordering::Release);
+    // 3. Relaxed: the exchange that leased the cell is an Acquire.
+    ground.at(entry.offset()).store(Slot::held(block, stamp).0, Ordering::Relaxed);
     // 4.
     ground.at(home.offset()).store(Home::new(entry, stamp).0, Ordering::Release);
     // 5.
@@ -161,7 +163,8 @@ pub(crate) fn lease(
     match lock(ground, line, cell) {
         Some((_, slot, home)) => Some(Leased { entry, cell, slot, home }),
         None => {
-            mine.store(Slot::EMPTY.0, Ordering::Release);
+            // Relaxed: the same word as in step 1.
+            mine.store(Slot::EMPTY.0, Ordering::Relaxed);
             None
         }
     }
@@ -185,7 +188,7 @@ pub(crate) fn acknowledge<R>(
 ) -> R {
     let cell = ground.cell(leased.cell);
     if let Some(cell) = cell {
-        // 4.
+        // 4. Release: what the caller has made of the block comes before.
         cell.store(leased.slot.become_of(Kind::Done, line).0, Ordering::Release);
     }
     // 5.
@@ -210,7 +213,8 @@ pub(crate) fn accept(ground: &impl Ground, leased: Leased, entry: CellId) -> Opt
 pub(crate) fn forget(ground: &impl Ground, held: Held) -> Stamp {
     let stamp = held.stamp.next();
     let nobody = Home::new(CellId::NONE, stamp);
-    ground.at(held.home.offset()).store(nobody.0, Ordering::Release);
+    // Relaxed: nothing that comes before is read by whoever sees it.
+    ground.at(held.home.offset()).store(nobody.0, Ordering::Relaxed);
     ground.at(held.entry.offset()).store(Slot::EMPTY.0, Ordering::Release);
     stamp
 }
@@ -235,8 +239,8 @@ pub(crate) fn drain(a: &AtomicU64, f: &AtomicU64) -> u32 {
     }
     // Relaxed: only the span's line writes A.
     let allocated = a.load(Ordering::Relaxed);
-    // 2.
-    a.store(allocated & !freed, Ordering::Release);
+    // 2. Relaxed: published by step 3.
+    a.store(allocated & !freed, Ordering::Relaxed);
     // 3. Release: whoever sees F clear sees A clear. Acquire: pairs with the Release in
     // `free_remote`: the freers are done with the blocks before these are allocated again.
     f.fetch_and(!freed, Ordering::AcqRel);

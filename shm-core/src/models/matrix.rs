@@ -55,7 +55,7 @@ fn loom_matrix_of_the_locks() -> Result<(), Box<dyn Error>> {
     run(&mutations, "shm-core-locks", "Mutation matrix of shm-core: locks")
 }
 
-fn run(mutations: &Mutations, file: &str, title: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(mutations: &Mutations, file: &str, title: &str) -> Result<(), Box<dyn Error>> {
     let matrix = mutations.run()?;
     println!("{}", matrix.text());
     if let Some(folder) = std::env::var_os("MUTATION_PAGES") {

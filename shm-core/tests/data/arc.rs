@@ -120,8 +120,8 @@ fn a_view_of_records_travels_and_keeps_them_alive() {
     drop((all, parts));
     assert_eq!(values(&heap), 1, "it is on its way");
     let late: View<Tick> = postcard::from_bytes(&message).unwrap();
-    assert_eq!(late.column::<i64>("time").unwrap().collect::<Vec<_>>(), [8, 9]);
-    assert_eq!((late[1].time, late.column::<f64>("price").unwrap().sum::<f64>()), (9, 8.5));
+    assert_eq!(late.column::<i64>("time").unwrap().iter().collect::<Vec<_>>(), [8, 9]);
+    assert_eq!((late[1].time, late.column::<f64>("price").unwrap().iter().sum::<f64>()), (9, 8.5));
     assert!(matches!(late.column::<f32>("price").err(), Some(Error::WrongColumnType { .. })));
     assert!(matches!(late.column::<f64>("size").err(), Some(Error::NoColumn { .. })));
     assert!(late.slice(1..4).is_err());
@@ -157,6 +157,33 @@ fn threads_share_a_value_and_the_last_frees_it() {
     assert_eq!((value.load(Ordering::Relaxed), value.holders()), (800, (1, 0)));
     drop(value);
     assert_eq!(values(&heap), 0);
+}
+
+#[test]
+fn a_reference_is_received_while_the_last_one_here_goes() {
+    let heap = heap();
+    let (here, there) = (Arcs::open_for(&heap).unwrap(), Arcs::open_for(&heap).unwrap());
+    let value = Arc::new(&here, AtomicU64::new(0)).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            let (value, there) = (value.clone(), there.clone());
+            scope.spawn(move || {
+                for _ in 0..500 {
+                    let received = Arc::<AtomicU64>::receive(&there, value.send(None).unwrap());
+                    received.unwrap().fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    assert_eq!((value.load(Ordering::Relaxed), value.holders()), (2000, (1, 0)));
+    drop(value);
+    assert_eq!((values(&heap), here.stats()), (0, Default::default()));
+    // Its place is used again by whoever gave it up, and by the other.
+    let again: Vec<_> =
+        [&there, &here, &there].map(|a| Arc::new(a, AtomicU64::new(1)).unwrap()).into();
+    assert_eq!(values(&heap), 3);
+    drop(again);
+    heap.validate_settled(0).unwrap();
 }
 
 #[test]

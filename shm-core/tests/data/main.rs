@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod arc;
+mod dtypes;
 mod list;
 mod numpy;
+mod records;
 #[path = "../reexec/mod.rs"]
 mod reexec;
 mod value;

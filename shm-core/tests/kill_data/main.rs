@@ -10,3 +10,4 @@ mod arc;
 mod ground;
 mod held;
 mod list;
+mod records;

@@ -5,6 +5,7 @@
 //! an ordinary thread-local. It is touched only between two of loom's scheduling points, together
 //! with the operation it belongs to; that makes both one step.
 
+mod held;
 mod robust;
 mod sleep;
 
@@ -17,6 +18,8 @@ use super::schedule::{FaultKind, Occasions, Schedule};
 use super::sync::AtomicU32;
 use super::trace::{Action, Event};
 
+use held::Held;
+pub(super) use held::{hold, holds, is_overtaken, make_held};
 pub(super) use robust::{
     add_robust, my_process, process, remove_robust, take_robust, threads_of, watch,
 };
@@ -61,6 +64,8 @@ struct Thread {
     handle: Option<loom::thread::Thread>,
     /// Words the kernel stamps when this thread dies; `true`: whatever the word holds.
     robust: Vec<(AtomicU32, bool)>,
+    /// A store that the next one may overtake.
+    held: Option<Held>,
 }
 
 /// A process whose death can be proven.
@@ -157,6 +162,7 @@ fn new_thread(name: &str, process: &str, victim: bool) -> Thread {
         roused: None,
         handle: None,
         robust: Vec::new(),
+        held: None,
     }
 }
 
@@ -184,6 +190,12 @@ pub(super) fn become_thread(index: usize) {
 
 /// The tick before every shared operation. Does not return if the thread dies here.
 pub(super) fn turn() -> Turn {
+    make_held();
+    tick()
+}
+
+/// The same, while a store that was due before may wait on.
+pub(super) fn tick() -> Turn {
     if std::thread::panicking() {
         return muted();
     }
@@ -230,6 +242,8 @@ fn muted() -> Turn {
 /// The running thread dies here: no later operation of it has an effect.
 pub(super) fn die() -> ! {
     let me = me();
+    // Overtaken by the last operation: never made.
+    drop(with(|run| run.threads[me].held.take()));
     with(|run| {
         run.threads[me].dead = true;
         run.deaths += 1;

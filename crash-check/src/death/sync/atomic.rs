@@ -29,14 +29,25 @@ enum Due {
 
 fn due(
     at: &'static Location<'static>,
+    word: usize,
     operation: Operation,
     main: Ordering,
     failure: Option<Ordering>,
 ) -> Due {
-    if run::turn() == Turn::Muted {
+    let site = Site::new(at, operation);
+    let waits = run::holds(word) && !run::is_muted();
+    let turn = if waits && site::overtaking(site).1 {
+        // Its tick comes when it has overtaken.
+        Turn::Live
+    } else if waits && operation == Operation::Load {
+        run::tick()
+    } else {
+        run::turn()
+    };
+    if turn == Turn::Muted {
         return Due::Muted;
     }
-    let verdict = site::visit(Site::new(at, operation), Some(main), failure);
+    let verdict = site::visit(site, Some(main), failure);
     if verdict.dropped {
         run::log(|me| Event::bare(me, Action::Dropped).at(at));
         return Due::Dropped;
@@ -70,7 +81,7 @@ macro_rules! atomic_int {
             #[track_caller]
             pub fn load(&self, order: Ordering) -> $int {
                 let at = Location::caller();
-                let Due::Made(verdict) = due(at, Operation::Load, order, None) else {
+                let Due::Made(verdict) = due(at, self.0.id, Operation::Load, order, None) else {
                     return self.latest();
                 };
                 let value = self.0.loom.load(verdict.main);
@@ -82,12 +93,30 @@ macro_rules! atomic_int {
             #[track_caller]
             pub fn store(&self, value: $int, order: Ordering) {
                 let at = Location::caller();
-                let Due::Made(verdict) = due(at, Operation::Store, order, None) else {
+                let id = self.0.id;
+                let Due::Made(verdict) = due(at, id, Operation::Store, order, None) else {
                     return;
                 };
-                self.0.loom.store(value, verdict.main);
+                if site::overtaking(Site::new(at, Operation::Store)).0 {
+                    let word = Self(Arc::clone(&self.0));
+                    run::hold(id, move || word.make_store(at, value, verdict.main));
+                    return;
+                }
+                self.make_store(at, value, verdict.main);
+                self.may_overtake();
+            }
+
+            fn make_store(&self, at: &'static Location<'static>, value: $int, order: Ordering) {
+                self.0.loom.store(value, order);
                 self.set_latest(value);
-                self.log(at, Action::Store { order: verdict.main }, value);
+                self.log(at, Action::Store { order }, value);
+            }
+
+            /// A store to another word that waits was overtaken by what was just made.
+            fn may_overtake(&self) {
+                if run::holds(self.0.id) {
+                    run::is_overtaken();
+                }
             }
 
             /// Stores and returns the value before.
@@ -159,7 +188,8 @@ macro_rules! atomic_int {
             ) -> Result<$int, $int> {
                 let at = Location::caller();
                 let operation = Operation::CompareExchange;
-                let Due::Made(verdict) = due(at, operation, success, Some(failure)) else {
+                let Due::Made(verdict) = due(at, self.0.id, operation, success, Some(failure))
+                else {
                     // As if it had succeeded: a dead thread must not go round in a loop.
                     return Ok(expected);
                 };
@@ -176,6 +206,7 @@ macro_rules! atomic_int {
                         self.log(at, Action::NotExchanged { order: failure, expected }, found);
                     }
                 }
+                self.may_overtake();
                 result
             }
 
@@ -224,7 +255,7 @@ macro_rules! atomic_int {
                 new: impl FnOnce($int) -> $int,
                 make: impl FnOnce(&loom::sync::atomic::$name, Ordering) -> $int,
             ) -> $int {
-                let Due::Made(verdict) = due(at, Operation::Rmw, order, None) else {
+                let Due::Made(verdict) = due(at, self.0.id, Operation::Rmw, order, None) else {
                     return self.latest();
                 };
                 let before = make(&self.0.loom, verdict.main);
@@ -232,6 +263,7 @@ macro_rules! atomic_int {
                 self.set_latest(after);
                 let action = Action::Rmw { name, order: verdict.main, before: u64_of(before) };
                 self.log(at, action, after);
+                self.may_overtake();
                 before
             }
 

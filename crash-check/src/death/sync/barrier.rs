@@ -17,6 +17,7 @@ pub fn fence(order: Ordering) {
     if run::is_muted() {
         return;
     }
+    run::make_held();
     let verdict = site::visit(Site::new(at, Operation::Fence), Some(order), None);
     if verdict.dropped {
         run::log(|me| Event::bare(me, Action::Dropped).at(at));
@@ -53,6 +54,7 @@ fn barrier(name: &'static str, at: &'static Location<'static>) {
     if run::is_muted() {
         return;
     }
+    run::make_held();
     if site::visit(Site::new(at, Operation::Barrier), None, None).dropped {
         run::log(|me| Event::bare(me, Action::Dropped).at(at));
         return;

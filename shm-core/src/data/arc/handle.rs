@@ -3,20 +3,26 @@
 use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
+use std::sync::Arc as Private;
+use std::sync::atomic::AtomicUsize;
+// Of the private counts: Release for a handle that goes, Acquire for the last: every use of the value
+// comes before what is done with its slot. Relaxed: one more, by whoever has one or has the lock.
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::payload::{self, Payload};
 use super::steps;
 use super::table::InHeap;
+use super::table::Words;
 use super::words::{FLIGHTS, seat_bit};
 use super::{Arcs, Inner, State};
+use crate::data::{Elements, Init, Payload, payload_layout};
 use crate::layout::{Field, Layout, Shape};
 use crate::primitive::Ordering;
 use crate::{Concurrent, Error, Group, Owner, Peers, ShmSafe};
 
 /// A value in a heap that many processes share: [`std::sync::Arc`] between processes.
 ///
-/// Clones within a process are counted privately and cost what std's do; in shared memory stands one
-/// bit for each process. The value is freed with the last reference of the last process, however
+/// Clones within a process are counted privately: one atomic increment, as std's; in shared memory
+/// stands one bit for each process. The value is freed with the last reference of the last process, however
 /// that ends. Values are used through `&T`, so they are of types that many may use at once:
 /// atomics, locks, [`ReadOnly`](super::ReadOnly) data; `Arc<[T]>` holds a slice of them.
 ///
@@ -24,90 +30,161 @@ use crate::{Concurrent, Error, Group, Owner, Peers, ShmSafe};
 /// dropping it releases nothing.
 pub struct Arc<T: Payload + ?Sized, P: Peers + Clone = Group> {
     value: NonNull<T>,
-    side: std::sync::Arc<Side<P>>,
-}
-
-/// A process's hold on a slot: one for each time it was made or received here.
-struct Side<P: Peers + Clone> {
-    inner: std::sync::Arc<Inner<P>>,
+    /// How many handles this process has: in `Inner::counts`. While it is not 0, so is the count of
+    /// references to `inner`, of which one is the slot's.
+    count: NonNull<AtomicUsize>,
+    inner: NonNull<Inner<P>>,
     slot: u32,
-    at: u64,
 }
 
-// SAFETY: the value may be used by many threads (`Payload`), and the side is `Send` and `Sync`.
+// SAFETY: the value may be used by many threads (`Payload`); the count is atomic, and `Inner` is
+// `Send` and `Sync`.
 unsafe impl<T: Payload + ?Sized, P: Peers + Clone + Send + Sync> Send for Arc<T, P> {}
 // SAFETY: as above.
 unsafe impl<T: Payload + ?Sized, P: Peers + Clone + Send + Sync> Sync for Arc<T, P> {}
 
-impl<T: Concurrent + Send, P: Peers + Clone> Arc<T, P> {
+impl<T: Concurrent, P: Peers + Clone> Arc<T, P> {
     /// Puts a value into the heap.
     ///
     /// Killed before it returns: there is no value. Cost: an allocation, a compare-and-swap for the
-    /// slot and one to put the block there.
+    /// slot and one to put the block there, and a lock within the process.
     ///
     /// # Errors
     /// Those of [`Local::allocate`](crate::heap::Local::allocate); [`Error::TooManyValues`].
+    #[inline]
     pub fn new(arcs: &Arcs<P>, value: T) -> Result<Self, Error> {
-        Arc::make(arcs, vec![value])
+        Arc::make(arcs, Init::One(value))
     }
 }
 
-impl<T: Concurrent + Send, P: Peers + Clone> Arc<[T], P> {
+impl<T: Elements + ?Sized, P: Peers + Clone> Arc<T, P> {
     /// Puts values into the heap, side by side.
     ///
     /// # Errors
     /// As [`Arc::new`]; [`Error::BadSize`] when they could not be addressed.
-    pub fn from_values(arcs: &Arcs<P>, values: impl IntoIterator<Item = T>) -> Result<Self, Error> {
-        Arc::make(arcs, values.into_iter().collect())
+    pub fn from_values(
+        arcs: &Arcs<P>,
+        values: impl IntoIterator<Item = T::Element>,
+    ) -> Result<Self, Error> {
+        Arc::make(arcs, Init::Many(values.into_iter().collect()))
+    }
+
+    /// Puts copies of values into the heap, side by side: one pass over them.
+    ///
+    /// # Errors
+    /// As [`from_values`](Arc::from_values).
+    pub fn copy_of(arcs: &Arcs<P>, values: &[T::Element]) -> Result<Self, Error>
+    where
+        T::Element: Copy,
+    {
+        Arc::make(arcs, Init::Copied(values))
+    }
+
+    /// Puts so many elements into the heap whose bytes are all zero.
+    ///
+    /// # Errors
+    /// As [`from_values`](Arc::from_values).
+    pub fn zeroed(arcs: &Arcs<P>, len: usize) -> Result<Self, Error> {
+        Arc::make(arcs, Init::Zeroed(len))
     }
 }
 
+/// Bytes before the value in its block: `type hash 8 | length 8`, and what alignment asks for.
+const fn header<T: Payload + ?Sized>() -> usize {
+    if T::ALIGN > 16 { T::ALIGN } else { 16 }
+}
+
+/// Size and alignment of the block for so many elements.
+#[inline]
+fn block<T: Payload + ?Sized>(len: usize) -> Result<std::alloc::Layout, Error> {
+    let value = payload_layout::<T>(len)?;
+    let too_large = |_| Error::BadSize { size: u64::MAX, max: isize::MAX as u64 };
+    let size = value.size().saturating_add(header::<T>());
+    std::alloc::Layout::from_size_align(size, header::<T>()).map_err(too_large)
+}
+
+#[cold]
+fn not_whole() -> Error {
+    Error::BadHeap { what: "its tables of shared values are whole" }
+}
+
 impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
-    fn make(arcs: &Arcs<P>, values: Vec<T::Element>) -> Result<Self, Error> {
+    #[inline]
+    fn make(arcs: &Arcs<P>, init: Init<'_, T::Element>) -> Result<Self, Error> {
         let inner = &arcs.inner;
         if !inner.is_ours() {
             return Err(Error::Inherited);
         }
-        let layout = payload::layout::<T::Element>(values.len())?;
+        let len = init.len();
+        let layout = block::<T>(len)?;
         let mut state = inner.state();
-        let State { local, counts, cursor } = &mut *state;
+        let State { local, free } = &mut *state;
         let block = local.allocate(layout)?;
-        let (slot, at) = inner.claim(local, cursor)?;
+        let (slot, at) = inner.claim(local, free)?;
         let there = InHeap { local, at };
-        let (start, len) = (block.as_ptr().as_ptr(), values.len());
-        let first = payload::first::<T::Element>(start);
-        for (at, word) in [(0, payload::hash::<T>()), (8, len as u64)] {
+        let start = block.as_ptr().as_ptr();
+        for (at, word) in [(0, T::HASH), (8, len as u64)] {
             let place = start.wrapping_add(at).cast::<u64>();
             // SAFETY: within the header, aligned to 16, and ours alone.
             unsafe { place.write(word) };
         }
-        for (index, value) in values.into_iter().enumerate() {
-            let place = first.wrapping_add(index);
-            // SAFETY: the block has room for all of them, aligned, and is ours alone.
-            unsafe { place.write(value) };
-        }
+        let start = start.wrapping_add(header::<T>());
+        // SAFETY: the block has room for them behind its header, aligned, and is ours alone.
+        unsafe { init.write::<T>(start) };
         let cell = there.cell()?;
-        // What an earlier holder could not free for want of an entry.
-        steps::Slot::free(&there);
-        if block.publish(cell).is_err() {
-            steps::release(&there, seat_bit(inner.seat));
-            return Err(Error::BadHeap { what: "its tables of shared values are whole" });
+        if !cell.is_empty() {
+            // What an earlier holder could not free for want of an entry.
+            steps::Slot::free(&there);
         }
-        Inner::<P>::count(counts, slot);
+        let count = inner.counts.of(slot);
+        let (Some(count), Ok(())) = (count, block.publish(cell)) else {
+            steps::release(&there, seat_bit(inner.seat));
+            return Err(not_whole());
+        };
+        let made = Arc::hold(inner, (slot, count), T::of(start, len));
         drop(state);
-        Ok(Arc::of(inner, (slot, at), first, len))
+        Ok(made)
     }
 
-    fn of(
-        inner: &std::sync::Arc<Inner<P>>,
-        (slot, at): (u32, u64),
-        first: *const T::Element,
-        len: usize,
+    /// One more handle of this process for a slot whose bit is ours; under the lock of the process.
+    #[inline]
+    fn hold(
+        inner: &Private<Inner<P>>,
+        (slot, count): (u32, NonNull<AtomicUsize>),
+        value: *const T,
     ) -> Self {
         // SAFETY: a place in a mapping is never at address zero.
-        let value = unsafe { NonNull::new_unchecked(T::of(first, len).cast_mut()) };
-        let inner = std::sync::Arc::clone(inner);
-        Arc { value, side: std::sync::Arc::new(Side { inner, slot, at }) }
+        let value = unsafe { NonNull::new_unchecked(value.cast_mut()) };
+        // SAFETY: in the counts of `inner`, which is borrowed.
+        let handles = unsafe { count.as_ref() };
+        // Relaxed: from 0 nobody but us changes it, who have the lock.
+        if handles.load(Relaxed) == 0 {
+            handles.store(1, Relaxed);
+            // The slot's reference, which the last handle gives up.
+            std::mem::forget(Private::clone(inner));
+        } else {
+            handles.fetch_add(1, Relaxed);
+        }
+        // SAFETY: a reference counted value is never at address zero.
+        let inner = unsafe { NonNull::new_unchecked(Private::as_ptr(inner).cast_mut()) };
+        Arc { value, count, inner, slot }
+    }
+
+    fn inner(&self) -> &Inner<P> {
+        // SAFETY: this handle is counted, and so the slot has a reference to it.
+        unsafe { self.inner.as_ref() }
+    }
+
+    #[inline(always)]
+    fn count(&self) -> &AtomicUsize {
+        // SAFETY: in the counts of `inner`, which lives as in `inner()`.
+        unsafe { self.count.as_ref() }
+    }
+
+    /// Where the words of the slot lie.
+    fn at(&self) -> Result<u64, Error> {
+        let inner = self.inner();
+        inner.tables.slot(&inner.heap, self.slot)?.ok_or_else(not_whole)
     }
 
     /// Sends a reference: what travels is a [`Flight`], over any queue, pipe or cell. The value lives
@@ -123,14 +200,14 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
     /// # Errors
     /// [`Error::TooManyFlights`]; [`Error::Inherited`].
     pub fn send(&self, to: Option<Owner>) -> Result<Flight, Error> {
-        let Side { inner, slot, at } = &*self.side;
+        let inner = self.inner();
         if !inner.is_ours() {
             return Err(Error::Inherited);
         }
-        let words = super::table::Words { heap: &inner.heap, at: *at };
+        let words = Words { heap: &inner.heap, at: self.at()? };
         let sent = steps::send(&words, inner.me, to);
         let (flight, number) = sent.ok_or(Error::TooManyFlights { max: FLIGHTS })?;
-        Ok(Flight { slot: *slot, flight: flight as u32, number, unused: 0 })
+        Ok(Flight { slot: self.slot, flight: flight as u32, number, unused: 0 })
     }
 
     /// Receives a reference that was sent.
@@ -147,12 +224,13 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
             return Err(Error::Inherited);
         }
         let at = inner.tables.slot(&inner.heap, flight.slot)?.ok_or(Error::NotOnItsWay)?;
-        let mut state = inner.state();
-        let words = super::table::Words { heap: &inner.heap, at };
+        let count = inner.counts.of(flight.slot).ok_or(Error::NotOnItsWay)?;
+        let state = inner.state();
+        let words = Words { heap: &inner.heap, at };
         let begun =
             steps::begin(&words, flight.flight as usize, flight.number, (inner.me, Some(inner.me)));
         let begun = begun.ok_or(Error::NotOnItsWay)?;
-        let (first, len) = match Self::look(inner, &state, at) {
+        let value = match Self::look(inner, &state, at) {
             Ok(found) => found,
             Err(error) => {
                 steps::decline(&words, begun);
@@ -160,51 +238,46 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Arc<T, P> {
             }
         };
         steps::accept(&words, begun, seat_bit(inner.seat));
-        Inner::<P>::count(&mut state.counts, flight.slot);
+        let received = Arc::hold(inner, (flight.slot, count), value);
         drop(state);
-        Ok(Arc::of(inner, (flight.slot, at), first, len))
+        Ok(received)
     }
 
-    /// The elements in the block of a slot, if they are what this is a reference to. Somebody's bit
-    /// is set meanwhile.
-    fn look(
-        inner: &Inner<P>,
-        state: &State<P>,
-        at: u64,
-    ) -> Result<(*const T::Element, usize), Error> {
-        let bad = || Error::BadHeap { what: "its tables of shared values are whole" };
+    /// The value in the block of a slot, if it is what this is a reference to. Somebody's bit is set
+    /// meanwhile.
+    fn look(inner: &Inner<P>, state: &State<P>, at: u64) -> Result<*const T, Error> {
         let cell = InHeap { local: &state.local, at }.cell()?;
-        let offset = cell.peek(&inner.heap).ok_or_else(bad)?;
+        let offset = cell.peek(&inner.heap).ok_or_else(not_whole)?;
         // Relaxed: came with the flight; nobody writes it any more.
         let read = |at: u64| inner.heap.word(offset + at).load(Ordering::Relaxed);
-        if !inner.heap.holds(offset, payload::header::<T::Element>() as u64) {
-            return Err(bad());
+        if !inner.heap.holds(offset, header::<T>() as u64) {
+            return Err(not_whole());
         }
         let (found, len) = (read(0), read(8));
-        if found != payload::hash::<T>() {
-            let wanted = format!("shared {}", T::Element::LAYOUT);
-            return Err(Error::WrongType { found, wanted });
+        if found != T::HASH {
+            return Err(Error::WrongType { found, wanted: T::name() });
         }
         let len = usize::try_from(len).unwrap_or(usize::MAX);
-        let size = payload::layout::<T::Element>(len)?.size() as u64;
+        let size = block::<T>(len)?.size() as u64;
         if !T::fits(len) || !inner.heap.holds(offset, size) {
-            return Err(bad());
+            return Err(not_whole());
         }
-        let start = inner.heap.pointer(offset).ok_or_else(bad)?;
-        Ok((payload::first::<T::Element>(start.as_ptr()), len))
+        let start = inner.heap.pointer(offset).ok_or_else(not_whole)?;
+        Ok(T::of(start.as_ptr().wrapping_add(header::<T>()), len))
     }
 
     /// The heap that it lies in.
     #[cfg(feature = "serde")]
     pub(super) fn place(&self) -> (crate::SegmentId, u64) {
-        self.side.inner.heap.place()
+        self.inner().heap.place()
     }
 
     /// How many processes hold the value, and how many references are on their way: of a moment.
     #[must_use]
     pub fn holders(&self) -> (u32, u32) {
+        let Ok(at) = self.at() else { return (0, 0) };
         // Relaxed: for people.
-        let mask = self.side.inner.heap.word(self.side.at).load(Ordering::Relaxed);
+        let mask = self.inner().heap.word(at).load(Ordering::Relaxed);
         let flights = (mask >> super::SEATS).count_ones();
         (mask.count_ones() - flights, flights)
     }
@@ -248,14 +321,62 @@ impl<T: Payload + ?Sized, P: Peers + Clone> Deref for Arc<T, P> {
 impl<T: Payload + ?Sized, P: Peers + Clone> Clone for Arc<T, P> {
     #[inline(always)]
     fn clone(&self) -> Self {
-        Arc { value: self.value, side: std::sync::Arc::clone(&self.side) }
+        // Relaxed: there is a handle, so nobody gives the bit up.
+        self.count().fetch_add(1, Relaxed);
+        Arc { value: self.value, count: self.count, inner: self.inner, slot: self.slot }
     }
 }
 
-impl<P: Peers + Clone> Drop for Side<P> {
+impl<T: Payload + ?Sized, P: Peers + Clone> Drop for Arc<T, P> {
+    #[inline]
     fn drop(&mut self) {
-        if self.inner.is_ours() {
-            self.inner.uncount(self.slot, self.at);
+        let count = self.count();
+        // Relaxed: the exchange decides.
+        let mut seen = count.load(Relaxed);
+        while seen > 1 {
+            // Release: what this thread did with the value comes before the last handle's `fetch_sub`.
+            match count.compare_exchange_weak(seen, seen - 1, Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
+        }
+        Inner::give_up(self.inner, (self.slot, self.count));
+    }
+}
+
+impl<P: Peers + Clone> Inner<P> {
+    /// One handle fewer, perhaps the last: that takes our bit out.
+    #[inline(never)]
+    fn give_up(this: NonNull<Self>, (slot, count): (u32, NonNull<AtomicUsize>)) {
+        // SAFETY: the handle that is dropped is still counted: the slot has a reference.
+        let inner = unsafe { this.as_ref() };
+        if !inner.is_ours() {
+            return;
+        }
+        let mut state = inner.state();
+        // SAFETY: in the counts of `inner`.
+        let count = unsafe { count.as_ref() };
+        // Acquire: pairs with the Release of the other handles' drops. 1 is ours, and nobody else
+        // changes it without the lock; so the store is Relaxed.
+        if count.load(Acquire) == 1 {
+            count.store(0, Relaxed);
+        } else if count.fetch_sub(1, Acquire) != 1 {
+            return;
+        }
+        inner.release(&mut state, slot);
+        drop(state);
+        // SAFETY: made by `Private::clone` and forgotten in `hold`; the count is 0, and the next
+        // that makes it 1 brings a reference of its own.
+        drop(unsafe { Private::from_raw(this.as_ptr().cast_const()) });
+    }
+
+    /// Takes our bit out of a slot's mask.
+    fn release(&self, state: &mut State<P>, slot: u32) {
+        let Ok(Some(at)) = self.tables.slot(&self.heap, slot) else { return };
+        steps::release(&InHeap { local: &state.local, at }, seat_bit(self.seat));
+        // Relaxed: a hint.
+        if self.heap.word(at).load(Ordering::Relaxed) == 0 {
+            state.free.note(slot);
         }
     }
 }

@@ -2,29 +2,30 @@
 
 // Orderings: Relaxed for what is shown to people; what the protocol needs is in `steps`.
 
+mod counts;
+mod free;
 mod handle;
 #[cfg(all(test, loom))]
 mod models;
-mod payload;
 mod steps;
 mod table;
 #[cfg(feature = "serde")]
 mod wire;
 mod words;
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 pub use handle::{Arc, Flight};
-pub use payload::{Payload, ReadOnly};
 #[cfg(feature = "serde")]
 pub use wire::sent_to;
 
 use crate::heap::{Heap, Local};
 use crate::primitive::{AtomicU64, Ordering};
 use crate::{Error, Group, Owner, Peers, Watch};
+use counts::Counts;
+use free::Free;
 use steps::Claimed;
 use table::{InHeap, MOST, SEATS_AT, TABLES, Tables};
 use words::{FLIGHTS, SEATS, seat_bit};
@@ -77,6 +78,7 @@ struct Inner<P: Peers + Clone> {
     tables: Tables,
     me: Owner,
     seat: usize,
+    counts: Counts,
     state: Mutex<State<P>>,
     /// A recovery has to be tried again.
     pending: AtomicBool,
@@ -86,10 +88,7 @@ struct Inner<P: Peers + Clone> {
 /// What one thread at a time reaches.
 struct State<P: Peers + Clone> {
     local: Local<P>,
-    /// How often this process has each slot: its bit is set while there is an entry.
-    counts: HashMap<u32, usize>,
-    /// Slots before it are taken, as far as we know.
-    cursor: u32,
+    free: Free,
 }
 
 // SAFETY: what keeps a `Local` on its thread is that one thread at a time may use it; the state lies
@@ -140,10 +139,12 @@ impl<P: Peers + Clone> Arcs<P> {
             seated = steps::take_seat(|seat| seat_word(heap, first, seat), me);
         }
         let seat = seated.ok_or(Error::TooManyHolders { max: SEATS })?;
-        let state = Mutex::new(State { local, counts: HashMap::new(), cursor: 0 });
-        let heap = heap.clone();
+        let mut free = Free::default();
+        free.learn(&tables, &local)?;
+        let state = Mutex::new(State { local, free });
+        let (heap, counts) = (heap.clone(), Counts::default());
         let (pending, watch) = (AtomicBool::new(false), OnceLock::new());
-        let inner = Inner { heap, tables, me, seat, state, pending, watch };
+        let inner = Inner { heap, tables, me, seat, counts, state, pending, watch };
         Ok(Arcs { inner: std::sync::Arc::new(inner) })
     }
 
@@ -240,19 +241,27 @@ impl<P: Peers + Clone> Inner<P> {
         whole
     }
 
-    /// A slot that nobody has becomes ours; its number, and where it lies.
-    fn claim(&self, local: &Local<P>, cursor: &mut u32) -> Result<(u32, u64), Error> {
+    /// A slot that nobody has becomes ours: its number, and where it lies.
+    #[inline]
+    fn claim(&self, local: &Local<P>, free: &mut Free) -> Result<(u32, u64), Error> {
         // Relaxed: a mark for ourselves.
         if self.pending.load(Ordering::Relaxed) {
             self.recover(local);
         }
-        for attempt in 0..2 {
-            if let Some(found) = self.search(local, cursor)? {
-                return Ok(found);
-            }
-            if attempt == 0 {
-                self.recover(local);
-            }
+        match free.claim(local, seat_bit(self.seat)) {
+            Some(found) => Ok(found),
+            None => self.claim_slowly(local, free),
+        }
+    }
+
+    /// The same when all slots that we know of are taken.
+    #[cold]
+    fn claim_slowly(&self, local: &Local<P>, free: &mut Free) -> Result<(u32, u64), Error> {
+        let mine = seat_bit(self.seat);
+        self.recover(local);
+        free.learn(&self.tables, local)?;
+        if let Some(found) = free.claim(local, mine) {
+            return Ok(found);
         }
         let missing = (1..).find_map(|table| match self.tables.find(&self.heap, table) {
             Ok(Some(_)) => None,
@@ -263,45 +272,8 @@ impl<P: Peers + Clone> Inner<P> {
             return Err(Error::TooManyValues { max: MOST });
         }
         self.tables.make(local, table)?;
-        self.search(local, cursor)?.ok_or(Error::TooManyValues { max: MOST })
-    }
-
-    /// Looks at every slot, beginning where one may be free.
-    fn search(&self, local: &Local<P>, cursor: &mut u32) -> Result<Option<(u32, u64)>, Error> {
-        let ranges = self.tables.slots(&self.heap)?;
-        let (from, mine) = (*cursor, seat_bit(self.seat));
-        let claims = |range: &table::Range, from| {
-            let range = *range;
-            range.from(from).find(|&(slot, at)| {
-                // Relaxed: the exchange of the claim decides.
-                if self.heap.word(at).load(Ordering::Relaxed) != 0 {
-                    return false;
-                }
-                range.mark(&self.heap, slot);
-                steps::claim(&InHeap { local, at }, mine)
-            })
-        };
-        let behind = ranges.iter().find_map(|range| claims(range, from));
-        let found = behind.or_else(|| ranges.iter().find_map(|range| claims(range, 0)));
-        *cursor = found.map_or(0, |(slot, _)| slot + 1);
-        Ok(found)
-    }
-
-    /// One more handle of this process for a slot whose bit is ours.
-    fn count(counts: &mut HashMap<u32, usize>, slot: u32) {
-        *counts.entry(slot).or_insert(0) += 1;
-    }
-
-    /// One handle fewer: the last takes our bit out.
-    fn uncount(&self, slot: u32, at: u64) {
-        let mut state = self.state();
-        let Some(count) = state.counts.get_mut(&slot) else { return };
-        *count -= 1;
-        if *count == 0 {
-            state.counts.remove(&slot);
-            state.cursor = state.cursor.min(slot);
-            steps::release(&InHeap { local: &state.local, at }, seat_bit(self.seat));
-        }
+        free.learn(&self.tables, local)?;
+        free.claim(local, mine).ok_or(Error::TooManyValues { max: MOST })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::primitive::{AtomicU64, Ordering, yield_now};
 use crate::{Error, Peers};
 
 /// Slots of each table: a table is made when those before it are full.
-const SLOTS: [u32; 4] = [128, 1024, 8192, 65536];
+pub(super) const SLOTS: [u32; 4] = [128, 1024, 8192, 65536];
 /// Values that can be shared at a time.
 pub(super) const MOST: u32 = SLOTS[0] + SLOTS[1] + SLOTS[2] + SLOTS[3];
 /// How many tables there can be.
@@ -84,6 +84,7 @@ impl Tables {
     }
 
     /// Table and place of a slot's number.
+    #[inline]
     fn place(&self, slot: u32) -> Option<(usize, u64)> {
         let mut rest = slot;
         for (table, &slots) in SLOTS.iter().enumerate() {
@@ -143,12 +144,18 @@ impl Range {
         (0..self.used).map(move |index| self.place(index).1)
     }
 
+    /// Where a slot lies, if it is one of these.
+    pub fn at(self, slot: u32) -> Option<u64> {
+        let index = slot.checked_sub(self.first).filter(|&index| index < self.slots)?;
+        Some(self.place(index).1)
+    }
+
     /// Notes, before it is, that a slot is used.
     pub fn mark<P: Peers + Clone>(self, heap: &Heap<P>, slot: u32) {
-        let index = slot - self.first;
-        if index >= self.used {
-            // Relaxed: the claim of the slot is a Release, for recovery.
-            heap.word(self.mark).fetch_max(u64::from(index) + 1, Ordering::Relaxed);
+        let (mark, behind) = (heap.word(self.mark), u64::from(slot - self.first) + 1);
+        // Relaxed: it only grows. Of the store, the claim of the slot is a Release, for recovery.
+        if mark.load(Ordering::Relaxed) < behind {
+            mark.fetch_max(behind, Ordering::Relaxed);
         }
     }
 }

@@ -9,8 +9,8 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::handle::{Arc, Flight};
-use super::payload::Payload;
 use super::{Arcs, Inner};
+use crate::data::Payload;
 use crate::heap::Heap;
 use crate::{Error, Group, Owner, SegmentId};
 

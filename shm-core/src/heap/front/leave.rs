@@ -6,7 +6,7 @@ use super::Front;
 use crate::heap::class::{CLASSES, LARGE};
 use crate::heap::memory::{Ground, Memory};
 use crate::heap::run;
-use crate::heap::span::{abandon, drain_span, is_empty};
+use crate::heap::span::{abandon, drain_span, is_empty, is_unused};
 use crate::heap::words::{CellId, Desc};
 use crate::primitive::Ordering;
 
@@ -19,7 +19,7 @@ impl Front {
         };
         let hint = memory.at(memory.span_at(span));
         // Relaxed: see the module.
-        let place = (hint.load(Ordering::Relaxed) >> 32) as usize;
+        let place = hint.load(Ordering::Relaxed) as usize;
         hint.store(0, Ordering::Relaxed);
         if list.get(place).copied() != Some(span as u32) {
             // A hint that somebody has overwritten.
@@ -28,9 +28,7 @@ impl Front {
         }
         list.swap_remove(place);
         if let Some(&moved) = list.get(place) {
-            let hint = memory.at(memory.span_at(moved.into()));
-            let used = hint.load(Ordering::Relaxed) & u64::from(u32::MAX);
-            hint.store(used | (place as u64) << 32, Ordering::Relaxed);
+            memory.at(memory.span_at(moved.into())).store(place as u64, Ordering::Relaxed);
         }
     }
 
@@ -40,8 +38,8 @@ impl Front {
             return;
         }
         let Some(span) = memory.span_in(span_at) else { return };
-        // Relaxed: see the module, and `free`.
-        if memory.at(span_at).load(Ordering::Relaxed) as u32 == 0 {
+        if is_unused(memory, span_at, class) {
+            // Relaxed: it is ours.
             let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
             self.disown(memory, span, class);
             self.release(memory, span, desc);
@@ -75,13 +73,13 @@ impl Front {
         self.next_run = 0;
         self.collect_runs(memory, usize::MAX);
         for class in 0..CLASSES {
-            self.classes[class].put_back(memory);
+            // Nothing more comes from a word whose span we give up.
+            self.classes[class].free = 0;
             let mut place = 0;
             while let Some(&span) = self.classes[class].owned.get(place) {
                 let span = u64::from(span);
                 drain_span(memory, memory.span_at(span), class);
-                // Relaxed: see the module.
-                if memory.at(memory.span_at(span)).load(Ordering::Relaxed) as u32 != 0 {
+                if !is_unused(memory, memory.span_at(span), class) {
                     place += 1;
                     continue;
                 }

@@ -5,7 +5,7 @@
 use super::Front;
 use crate::heap::class::{CLASSES, LARGE, TABLE};
 use crate::heap::memory::{Ground, Memory};
-use crate::heap::span::{count_used, drain_span, full, looks_empty};
+use crate::heap::span::{count_used, drain_span, full, has_room, looks_empty};
 use crate::heap::words::{Desc, State};
 use crate::heap::{recover, run};
 use crate::primitive::Ordering;
@@ -76,9 +76,7 @@ impl Front {
             current.next = (current.next + 1) % current.owned.len();
             let span = u64::from(current.owned[current.next]);
             let span_at = memory.span_at(span);
-            // Relaxed: see the module.
-            let used = memory.at(span_at).load(Ordering::Relaxed) as u32;
-            if used < TABLE[class].count || drain_span(memory, span_at, class) > 0 {
+            if has_room(memory, span_at, class) || drain_span(memory, span_at, class) > 0 {
                 self.make_current(memory, span, class);
                 return true;
             }
@@ -137,10 +135,8 @@ impl Front {
             Some(current) => &mut current.owned,
             None => &mut self.runs,
         };
-        let hint = memory.at(memory.span_at(span));
         // Relaxed: see the module.
-        let used = hint.load(Ordering::Relaxed) & u64::from(u32::MAX);
-        hint.store(used | (list.len() as u64) << 32, Ordering::Relaxed);
+        memory.at(memory.span_at(span)).store(list.len() as u64, Ordering::Relaxed);
         list.push(span as u32);
         if class < CLASSES {
             self.make_current(memory, span, class);
@@ -149,7 +145,6 @@ impl Front {
 
     pub(super) fn make_current(&mut self, memory: &Memory, span: u64, class: usize) {
         let current = &mut self.classes[class];
-        current.put_back(memory);
         let last = current.span_at;
         current.span_at = memory.span_at(span);
         // Relaxed: it is ours.

@@ -29,37 +29,20 @@ pub(super) struct Current {
 
 impl Current {
     /// Whether the word of A, all of whose blocks were given out, has room again.
-    #[inline(never)]
     pub fn turn_again(&mut self, memory: &Memory, class: usize) -> bool {
         self.span_at != 0 && self.turn_to(memory, class, self.word)
     }
 
     /// Whether this word of A has room; allocations come from it then.
     pub fn turn_to(&mut self, memory: &Memory, class: usize, word: u32) -> bool {
-        self.put_back(memory);
         let cut = &TABLE[class];
         let first = word * 64;
-        let rest = cut.count - first;
-        let valid = if rest >= 64 { u64::MAX } else { (1 << rest) - 1 };
         self.a = self.span_at + A_AT + u64::from(word) * 8;
         // Relaxed: only we write A.
-        self.free = !memory.at(self.a).load(Ordering::Relaxed) & valid;
+        self.free = !memory.at(self.a).load(Ordering::Relaxed) & cut.valid(word);
         self.homes = self.span_at + HOMES_AT + u64::from(first) * 8;
         self.blocks = self.span_at + u64::from(cut.start + first * cut.size);
         (self.size, self.word) = (cut.size.into(), word);
-        let hint = memory.at(self.span_at);
-        let used = hint.load(Ordering::Relaxed).wrapping_add(self.free.count_ones().into());
-        hint.store(used, Ordering::Relaxed);
         self.free != 0
-    }
-
-    /// Counts back what was not given out of the word; blocks come from no word then.
-    pub fn put_back(&mut self, memory: &Memory) {
-        let left = std::mem::take(&mut self.free).count_ones();
-        if left > 0 {
-            let hint = memory.at(self.span_at);
-            let used = hint.load(Ordering::Relaxed).wrapping_sub(left.into());
-            hint.store(used, Ordering::Relaxed);
-        }
     }
 }

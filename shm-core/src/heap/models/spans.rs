@@ -80,6 +80,8 @@ pub(super) fn of_two_runs_that_overlap_one_is_claimed() -> Result<Report, Error>
         let other = world.victim("other", move || {
             if let Some(desc) = run::claim_run(&*theirs, 1, 2, 1) {
                 theirs.write(1);
+                // Relaxed: what a user does, before he frees.
+                theirs.inside(2).store(1, Ordering::Relaxed);
                 run::give_back(&*theirs, 1, desc);
             }
         });
@@ -104,16 +106,48 @@ pub(super) fn of_two_runs_that_overlap_one_is_claimed() -> Result<Report, Error>
     })
 }
 
-pub(super) fn a_recovery_is_claimed_by_one_of_two() -> Result<Report, Error> {
-    check(0, |world| {
-        let tiny = Tiny::new();
+pub(super) fn a_run_that_is_free_again_has_no_block() -> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::with_spans(2);
+        (0..2).for_each(|span| tiny.desc(span).store(Desc::free(0).0, Ordering::Relaxed));
+        let dead = Dead::of(world, &[("other", 0)], 1);
         let theirs = Rc::clone(&tiny);
-        let other = world.spawn("other", move || {
-            let gone = Gone { of: vec![(owner(0), None)], me: owner(1) };
-            recover::claim(&*theirs, &gone, owner(1), 0)
+        let other = world.victim("other", move || {
+            let Some(desc) = run::claim_run(&*theirs, 0, 2, 0) else { return };
+            let held = theirs.allocate();
+            theirs.inside(1).store(1, Ordering::Relaxed);
+            theirs.clear_bit();
+            run::give_back(&*theirs, 0, desc);
+            theirs.at(held.entry.offset()).store(0, Ordering::Release);
         });
-        let gone = Gone { of: vec![(owner(0), None)], me: Owner::new(2, 1) };
-        let claimed = recover::claim(&*tiny, &gone, gone.me, 0);
-        assert!(claimed != other.join().unwrap());
+        // The tail is free before the head is, and clean then.
+        let tail = Desc(tiny.desc(1).load(Ordering::Relaxed));
+        if tail.state() == State::Free && run::claim(&*tiny, 1, 1, 0).is_some() {
+            assert_eq!(tiny.load(INSIDE_AT), 0, "a free span is clean");
+        }
+        if other.join().is_err() {
+            dead.recover(&tiny);
+        }
+        if Desc(tiny.load(DESC_AT)).state() == State::Free {
+            assert_eq!(tiny.load(A_AT), 0, "a free span has a block");
+        }
+    })
+}
+
+pub(super) fn a_dead_owner_has_drained_or_not() -> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::new();
+        let held = tiny.allocate();
+        assert!(tiny.publish(0, held));
+        let held = tiny.take(1).unwrap();
+        tiny.free_remote(held);
+        let dead = Dead::of(world, &[("owner", 0)], 1);
+        let theirs = Rc::clone(&tiny);
+        let owner = world.victim("owner", move || theirs.drain());
+        if owner.join().is_err() {
+            dead.recover(&tiny);
+        }
+        tiny.settles();
+        tiny.is_allocated_anew();
     })
 }

@@ -1,21 +1,13 @@
 //! Real processes, killed for real: this test binary runs itself again for the other side, with
 //! the segment's descriptor as standard input.
 
-#![cfg(not(loom))]
-// Helpers outside the test functions unwrap too.
-#![allow(clippy::unwrap_used)]
-
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Child;
 
 use ipc_queue::{Monitor, RecvError, SendError, Side, pipe, spsc};
 use shm_core::Segment;
 
-const ROLE: &str = "IPC_QUEUE_TEST_CHILD";
-/// Longer than any wait that works: a test that hangs fails instead.
-const LONG: Duration = Duration::from_secs(60);
+use crate::{LONG, child};
 
 /// Four words that belong together: a torn one shows.
 type Record = [u64; 4];
@@ -33,20 +25,13 @@ fn pattern(from: u64, len: usize) -> Vec<u8> {
 }
 
 fn run_child(role: &str, segment: &Segment) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_process", "--nocapture"])
-        .env(ROLE, role)
-        .stdin(segment.as_fd().try_clone_to_owned().unwrap())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+    child::run("rings::child_process", role, segment)
 }
 
 /// What the other process does; as a test of its own it does nothing.
 #[test]
 fn child_process() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let segment = Segment::attach(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let Some((role, segment)) = child::role() else { return };
     match role.as_str() {
         "producer" => produce(&segment),
         "batch producer" => produce_batches(&segment),
@@ -154,7 +139,7 @@ fn survives_killed_producers(role: &str, capacity: usize, step: u64) {
         }
         child.kill().unwrap();
         child.wait().unwrap(); // the proof
-        monitor.disconnect(Side::Producer);
+        disconnect(&monitor, Side::Producer);
         loop {
             match consumer.recv_timeout(LONG) {
                 Ok(got) => assert_eq!(got, record(next), "round {round}"),
@@ -165,6 +150,11 @@ fn survives_killed_producers(role: &str, capacity: usize, step: u64) {
         assert_eq!(monitor.holder(Side::Producer).map(|dead| dead.pid()), Some(child.id()));
         assert_eq!(next, consumer.received());
     }
+}
+
+/// The holder of the side was reaped.
+fn disconnect(monitor: &Monitor, side: Side) {
+    monitor.disconnect(monitor.holder(side).unwrap()).unwrap();
 }
 
 #[test]
@@ -202,7 +192,7 @@ fn a_killed_consumer_releases_the_producer_and_loses_nothing_that_it_did_not_tak
                 }
             }
         });
-        monitor.disconnect(Side::Consumer);
+        disconnect(&monitor, Side::Consumer);
         let mut producer = blocked.join().unwrap();
         let dead = monitor.holder(Side::Consumer).unwrap();
         // SAFETY: the holder was reaped above.
@@ -229,7 +219,7 @@ fn a_reader_of_a_killed_writer_gets_an_exact_prefix_and_then_an_error() {
         reader.read_exact_timeout(&mut got, LONG).unwrap();
         child.kill().unwrap();
         child.wait().unwrap(); // the proof
-        monitor.disconnect(Side::Producer);
+        disconnect(&monitor, Side::Producer);
         let error = reader.read_to_end(&mut got).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectionReset);
         assert!(got == pattern(0, got.len()), "round {round}");
@@ -255,6 +245,6 @@ fn a_sleeping_consumer_is_woken_when_its_killed_producer_is_disconnected() {
     while monitor.stats(Side::Consumer).parks == 0 || !monitor.is_empty() {
         std::thread::yield_now();
     }
-    monitor.disconnect(Side::Producer);
+    disconnect(&monitor, Side::Producer);
     assert_eq!(sleeper.join().unwrap(), Err(RecvError::PeerDead));
 }
