@@ -237,7 +237,8 @@ struct WaitsToo(Arc<Pool>, std::sync::mpsc::Sender<u64>);
 
 impl Wake for WaitsToo {
     fn wake(self: Arc<Self>) {
-        self.1.send(self.0.submit(square, 6).wait().unwrap()).unwrap();
+        let result = self.0.submit(square, 6).wait().expect("a square");
+        self.1.send(result).expect("a receiver");
     }
 }
 
