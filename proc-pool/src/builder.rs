@@ -22,9 +22,6 @@ use crate::state::{Call, Named, Rules, State};
 use crate::task::{Registry, Task};
 use crate::{codec, worker};
 
-/// Looks before a waiting thread sleeps: some tens of microseconds.
-const SPIN: u32 = 2000;
-
 /// Options of a [`Pool`].
 #[derive(Debug)]
 #[must_use = "a builder does nothing until `build`"]
@@ -444,9 +441,8 @@ impl Builder {
         }
         let segment = Segment::anonymous(4096)?;
         let bell = Doorbell::at(&segment, 0)?;
-        // Spinning pays only while everybody who spins has a processor of his own.
-        let spin = if workers < cores { SPIN } else { 0 };
-        self.launch.settings.spin = spin;
+        // Looking again pays only while everybody who does so has a processor of his own.
+        self.launch.settings.spin = workers < cores;
         let (calls, call) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)
             .map_err(PoolError::system("pipe2"))?;
         self.launch.settings.budget = self.budget()?;
@@ -456,7 +452,7 @@ impl Builder {
         let first = nested.as_ref().is_some_and(|calls| !calls.is_empty());
         let has_initializer = first || self.rules.initializer.is_some();
         let state = State::new(workers, self.rules).paid_with(tokens);
-        let shared = Arc::new(Shared::new(segment, bell, state, spin, call));
+        let shared = Arc::new(Shared::new(segment, bell, state, cores, call));
         let keeper = Keeper::new(Arc::clone(&shared), self.launch, calls);
         let pool = Pool::start(shared, keeper, nested)?;
         if has_initializer {

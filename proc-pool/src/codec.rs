@@ -12,7 +12,7 @@ use postcard::ser_flavors::Flavor;
 use shm_core::handle::{self, Reachable};
 
 use crate::task::{Incoming, Outgoing, Task, Transfer};
-use crate::{protocol, record};
+use crate::{number, protocol, record};
 
 /// A value ready for the transport.
 #[derive(Default)]
@@ -185,12 +185,47 @@ pub(crate) fn run<T: Task>(bytes: &[u8], source: &mut dyn BlobSource) -> Result<
     encode(&output).map_err(Failure::Output)
 }
 
+/// Deserialises an item of a chunk: what [`append_record`] or [`encode_into`] wrote.
+#[inline]
+pub(crate) fn item<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
+    match number::from_bytes(bytes) {
+        Some(number) => Ok(number),
+        None => no_number(bytes),
+    }
+}
+
+#[inline(never)]
+fn no_number<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
+    if number::is_number::<V>() {
+        return Err(format!("a number of {} bytes, not {}", size_of::<V>(), bytes.len()));
+    }
+    plain(bytes)
+}
+
+/// As [`run`], for an item of a chunk.
+pub(crate) fn run_item<T: Task>(bytes: &[u8]) -> Result<Encoded, Failure> {
+    let input = item::<T::Input>(bytes).map_err(Failure::Input)?;
+    let output = T::call(input);
+    match number::with_bytes(&output, <[u8]>::to_vec) {
+        Some(bytes) => Ok(Encoded { bytes, ..Encoded::default() }),
+        None => encode(&output).map_err(Failure::Output),
+    }
+}
+
 /// Adds a value to a chunk as a record. Gives it encoded where it cannot be part of a chunk: blobs
 /// and files travel with requests and responses of their own.
+#[inline]
 pub(crate) fn append_record<V: Transfer>(
     value: &V,
     chunk: &mut Vec<u8>,
 ) -> Result<Option<Encoded>, String> {
+    let copy = |bytes: &[u8]| {
+        chunk.extend_from_slice(&record::word(bytes.len(), protocol::Outcome::Done));
+        chunk.extend_from_slice(bytes);
+    };
+    if number::with_bytes(value, copy).is_some() {
+        return Ok(None);
+    }
     let start = chunk.len();
     chunk.extend_from_slice(&[0; record::WORD]);
     let (result, blobs, files) =
@@ -238,7 +273,18 @@ pub(crate) enum Placed {
 }
 
 /// Serialises a value, once, into `target` if it fits and is nothing but bytes.
+#[inline]
 pub(crate) fn encode_into<V: Transfer>(value: &V, target: &mut [u8]) -> Result<Placed, String> {
+    let copy = |bytes: &[u8]| match target.get_mut(..bytes.len()) {
+        Some(room) => {
+            room.copy_from_slice(bytes);
+            Placed::Here(bytes.len())
+        }
+        None => Placed::Elsewhere(Encoded { bytes: bytes.to_vec(), ..Encoded::default() }),
+    };
+    if let Some(placed) = number::with_bytes(value, copy) {
+        return Ok(placed);
+    }
     let mut place = Place { target, used: 0, beyond: None };
     let (result, blobs, files) =
         gather(|| postcard::serialize_with_flavor(&Outgoing(value), Borrowed(&mut place)));

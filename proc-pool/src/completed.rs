@@ -1,8 +1,10 @@
 //! Several tasks at once: their results in the order in which they come, or any, or all.
 
 use std::sync::Arc;
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use crate::drive::Awaited;
 use crate::error::TaskError;
 use crate::future::TaskHandle;
 use crate::shared::Shared;
@@ -25,6 +27,22 @@ fn subscribe<'a, T: Task>(
         handle.slot.subscribe(&finished, index);
     }
     finished
+}
+
+/// Waiting until `has_come` has seen enough of these finish.
+struct Enough<'a, F> {
+    finished: &'a Finished,
+    has_come: F,
+}
+
+impl<F: FnMut(&Finished) -> bool> Awaited for Enough<'_, F> {
+    fn has_come(&mut self) -> bool {
+        (self.has_come)(self.finished)
+    }
+
+    fn tell(&self, thread: &Thread) {
+        self.finished.tell(thread);
+    }
 }
 
 /// The results of these tasks, each with its index, in the order in which they come.
@@ -69,10 +87,11 @@ impl<T: Task> Iterator for AsCompleted<T> {
         // This thread drives one pool; others drive themselves and ring its bell.
         let shared = Arc::clone(&self.handles.iter().flatten().next()?.shared);
         let mut next = None;
-        shared.drive(None, || {
-            next = next.take().or_else(|| self.finished.pop());
+        let has_come = |finished: &Finished| {
+            next = next.or_else(|| finished.pop());
             next.is_some()
-        });
+        };
+        shared.wait_for(None, &mut Enough { finished: &self.finished, has_come });
         let index = next?;
         let handle = self.handles.get_mut(index)?.take()?;
         Some((index, handle.finish()))
@@ -145,7 +164,8 @@ pub fn wait<T: Task>(handles: &[TaskHandle<T>], until: Until, limit: Option<Dura
         let finished = subscribe(handles.iter());
         let mut left = handles.len();
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        first.shared.drive(deadline, || enough(&finished, &mut left));
+        let has_come = |finished: &Finished| enough(finished, &mut left);
+        first.shared.wait_for(deadline, &mut Enough { finished: &finished, has_come });
     }
     let (done, pending) = (0..handles.len()).partition(|&index| handles[index].is_done());
     Waited { done, pending }

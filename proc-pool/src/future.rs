@@ -75,7 +75,7 @@ impl<T: Task> TaskHandle<T> {
     ///
     /// See [`TaskError`].
     pub fn wait(self) -> Result<T::Output, TaskError> {
-        self.shared.drive(None, || self.slot.is_done());
+        self.shared.wait_for(None, &mut &*self.slot);
         self.finish()
     }
 
@@ -86,7 +86,7 @@ impl<T: Task> TaskHandle<T> {
     /// The outer error is the handle itself; the inner one is the task's.
     pub fn wait_timeout(self, limit: Duration) -> Result<Result<T::Output, TaskError>, Self> {
         let deadline = Instant::now().checked_add(limit);
-        if self.shared.drive(deadline, || self.slot.is_done()) {
+        if self.shared.wait_for(deadline, &mut &*self.slot) {
             return Ok(self.finish());
         }
         Err(self)

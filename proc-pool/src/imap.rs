@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::codec;
 use crate::error::TaskError;
 use crate::future::decode;
-use crate::inbox::{Delivery, Inbox, What};
+use crate::inbox::{Delivery, Inbox, NextDelivery, What};
 use crate::options::TaskOptions;
 use crate::pace::Pace;
 use crate::protocol::Outcome;
@@ -55,7 +55,9 @@ struct Opened {
 
 impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
     fn new(shared: Arc<Shared>, inputs: I) -> Self {
-        let pace = Pace::new(shared.lock().target());
+        let state = shared.lock();
+        let pace = Pace::new(state.target(), state.item_nanos(T::ID));
+        drop(state);
         Stream {
             inputs: Some(inputs),
             shared,
@@ -91,7 +93,10 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
 
     fn send_chunk(&mut self, items: usize) {
         let task = Named::of::<T>();
-        let (first, mut records, mut count) = (self.next, Vec::new(), 0);
+        let expected = (items * (record::WORD + size_of::<T::Input>())).min(CHUNK_BYTES);
+        let (first, mut records, mut count) = (self.next, Vec::with_capacity(expected), 0);
+        // A limit is one item's.
+        let together = self.options == TaskOptions::default();
         while count < items && records.len() < CHUNK_BYTES {
             let Some(input) = self.inputs.as_mut().and_then(Iterator::next) else {
                 self.inputs = None;
@@ -100,10 +105,9 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
             let number = self.next;
             self.next += 1;
             self.under_way += 1;
-            let alone = if self.options == TaskOptions::default() {
+            let alone = if together {
                 codec::append_record(&input, &mut records)
             } else {
-                // A limit is one item's.
                 codec::encode(&input).map(Some)
             };
             match alone {
@@ -138,12 +142,9 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
         if self.under_way == 0 {
             return None;
         }
-        let mut next = None;
-        self.shared.drive(None, || {
-            next = next.take().or_else(|| self.inbox.pop());
-            next.is_some()
-        });
-        let next: Delivery = next?;
+        let mut next = NextDelivery::of(&self.inbox);
+        self.shared.wait_for(None, &mut next);
+        let next = next.delivery?;
         match &next.what {
             What::Records(answer) if answer.head.nanos > 0 => {
                 self.pace.learn(next.count, answer.head.nanos);
@@ -161,8 +162,15 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
         self.open = Opened { number, left, what, at: 0 };
     }
 
-    /// A decoded result and its number.
+    /// A result that is there and decodes, and its number; the common case.
     #[inline]
+    fn pop_good(&mut self) -> Option<(usize, T::Output)> {
+        let value = self.open.next_good::<T>()?;
+        self.under_way -= 1;
+        Some((self.open.number - 1, value))
+    }
+
+    /// A decoded result and its number, whatever it is.
     fn pop(&mut self) -> Option<(usize, Result<T>)> {
         let result = self.open.next::<T>()?;
         self.under_way -= 1;
@@ -190,8 +198,12 @@ impl<T: Task, I: Iterator<Item = T::Input>> Stream<T, I> {
 
 impl<T: Task, I> Drop for Stream<T, I> {
     fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(nanos) = self.pace.learnt() {
+            state.remember(T::ID, nanos);
+        }
         if self.under_way > 0 {
-            self.shared.lock().abandon(&self.inbox);
+            state.abandon(&self.inbox);
         }
     }
 }
@@ -201,7 +213,20 @@ impl Opened {
         Opened { number: 0, left: 0, what: What::Used, at: 0 }
     }
 
+    /// The next of several results if it is a value. By itself, so that a small value is not moved
+    /// about in a `Result` that has room for every error.
     #[inline]
+    fn next_good<T: Task>(&mut self) -> Option<T::Output> {
+        let left = self.left.checked_sub(1)?;
+        let What::Records(answer) = &self.what else { return None };
+        let mut rest = answer.body.get(self.at..)?;
+        let Some((Outcome::Done, bytes)) = record::next(&mut rest) else { return None };
+        let value = codec::item(bytes).ok()?;
+        (self.left, self.number) = (left, self.number + 1);
+        self.at = answer.body.len() - rest.len();
+        Some(value)
+    }
+
     fn next<T: Task>(&mut self) -> Option<Result<T>> {
         self.left = self.left.checked_sub(1)?;
         self.number += 1;
@@ -235,7 +260,7 @@ impl Opened {
 pub(crate) fn decode_record<T: Task>(record: Option<(Outcome, &[u8])>) -> Result<T> {
     match record {
         Some((Outcome::Done, bytes)) => {
-            codec::plain(bytes).map_err(|reason| bad_record::<T>(&format!("its result: {reason}")))
+            codec::item(bytes).map_err(|reason| bad_record::<T>(&format!("its result: {reason}")))
         }
         Some((outcome, bytes)) => Err(error_of(T::NAME, outcome, bytes)
             .unwrap_or_else(|| bad_record::<T>("the worker's answer makes no sense"))),
@@ -299,6 +324,10 @@ impl<T: Task, I: Iterator<Item = T::Input>> Iterator for Imap<T, I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            if let Some((_, value)) = self.stream.pop_good() {
+                self.next += 1;
+                return Some(Ok(value));
+            }
             if let Some((_, result)) = self.stream.pop() {
                 self.next += 1;
                 return Some(result);
@@ -338,6 +367,9 @@ impl<T: Task, I: Iterator<Item = T::Input>> Iterator for ImapUnordered<T, I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            if let Some((number, value)) = self.stream.pop_good() {
+                return Some((number, Ok(value)));
+            }
             if let Some(numbered) = self.stream.pop() {
                 return Some(numbered);
             }

@@ -1,8 +1,10 @@
 //! Where results of a stream arrive.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::Thread;
 
+use crate::drive::Awaited;
 use crate::error::TaskError;
 use crate::link::Answer;
 use crate::slot::Outcome;
@@ -47,20 +49,59 @@ impl Delivery {
 /// Deliveries that nobody has read yet, in the order in which they came.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    deliveries: Mutex<VecDeque<Delivery>>,
+    contents: Mutex<Contents>,
+}
+
+#[derive(Debug, Default)]
+struct Contents {
+    deliveries: VecDeque<Delivery>,
+    /// The thread that waits for the next.
+    sleeper: Option<Thread>,
 }
 
 impl Inbox {
     pub fn push(&self, delivery: Delivery) {
-        self.lock().push_back(delivery);
+        let mut contents = self.lock();
+        contents.deliveries.push_back(delivery);
+        let sleeper = contents.sleeper.take();
+        drop(contents);
+        if let Some(sleeper) = sleeper {
+            sleeper.unpark();
+        }
     }
 
     pub fn pop(&self) -> Option<Delivery> {
-        self.lock().pop_front()
+        self.lock().deliveries.pop_front()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<Delivery>> {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         // Nothing under this lock panics.
-        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.contents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The next delivery, which one thread waits for.
+#[derive(Debug)]
+pub(crate) struct NextDelivery<'a> {
+    inbox: &'a Inbox,
+    pub delivery: Option<Delivery>,
+}
+
+impl NextDelivery<'_> {
+    pub fn of(inbox: &Inbox) -> NextDelivery<'_> {
+        NextDelivery { inbox, delivery: None }
+    }
+}
+
+impl Awaited for NextDelivery<'_> {
+    fn has_come(&mut self) -> bool {
+        if self.delivery.is_none() {
+            self.delivery = self.inbox.pop();
+        }
+        self.delivery.is_some()
+    }
+
+    fn tell(&self, thread: &Thread) {
+        self.inbox.lock().sleeper = Some(thread.clone());
     }
 }

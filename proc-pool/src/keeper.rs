@@ -108,6 +108,8 @@ impl Keeper {
             self.wait(self.next_look());
             self.send_signals();
             self.shared.lock().tick();
+            // A task that is out of time may be what the leader waits for.
+            self.shared.bell.ring();
             self.adjust();
             self.bury(true);
         }

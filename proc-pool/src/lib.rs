@@ -14,6 +14,7 @@ mod codec;
 mod completed;
 mod copied;
 mod death;
+mod drive;
 mod error;
 #[cfg(feature = "tracing")]
 mod events;
@@ -32,6 +33,7 @@ mod locked;
 #[cfg(feature = "profiling")]
 mod memory;
 mod nested;
+mod number;
 mod oom;
 mod options;
 mod output;
@@ -45,6 +47,7 @@ mod scope;
 mod shared;
 mod slot;
 mod socket;
+mod spin;
 mod starter;
 mod state;
 mod stats;
@@ -52,6 +55,7 @@ mod stats;
 pub mod stepped;
 mod task;
 mod tune;
+mod turn;
 mod worker;
 pub mod worker_state;
 

@@ -126,8 +126,8 @@ pub(crate) fn connect(pool: &Segment, settings: &Settings) -> Result<(Link, Owne
 /// What a worker is told before it starts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
-    /// Looks before it sleeps.
-    pub spin: u32,
+    /// Whether it looks again before it sleeps.
+    pub spin: bool,
     /// Resident bytes above which it is to be replaced; 0 for no limit.
     pub resident_limit: u64,
     /// Added to its nice value.
@@ -151,7 +151,7 @@ impl Settings {
             // Relaxed: the worker reads it after it received the segment in a message.
             word.store(value, Ordering::Relaxed);
         };
-        store(&words.spin, self.spin);
+        store(&words.spin, u32::from(self.spin));
         store(&words.processor, self.processor);
         store(&words.number, self.number);
         store(&words.events, self.events);

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use shm_core::handle;
 
-use crate::codec::{Arrived, BlobSource, Encoded};
+use crate::codec::{Arrived, Encoded, Failure};
 use crate::link::{Answer, redeem_buffer};
 use crate::protocol::{Outcome, Response};
 use crate::shared::Shared;
@@ -51,7 +51,7 @@ thread_local! {
 /// A task that waits for another of the pool that it runs in itself comes here: nobody else would
 /// run that.
 pub(crate) fn help(shared: &Shared) -> bool {
-    if !std::ptr::eq(OWN.get(), shared) {
+    if !is_own(shared) {
         return false;
     }
     let Some(registry) = REGISTRY.with_borrow(Option::clone) else { return false };
@@ -60,6 +60,11 @@ pub(crate) fn help(shared: &Shared) -> bool {
     shared.lock().give_nested(job, given, nanos);
     shared.ring();
     true
+}
+
+/// Whether this is the own thread of a nested pool, which runs its tasks.
+pub(crate) fn is_own(shared: &Shared) -> bool {
+    std::ptr::eq(OWN.get(), shared)
 }
 
 /// What the pool's own thread does: the worker's part.
@@ -83,6 +88,8 @@ pub(crate) fn work(shared: &Shared, calls: &[Call]) {
     OWN.set(std::ptr::from_ref(shared));
     REGISTRY.set(Some(Rc::new(registry)));
     while !shared.is_ending() {
+        // Before the look: a submit after it unparks this thread.
+        shared.driving.will_sleep();
         if !help(shared) {
             std::thread::park();
         }
@@ -106,7 +113,7 @@ fn execute(registry: &Registry, job: &Job) -> (Vec<Given>, u64) {
         for _ in 0..job.items {
             let input = record::next(&mut rest).map_or(&[][..], |(_, input)| input);
             let (outcome, body) =
-                run_entry(registry.get(job.task.id), input, &mut Arrived { rest: &[] });
+                run_entry(registry.get(job.task.id), |entry| (entry.run_item)(input));
             let plain = body.blobs.is_empty() && body.files.is_empty();
             if plain && body.bytes.len() <= record::LONGEST {
                 records.extend_from_slice(&record::word(body.bytes.len(), outcome));
@@ -134,18 +141,17 @@ fn put(given: &mut Vec<Given>, records: &mut Vec<u8>, count: &mut u32) {
 /// Runs one input.
 fn run(registry: &Registry, task: TaskId, input: &Encoded) -> Answer {
     let blobs: Vec<u8> = input.blobs.iter().flat_map(|blob| blob.bytes()).copied().collect();
-    let (outcome, body) =
-        run_entry(registry.get(task), &input.bytes, &mut Arrived { rest: &blobs });
+    let run = |entry: &TaskEntry| (entry.run)(&input.bytes, &mut Arrived { rest: &blobs });
+    let (outcome, body) = run_entry(registry.get(task), run);
     answer(outcome, body)
 }
 
 fn run_entry(
     entry: Option<&TaskEntry>,
-    bytes: &[u8],
-    blobs: &mut dyn BlobSource,
+    run: impl FnOnce(&TaskEntry) -> Result<Encoded, Failure>,
 ) -> (Outcome, Encoded) {
     let Some(entry) = entry else { return (Outcome::Unknown, Encoded::default()) };
-    in_task(entry.name, || answer_of(catch_unwind(AssertUnwindSafe(|| (entry.run)(bytes, blobs)))))
+    in_task(entry.name, || answer_of(catch_unwind(AssertUnwindSafe(|| run(entry)))))
 }
 
 /// A result as its receiver will find it, who is in this process too.

@@ -25,6 +25,9 @@ use crate::task::Task;
 /// What workers may take to end when a pool is dropped with tasks in it.
 const DROP_GRACE: Duration = Duration::from_millis(100);
 
+/// Results that room is made for before the first has come.
+const ROOM: usize = 1 << 16;
+
 /// A pool of worker processes.
 ///
 /// A worker that dies is replaced. What it had not begun runs elsewhere; what it had finished is
@@ -97,11 +100,11 @@ impl Pool {
         let shared = Arc::clone(&pool.shared);
         let drive: Box<dyn FnOnce() + Send> = match nested {
             Some(calls) => Box::new(move || crate::nested::work(&shared, &calls)),
-            None => Box::new(move || shared.drive_alone()),
+            None => Box::new(move || shared.stand_in()),
         };
-        let driver = spawn("proc-pool driver", drive)?;
-        pool.shared.set_driver(driver.thread().clone());
-        pool.threads.push(driver);
+        let stand_in = spawn("proc-pool driver", drive)?;
+        pool.shared.driving.set_stand_in(stand_in.thread().clone());
+        pool.threads.push(stand_in);
         match started.recv() {
             Ok(result) => result.map(|()| pool),
             Err(_) => {
@@ -206,7 +209,13 @@ impl Pool {
         task: T,
         inputs: impl IntoIterator<Item = T::Input>,
     ) -> Result<Vec<T::Output>, TaskError> {
-        self.imap(task, inputs).collect()
+        let results = self.imap(task, inputs);
+        // `collect` would begin with nothing, since any result may be an error.
+        let mut outputs = Vec::with_capacity(results.size_hint().0.min(ROOM));
+        for result in results {
+            outputs.push(result?);
+        }
+        Ok(outputs)
     }
 
     /// Results one by one, in the order of the inputs, which are drawn as the work proceeds: from

@@ -92,8 +92,8 @@ pub(crate) struct WorkerWords {
 pub(crate) struct ParentWords {
     /// Notes sent on the socket.
     pub notes: AtomicU32,
-    /// Looks before a waiting worker sleeps. This and what follows is written before the worker
-    /// starts.
+    /// Not 0 where a waiting worker looks again before it sleeps. This and what follows is written
+    /// before the worker starts.
     pub spin: AtomicU32,
     /// Resident bytes above which the worker asks to be replaced; 0 for no limit.
     pub resident_limit: AtomicU64,

@@ -39,7 +39,7 @@ impl<'pool> Scope<'pool> {
 impl Drop for Scope<'_> {
     fn drop(&mut self) {
         for (slot, shared) in self.slots.take() {
-            shared.drive(None, || slot.is_done());
+            shared.wait_for(None, &mut &*slot);
         }
     }
 }

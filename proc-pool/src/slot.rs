@@ -5,9 +5,11 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::thread::Thread;
 
 use ipc_queue::bell::Doorbell;
 
+use crate::drive::Awaited;
 use crate::error::TaskError;
 use crate::link::Answer;
 
@@ -27,6 +29,8 @@ struct State {
     subscriber: Option<(Arc<Finished>, usize)>,
     /// Of the executor that polled last.
     waker: Option<Waker>,
+    /// Threads that wait for it, parked or about to be.
+    sleepers: Vec<Thread>,
     callback: Option<Callback>,
 }
 
@@ -52,9 +56,16 @@ pub(crate) enum Notice {
 /// Indices of tasks in the order in which they finished: what `as_completed` reads.
 #[derive(Debug, Default)]
 pub(crate) struct Finished {
-    order: Mutex<VecDeque<usize>>,
+    order: Mutex<Order>,
     /// Bells of the pools whose tasks these are; whoever waits, listens to one of them.
     bells: Vec<Doorbell>,
+}
+
+#[derive(Debug, Default)]
+struct Order {
+    indices: VecDeque<usize>,
+    /// The thread that waits for the next.
+    sleeper: Option<Thread>,
 }
 
 impl Finished {
@@ -63,7 +74,13 @@ impl Finished {
     }
 
     fn push(&self, index: usize) {
-        lock(&self.order).push_back(index);
+        let mut order = lock(&self.order);
+        order.indices.push_back(index);
+        let sleeper = order.sleeper.take();
+        drop(order);
+        if let Some(sleeper) = sleeper {
+            sleeper.unpark();
+        }
         // One pool's driver rings its own bell where that is needed.
         if self.bells.len() > 1 {
             self.bells.iter().for_each(|bell| {
@@ -73,7 +90,12 @@ impl Finished {
     }
 
     pub fn pop(&self) -> Option<usize> {
-        lock(&self.order).pop_front()
+        lock(&self.order).indices.pop_front()
+    }
+
+    /// Has `thread` unparked with the next index.
+    pub fn tell(&self, thread: &Thread) {
+        lock(&self.order).sleeper = Some(thread.clone());
     }
 }
 
@@ -96,6 +118,7 @@ impl Slot {
             finished.push(index);
         }
         notices.extend(state.waker.take().map(Notice::Wake));
+        state.sleepers.drain(..).for_each(|thread| thread.unpark());
     }
 
     /// The outcome, for the one who waits for it.
@@ -139,6 +162,21 @@ impl Slot {
             finished.push(index);
         } else {
             state.subscriber = Some((Arc::clone(finished), index));
+        }
+    }
+}
+
+/// A thread waits for a slot.
+impl Awaited for &Slot {
+    fn has_come(&mut self) -> bool {
+        self.is_done()
+    }
+
+    fn tell(&self, thread: &Thread) {
+        let mut state = lock(&self.state);
+        // Several threads may wait, each once; those whose time was over are still here.
+        if !state.sleepers.iter().any(|known| known.id() == thread.id()) {
+            state.sleepers.push(thread.clone());
         }
     }
 }

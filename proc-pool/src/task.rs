@@ -39,7 +39,7 @@ impl TaskId {
     note = "for a type of yours: #[derive(serde::Serialize, serde::Deserialize)]; for one of another crate: see whether it has a feature `serde`",
     note = "memory is shared with handles: `shm_core::Frozen`, `Column` and `Part` cross, an `Array` is cut into parts first (`into_parts`)"
 )]
-pub trait Transfer: Sized {
+pub trait Transfer: Sized + 'static {
     /// As serde's `Serialize`.
     #[doc(hidden)]
     fn give<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error>;
@@ -51,7 +51,7 @@ pub trait Transfer: Sized {
 
 // Not supertraits: the compiler would name serde's traits, and not say what to do.
 #[diagnostic::do_not_recommend]
-impl<T: Serialize + DeserializeOwned> Transfer for T {
+impl<T: Serialize + DeserializeOwned + 'static> Transfer for T {
     fn give<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.serialize(serializer)
     }
@@ -109,6 +109,7 @@ pub struct TaskEntry {
     pub(crate) name: &'static str,
     pub(crate) id: TaskId,
     pub(crate) run: fn(&[u8], &mut dyn codec::BlobSource) -> Result<codec::Encoded, Failure>,
+    pub(crate) run_item: fn(&[u8]) -> Result<codec::Encoded, Failure>,
     pub(crate) run_chunk: fn(&[u8], &mut worker::Desk) -> Result<(), String>,
 }
 
@@ -120,6 +121,7 @@ impl TaskEntry {
             name: T::NAME,
             id: T::ID,
             run: codec::run::<T>,
+            run_item: codec::run_item::<T>,
             run_chunk: worker::run_chunk::<T>,
         }
     }

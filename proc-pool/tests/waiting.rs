@@ -172,3 +172,119 @@ fn handles_of_two_pools_are_waited_for_together() {
     std::fs::write(go, "").unwrap();
     assert_eq!(wait(&handles, Until::All, None).done.len(), 2);
 }
+
+#[proc_pool::test]
+fn threads_that_wait_at_once_each_get_their_own_results() {
+    for workers in [1, 2] {
+        let pool = pool(workers);
+        std::thread::scope(|threads| {
+            for thread in 0..8 {
+                let pool = &pool;
+                threads.spawn(move || {
+                    for x in (0..100).map(|x| 1000 * thread + x) {
+                        assert_eq!(pool.submit(square, x).wait().unwrap(), x * x);
+                    }
+                });
+            }
+            let squares = pool.imap(square, 0..500).chunk(1).map(Result::unwrap);
+            assert!(squares.eq((0..500).map(|x| x * x)), "a stream among them");
+        });
+    }
+}
+
+#[proc_pool::test]
+fn who_waits_longer_takes_over_from_one_whose_time_is_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go").to_str().unwrap().to_owned();
+    let pool = pool(2);
+    let late: Vec<_> = (0..2).map(|_| pool.submit(wait_for, go.clone())).collect();
+    std::thread::scope(|threads| {
+        for handle in late {
+            let go = &go;
+            threads.spawn(move || {
+                let result = handle.wait_timeout(Duration::from_millis(20));
+                // The second may find it done: the first ends both.
+                let result = result.unwrap_or_else(|handle| {
+                    std::fs::write(go, "").unwrap();
+                    handle.wait()
+                });
+                assert_eq!(result.unwrap(), 7);
+            });
+        }
+        for x in 0..50 {
+            let result = pool.submit(square, x).wait_timeout(Duration::from_secs(60));
+            assert_eq!(result.unwrap().unwrap(), x * x);
+        }
+    });
+}
+
+#[proc_pool::test]
+fn a_pool_that_is_dropped_ends_every_wait() {
+    let pool = pool(1);
+    let handles: Vec<_> = (0..4).map(|_| pool.submit(wait_for, "/no/such".to_owned())).collect();
+    std::thread::scope(|threads| {
+        for handle in handles {
+            threads.spawn(move || {
+                assert!(handle.wait().is_err(), "its file is never there");
+            });
+        }
+        drop(pool);
+    });
+}
+
+/// Waits itself, on the thread that wakes it.
+struct WaitsToo(Arc<Pool>, std::sync::mpsc::Sender<u64>);
+
+impl Wake for WaitsToo {
+    fn wake(self: Arc<Self>) {
+        let result = self.0.submit(square, 6).wait().expect("a square");
+        self.1.send(result).expect("a receiver");
+    }
+}
+
+#[proc_pool::test]
+fn a_waker_may_wait_for_a_result_of_the_same_pool() {
+    let pool = Arc::new(pool(1));
+    let (sender, results) = channel();
+    let folder = tempfile::tempdir().unwrap();
+    let go = folder.path().join("go").to_str().unwrap().to_owned();
+    let mut first = pool.submit(wait_for, go.clone());
+    let waker = Waker::from(Arc::new(WaitsToo(Arc::clone(&pool), sender)));
+    let pending = std::pin::Pin::new(&mut first).poll(&mut Context::from_waker(&waker));
+    assert!(pending.is_pending());
+    drop(waker);
+    // Whoever waits for the second gets the answer to the first, and wakes.
+    let second = pool.submit(square, 5);
+    std::fs::write(go, "").unwrap();
+    assert_eq!(second.wait().unwrap(), 25);
+    assert_eq!(results.recv_timeout(Duration::from_secs(60)), Ok(36));
+}
+
+/// Processor time of this process and of one with a single thread, in nanoseconds.
+fn processor_time(worker: u32) -> u64 {
+    let own = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let other = std::fs::read_to_string(format!("/proc/{worker}/schedstat")).expect("a worker");
+    let other: u64 = other.split(' ').next().expect("a field").parse().expect("nanoseconds");
+    own.tv_sec as u64 * 1_000_000_000 + own.tv_nsec as u64 + other
+}
+
+/// What a pool uses in a second in which nobody wants anything.
+#[task]
+fn idle_second() -> u64 {
+    let pool = pool(1);
+    pool.map(square, 0..1000).expect("squares");
+    let worker = pool.worker_pids()[0];
+    // It looks again for a while after it had something to do.
+    std::thread::sleep(Duration::from_millis(100));
+    let before = processor_time(worker);
+    std::thread::sleep(Duration::from_secs(1));
+    processor_time(worker) - before
+}
+
+#[proc_pool::test]
+fn an_idle_pool_uses_no_processor_time() {
+    // In a process of its own: other tests run in this one.
+    let outer = Pool::builder().workers(1).nested_processes(1).build().unwrap();
+    let used = Duration::from_nanos(outer.submit(idle_second, ()).wait().unwrap());
+    assert!(used < Duration::from_millis(5), "{used:?} of a second");
+}

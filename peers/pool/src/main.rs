@@ -79,7 +79,7 @@ impl Area {
             let inside = "a task that adds one, each its own message to a worker and back";
             let mut case = self
                 .case(format!("no-op at chunk 1, workers: {workers}"), inside, Unit::MICROSECONDS)
-                .side(self.ours(move |ours| ours.map(workers, count)))
+                .side(self.ours(move |ours| ours.map_one_by_one(workers, count)))
                 .side(self.procspawn(move |rival| rival.map(workers, theirs)))
                 .side(Side::limit(threads::NAME, move || threads::map(workers, count)));
             for side in self.python.sides(|kind| format!("map {kind} {workers} {theirs} 1")) {

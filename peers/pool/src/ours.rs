@@ -46,10 +46,24 @@ impl Ours {
     }
 
     /// Microseconds a task, `count` tasks that are one message each.
+    pub fn map_one_by_one(&mut self, workers: usize, count: u64) -> Outcome<Sample> {
+        self.timed(workers, count, |pool| pool.imap(tasks::next, 0..count).chunk(1).collect())
+    }
+
+    /// Microseconds a task, `count` tasks that the pool divides as it likes.
     pub fn map(&mut self, workers: usize, count: u64) -> Outcome<Sample> {
+        self.timed(workers, count, |pool| pool.map(tasks::next, 0..count))
+    }
+
+    fn timed(
+        &mut self,
+        workers: usize,
+        count: u64,
+        map: impl FnOnce(&Pool) -> Result<Vec<u64>, TaskError>,
+    ) -> Outcome<Sample> {
         let pool = self.pool(workers)?;
         let start = Instant::now();
-        let done = pool.map(tasks::next, 0..count)?;
+        let done = map(pool)?;
         let time = start.elapsed();
         if done.iter().copied().ne(1..=count) {
             return Err("wrong results".into());

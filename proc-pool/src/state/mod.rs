@@ -42,6 +42,7 @@ use crate::nested::Nested;
 use crate::protocol::{FINISH, INITIALIZE};
 use crate::slot::Notice;
 use crate::stats::{Counts, PoolStats, WorkerStats};
+use crate::task::TaskId;
 
 pub(crate) use job::{Job, Named, Sink};
 use member::{Answers, Member, Verdict};
@@ -72,6 +73,8 @@ pub(crate) struct State {
     /// Why no more tasks will run.
     ended: Option<Ended>,
     counts: Counts,
+    /// What an item of a task took in the last stream that measured it.
+    item_nanos: BTreeMap<TaskId, f64>,
     /// Bytes moved by workers that are gone.
     bytes_moved: u64,
     /// Bytes lent to and by workers that are gone.
@@ -163,6 +166,7 @@ impl State {
             complaint: None,
             ended: None,
             counts: Counts::default(),
+            item_nanos: BTreeMap::new(),
             bytes_moved: 0,
             bytes_spared: 0,
             deaths: BTreeMap::new(),
@@ -222,6 +226,11 @@ impl State {
         idle && self.queue.is_empty() && self.delayed.is_empty() && !self.seats.iter().any(busy)
     }
 
+    /// How many workers have something to do.
+    pub fn busy(&self) -> usize {
+        self.members().filter(|member| !member.held.is_empty()).count()
+    }
+
     /// A task fails that no worker answers.
     fn count_failed(&mut self, job: &Job) {
         let counts = self.counts.of(job.task.name);
@@ -276,6 +285,16 @@ impl State {
 
     fn members(&self) -> impl Iterator<Item = &Member> {
         self.seats.iter().filter_map(|seat| seat.member.as_ref())
+    }
+
+    /// What an item of this task took, as the last stream measured it.
+    pub fn item_nanos(&self, task: TaskId) -> Option<f64> {
+        self.item_nanos.get(&task).copied()
+    }
+
+    /// An item of this task takes so long.
+    pub fn remember(&mut self, task: TaskId, nanos: f64) {
+        self.item_nanos.insert(task, nanos);
     }
 
     /// How many workers there should be.

@@ -18,12 +18,15 @@ use crate::codec::{BlobSource, Encoded};
 use crate::protocol::{
     FINISH, FIRST_SPECIAL, HELLO, NUDGE, Outcome, Places, Request, Status, TIME_ITEMS, TIME_START,
 };
+use crate::spin::Spin;
 use crate::task::{Registry, TaskEntry, TaskId};
 use crate::worker_state;
 
 pub(crate) struct Worker {
     status: &'static Status,
     requests: Reader,
+    /// `None` where there are too few processors to look again.
+    spin: Option<Spin>,
     desk: Desk,
     registry: Registry,
     bell: Doorbell,
@@ -44,11 +47,14 @@ impl Worker {
         // The parent waits for all its workers on one bell.
         requests.also_ring(bell.clone());
         responses.also_ring(bell.clone());
+        // It looks again in its own way, see `look_for_request`.
+        requests.set_spin_limit(0);
         // Relaxed: written before the parent sent us the segment in a message.
-        requests.set_spin_limit(status.parent.spin.load(Ordering::Relaxed));
+        let spin = (status.parent.spin.load(Ordering::Relaxed) != 0).then(Spin::default);
         let registry = Registry::collect().map_err(|error| error.to_string())?;
         let desk = Desk::new(segment, status, places, responses).map_err(text)?;
-        Ok(Worker { status, requests, desk, registry, bell, growth: Growth::new(status) })
+        let growth = Growth::new(status);
+        Ok(Worker { status, requests, spin, desk, registry, bell, growth })
     }
 
     /// Says that this process is a worker, and of what program; whether that is the parent's.
@@ -89,6 +95,7 @@ impl Worker {
     /// `None` when the parent has closed the pipe and everything in it is done.
     fn next_request(&mut self) -> Result<Option<Request>, String> {
         self.desk.intend(Intent::Wait);
+        self.look_for_request();
         let waiting = self.requests.fill_buf().map_err(|error| format!("requests: {error}"))?;
         if waiting.is_empty() {
             return Ok(None);
@@ -97,6 +104,18 @@ impl Worker {
         let mut head = [0; Request::SIZE];
         self.requests.read_exact(&mut head).map_err(|error| format!("requests: {error}"))?;
         Ok(Some(Request::decode(&head)))
+    }
+
+    /// Looks again for a while, so that the next request may find this worker awake.
+    fn look_for_request(&self) {
+        let Some(spin) = self.spin.as_ref().filter(|_| self.requests.is_empty()) else { return };
+        let mut looking = spin.begin();
+        while looking.again() {
+            if !self.requests.is_empty() {
+                return spin.helped();
+            }
+        }
+        spin.did_not_help();
     }
 
     fn execute(&mut self, request: &Request) -> Result<(), String> {
