@@ -40,7 +40,6 @@ fn a_stopped_sender(region: &Region) -> Said {
     }
     let mut room = producer.try_reserve(20)?;
     room[..10].fill(0xff);
-    std::mem::forget(room);
     std::mem::forget(producer);
     Ok(())
 }
@@ -163,7 +162,6 @@ fn a_stopped_batch(region: &Region) -> Said {
     let mut producer = a_broadcaster(region)?;
     let mut batch = producer.reserve(2)?;
     batch.push(item(SENT))?;
-    std::mem::forget(batch);
     std::mem::forget(producer);
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Messages as futures: of one producer, of several, and of a broadcast ring.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll, Wake, Waker};
@@ -117,7 +116,7 @@ fn a_future_that_is_dropped_has_received_nothing_and_swallows_no_wake() {
     other.set_spin_limit(0);
     let wakes = Arc::new(Wakes::default());
     {
-        let mut future = pin!(consumer.recv_async());
+        let mut future = Box::pin(consumer.recv_async());
         assert!(poll_once(future.as_mut(), &wakes).is_pending());
         let waiter = thread::spawn(move || number(&other.recv().unwrap()));
         producer.send(&message(1)).unwrap();
