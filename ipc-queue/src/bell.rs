@@ -132,6 +132,13 @@ impl Bell {
         state & LISTENING != 0 && self.wake_listeners(state, EVERYBODY)
     }
 
+    /// Whether [`ring`](Self::ring) would have to wake somebody; after a light barrier.
+    #[inline(always)]
+    pub(crate) fn has_listener(&self) -> bool {
+        // Relaxed: as in `ring`.
+        self.state.word().load(Ordering::Relaxed) & LISTENING != 0
+    }
+
     /// Wakes at most `count` of those who listen, for so many changes of which one serves one
     /// waiter; true if somebody listened. Whoever slept must pass on what it leaves: if there is
     /// still something when it goes, it calls this too.

@@ -90,7 +90,6 @@ fn corrupted(end: &End) -> Error {
 pub(crate) struct SendEnd {
     end: End,
     side: SendSide,
-    also: Option<Doorbell>,
     open: bool,
 }
 
@@ -99,7 +98,6 @@ pub(crate) struct SendEnd {
 pub(crate) struct RecvEnd {
     end: End,
     side: RecvSide,
-    also: Option<Doorbell>,
     open: bool,
 }
 
@@ -119,7 +117,7 @@ macro_rules! both_ends {
                     Err(_) => Err(corrupted(&end)),
                     Ok(mut side) => {
                         side.company = company;
-                        Ok($name { end, side, also: None, open: true })
+                        Ok($name { end, side, open: true })
                     }
                 }
             }
@@ -165,19 +163,12 @@ macro_rules! both_ends {
 
             /// Rings `bell` too after every change of our position and when we close.
             pub(crate) fn also_ring(&mut self, bell: Doorbell) {
-                self.also = Some(bell);
-            }
-
-            #[inline(always)]
-            pub(crate) fn ring_also(&self) {
-                if let Some(bell) = &self.also {
-                    bell.ring();
-                }
+                self.side.tells.also(bell);
             }
 
             pub(crate) fn close(&mut self) {
                 self.end.close();
-                self.ring_also();
+                self.side.tells.ring_also();
             }
 
             /// Gives the role back without closing.
@@ -245,7 +236,6 @@ impl SendEnd {
     #[inline(always)]
     pub(crate) fn publish(&mut self, count: u64) {
         self.side.publish(self.end.mapped.shared(), count);
-        self.ring_also();
     }
 }
 
@@ -258,6 +248,5 @@ impl RecvEnd {
     #[inline(always)]
     pub(crate) fn consume(&mut self, count: u64) {
         self.side.consume(self.end.mapped.shared(), count);
-        self.ring_also();
     }
 }

@@ -6,6 +6,7 @@
 //! | [`pipe`] | a byte pipe: one writer, one reader, `Read` and `Write` |
 //! | [`mpmc`] | a typed queue: several producers, several consumers that compete |
 //! | [`work`] | a work queue: items are leased, and given to another when their worker dies |
+//! | [`work::range`] | a record of items in a row that one worker runs, and that can be taken back |
 //! | [`broadcast`] | a typed ring: one producer at a time, readers that each receive everything |
 //! | [`message`] | a ring of messages of varying size, written and read in place |
 //! | [`mailbox`] | messages of varying size from several producers, for consumers that compete |
@@ -70,6 +71,7 @@ pub mod oneshot;
 pub mod pipe;
 mod place;
 mod preamble;
+mod prefetch;
 mod ring;
 mod role;
 pub mod select;

@@ -16,14 +16,13 @@ use std::time::Duration;
 
 use shm_core::{Group, Peers, Segment};
 
-use crate::bell::Bell;
 use crate::mpmc::end::End;
 use crate::mpmc::place;
 use crate::mpmc::receive::RecvSide;
 use crate::mpmc::send::SendSide;
 use crate::preamble::Kind;
 use crate::ring::Stop;
-use crate::select::source::Source;
+use crate::select::source::source_is_its_part;
 use crate::spsc::Element;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, SendError, Side, SideStats};
@@ -135,25 +134,7 @@ impl<T: Element, P: Peers> Sender<T, P> {
     }
 }
 
-impl<T: Element, P: Peers> Source for Receiver<T, P> {
-    fn is_ready(&self) -> bool {
-        // In a forked child every operation says so at once.
-        let Ok(queue) = self.0.queue() else { return true };
-        RecvSide::new(0, 1).is_ready(queue)
-    }
-
-    fn bell(&self) -> &Bell {
-        self.0.look().shared.bell_of(Side::Consumer)
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn peers(&self) -> Option<&dyn Peers> {
-        Some(self.0.peers())
-    }
-}
+source_is_its_part!([T: Element, P: Peers] for Receiver<T, P>, 0, |self| self.0.queue().map(|queue| RecvSide::new(0, 1).is_ready(queue)));
 
 impl<T: Element, P: Peers> Receiver<T, P> {
     fn recv_until(&self, deadline: Deadline) -> Result<T, RecvError> {
@@ -195,7 +176,7 @@ impl<T: Element, P: Peers> Receiver<T, P> {
     /// What the waits of the receivers have cost.
     #[must_use]
     pub fn stats(&self) -> SideStats {
-        self.0.stats(Side::Consumer)
+        self.0.stats()
     }
 
     /// Waits for the element at most `timeout`.

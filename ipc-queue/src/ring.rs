@@ -6,6 +6,10 @@
 //! (elements or bytes) since the ring was created and never wrap (2⁶⁴); a unit lies at its position
 //! modulo the capacity, a power of two, so that no position, however corrupted, leads outside.
 //!
+//! Two things keep the sides out of each other's lines while they stream. A producer asks for the slots ahead
+//! of it before it writes them (`prefetch`), and a side that looks for more, and has found little the last
+//! time, pauses before it looks (`wait::Gather`).
+//!
 //! A side keeps its own position privately and only ever *stores* the shared one, last, with
 //! Release. What it reads from shared memory is the peer's position, and that is checked: the
 //! distance can never exceed the capacity.
@@ -13,9 +17,10 @@
 use std::sync::Arc;
 
 use shm_core::Peers;
-use shm_core::primitive::{AtomicU32, AtomicU64, Ordering};
+use shm_core::barrier::{self, Mode};
+use shm_core::primitive::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 
-use crate::bell::Bell;
+use crate::bell::{Bell, Doorbell};
 use crate::role::{self, Side};
 use crate::wait::{Counters, Deadline, Patience, Sleep};
 
@@ -180,6 +185,51 @@ impl Shared {
     }
 }
 
+/// Whom a side tells that its position has changed: whoever sleeps on the ring's bell, and a bell besides.
+#[derive(Debug)]
+pub(crate) struct Tells {
+    also: Option<Doorbell>,
+    /// There is no other bell, and a compiler barrier is what `light_barrier` is in this process.
+    quickly: bool,
+}
+
+impl Tells {
+    fn new(also: Option<Doorbell>) -> Self {
+        let quickly = also.is_none() && barrier::mode() == Mode::Asymmetric;
+        Tells { also, quickly }
+    }
+
+    pub(crate) fn also(&mut self, bell: Doorbell) {
+        *self = Tells::new(Some(bell));
+    }
+
+    /// Nobody is to be told: the look of [`Bell::ring`] without a call, for the fast path.
+    #[inline(always)]
+    fn is_done_by(&self, bell: &Bell) -> bool {
+        if !self.quickly {
+            return false;
+        }
+        // SeqCst, for the compiler alone: the light barrier of a process whose mode allows it.
+        compiler_fence(Ordering::SeqCst);
+        !bell.has_listener()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn ring(&self, bell: &Bell, counters: &Counters) {
+        if bell.ring() {
+            counters.count_wake();
+        }
+        self.ring_also();
+    }
+
+    pub(crate) fn ring_also(&self) {
+        if let Some(bell) = &self.also {
+            bell.ring();
+        }
+    }
+}
+
 /// The producer's private half of the protocol.
 #[derive(Debug)]
 pub(crate) struct SendSide {
@@ -187,6 +237,7 @@ pub(crate) struct SendSide {
     /// The consumer's position when last looked at.
     head: u64,
     capacity: u64,
+    pub(crate) tells: Tells,
     pub(crate) patience: Patience,
     pub(crate) company: Company,
 }
@@ -198,7 +249,8 @@ impl SendSide {
         // when it was given back, by the proof of its holder's death when it was taken over.
         let tail = shared.producer.0.position.load(Ordering::Relaxed);
         let (patience, company) = (Patience::for_ring(capacity), Company::default());
-        let mut side = SendSide { tail, head: tail, capacity, patience, company };
+        let tells = Tells::new(None);
+        let mut side = SendSide { tail, head: tail, capacity, tells, patience, company };
         match side.refresh(shared) {
             Err(Stop::Corrupted) => Err(Stop::Corrupted),
             _ => Ok(side),
@@ -209,6 +261,12 @@ impl SendSide {
     #[inline(always)]
     pub(crate) fn position(&self) -> u64 {
         self.tail
+    }
+
+    /// Whether there is room for more than `ahead` units, as far as is known without looking.
+    #[inline(always)]
+    pub(crate) fn knows_room_for(&self, ahead: u64) -> bool {
+        self.tail - self.head + ahead < self.capacity
     }
 
     /// Room for at least one unit; looks at the consumer's line only if the cached copy shows
@@ -244,9 +302,26 @@ impl SendSide {
         want: u64,
         deadline: Deadline,
     ) -> Result<u64, Stop> {
+        // Relaxed: as in `room`.
+        if shared.control.0.ended.load(Ordering::Relaxed) == 0 {
+            let room = self.capacity - (self.tail - self.head);
+            if room >= want {
+                return Ok(room);
+            }
+        }
+        self.room_anew(shared, want, deadline)
+    }
+
+    /// The room that was known of is used up.
+    #[inline(never)]
+    fn room_anew(&mut self, shared: &Shared, want: u64, deadline: Deadline) -> Result<u64, Stop> {
+        self.patience.before_looking(deadline);
         match self.room(shared, want) {
             Err(Stop::NotYet) => self.wait_room_slow(shared, want, deadline),
-            done => done,
+            done => {
+                self.patience.has_found(&done);
+                done
+            }
         }
     }
 
@@ -257,6 +332,7 @@ impl SendSide {
         want: u64,
         deadline: Deadline,
     ) -> Result<u64, Stop> {
+        shared.producer.0.counters.count_full();
         if let Deadline::Now = deadline {
             return self.room_or_loss(shared, want);
         }
@@ -293,8 +369,8 @@ impl SendSide {
         self.tail += count;
         // Release: the units are written before; pairs with the Acquire in `RecvSide::refresh`.
         shared.producer.0.position.store(self.tail, Ordering::Release);
-        if shared.control.0.data.ring() {
-            shared.producer.0.counters.count_wake();
+        if !self.tells.is_done_by(&shared.control.0.data) {
+            self.tells.ring(&shared.control.0.data, &shared.producer.0.counters);
         }
     }
 
@@ -318,6 +394,7 @@ pub(crate) struct RecvSide {
     /// The producer's position when last looked at.
     tail: u64,
     capacity: u64,
+    pub(crate) tells: Tells,
     pub(crate) patience: Patience,
     pub(crate) company: Company,
 }
@@ -328,7 +405,8 @@ impl RecvSide {
         // Relaxed: the role brings what the consumer before us did, as in `SendSide::resume`.
         let head = shared.consumer.0.position.load(Ordering::Relaxed);
         let (patience, company) = (Patience::for_ring(capacity), Company::default());
-        let mut side = RecvSide { head, tail: head, capacity, patience, company };
+        let tells = Tells::new(None);
+        let mut side = RecvSide { head, tail: head, capacity, tells, patience, company };
         side.refresh(shared)?;
         Ok(side)
     }
@@ -373,9 +451,20 @@ impl RecvSide {
         want: u64,
         deadline: Deadline,
     ) -> Result<u64, Stop> {
+        let ready = self.tail - self.head;
+        if ready >= want { Ok(ready) } else { self.ready_anew(shared, want, deadline) }
+    }
+
+    /// The units that were known of are used up.
+    #[inline(never)]
+    fn ready_anew(&mut self, shared: &Shared, want: u64, deadline: Deadline) -> Result<u64, Stop> {
+        self.patience.before_looking(deadline);
         match self.ready(shared, want) {
             Err(Stop::NotYet) => self.wait_ready_slow(shared, want, deadline),
-            done => done,
+            done => {
+                self.patience.has_found(&done);
+                done
+            }
         }
     }
 
@@ -386,6 +475,7 @@ impl RecvSide {
         want: u64,
         deadline: Deadline,
     ) -> Result<u64, Stop> {
+        shared.consumer.0.counters.count_empty();
         if let Deadline::Now = deadline {
             return Err(Stop::NotYet);
         }
@@ -408,8 +498,8 @@ impl RecvSide {
         // Release: we have finished reading the units; pairs with the Acquire in
         // `SendSide::refresh`.
         shared.consumer.0.position.store(self.head, Ordering::Release);
-        if shared.control.0.space.ring() {
-            shared.consumer.0.counters.count_wake();
+        if !self.tells.is_done_by(&shared.control.0.space) {
+            self.tells.ring(&shared.control.0.space, &shared.consumer.0.counters);
         }
     }
 

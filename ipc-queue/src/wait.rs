@@ -18,18 +18,20 @@ use shm_core::primitive::{SPIN_LIMIT, one_processor, spin_loop, yield_now};
 use crate::bell::Bell;
 use crate::ring::Stop;
 
-/// What one side's waits cost. Lives in that side's line of the shared header.
+/// What the waits of one side, or of one handle, cost. Lives in the lines of those who write it.
 ///
-/// Relaxed everywhere: each counter has one writer (the holder of the side), and it guards
-/// nothing. Not part of the protocol, so these are plain atomics and no model's business.
+/// Relaxed everywhere: counts to show, each by itself, and none in a fast path. Not part of the protocol, so
+/// these are plain atomics and no model's business.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     spins: AtomicU64,
     parks: AtomicU64,
     wakes: AtomicU64,
+    full: AtomicU64,
+    empty: AtomicU64,
 }
 
-/// What the waits of one side of a ring have cost since the ring was created.
+/// What the waits of one side of a queue, or of one handle, have cost since the queue was created.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SideStats {
     /// Waits that ended while looking again, without a sleep.
@@ -38,27 +40,54 @@ pub struct SideStats {
     pub parks: u64,
     /// Wakes of the peer (a system call each): it slept, or was about to.
     pub wakes: u64,
+    /// Sends that found the queue full, whether they then waited or gave up; 0 for a receiving side. One
+    /// with a timeout that waits counts its first try, too, one that is a future each poll.
+    pub full: u64,
+    /// Receives that found the queue empty, whether they then waited or gave up; 0 for a sending side. One
+    /// with a timeout that waits counts its first try, too, one that is a future each poll.
+    pub empty: u64,
 }
 
 impl Counters {
     pub(crate) fn read(&self) -> SideStats {
         SideStats {
-            // Relaxed: counts to show, each by itself.
+            // Relaxed: see the type.
             spins: self.spins.load(Relaxed),
             parks: self.parks.load(Relaxed),
             wakes: self.wakes.load(Relaxed),
+            // Relaxed: see the type.
+            full: self.full.load(Relaxed),
+            empty: self.empty.load(Relaxed),
         }
+    }
+
+    pub(crate) fn count_spin(&self) {
+        add_one(&self.spins);
+    }
+
+    pub(crate) fn count_park(&self) {
+        add_one(&self.parks);
     }
 
     #[cold]
     pub(crate) fn count_wake(&self) {
         add_one(&self.wakes);
     }
+
+    /// A send found the queue full.
+    pub(crate) fn count_full(&self) {
+        add_one(&self.full);
+    }
+
+    /// A receive found it empty.
+    pub(crate) fn count_empty(&self) {
+        add_one(&self.empty);
+    }
 }
 
 fn add_one(counter: &AtomicU64) {
-    // Relaxed, and a plain store: one writer.
-    counter.store(counter.load(Relaxed).wrapping_add(1), Relaxed);
+    // Relaxed: see `Counters`.
+    counter.fetch_add(1, Relaxed);
 }
 
 /// The least number of looks that an adaptive waiter makes before it sleeps.
@@ -97,17 +126,47 @@ pub(crate) struct Patience {
     /// Looks before a sleep.
     looks: u32,
     short_sleeps: u32,
-    /// Pauses before the first look.
-    pauses: u32,
-    /// Units found at once from which on it is not worth waiting longer for more.
+    gather: Gather,
+    /// Units found at once from which on it is not worth waiting longer for more; 0: looks find one.
     plenty: u64,
     most: u32,
+}
+
+/// Pauses that let a burst gather, as long as bursts come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Gather(u32);
+
+impl Default for Gather {
+    fn default() -> Self {
+        Gather(1)
+    }
+}
+
+impl Gather {
+    /// Before a look, once looks find several units at a time. A side that follows the other at its heels
+    /// takes from it, time and again, the line that it is writing.
+    #[inline]
+    pub(crate) fn before_looking(self, deadline: Deadline) {
+        if let Deadline::Now = deadline {
+            return;
+        }
+        for _ in 1..self.0 {
+            spin_loop();
+        }
+    }
+
+    /// So much was there, of which `plenty` would be enough.
+    #[inline]
+    pub(crate) fn has_found(&mut self, units: u64, plenty: u64) {
+        let longer = units > 1 && units < plenty;
+        self.0 = if longer { (self.0 * 2).min(MOST_PAUSES) } else { (self.0 / 2).max(1) };
+    }
 }
 
 impl Default for Patience {
     fn default() -> Self {
         let most = if one_processor() { 0 } else { SPIN_LIMIT };
-        Patience { looks: most, short_sleeps: 0, pauses: 1, plenty: u64::MAX, most }
+        Patience { looks: most, short_sleeps: 0, gather: Gather::default(), plenty: u64::MAX, most }
     }
 }
 
@@ -115,6 +174,17 @@ impl Patience {
     /// For a ring of so many units.
     pub(crate) fn for_ring(capacity: u64) -> Self {
         Patience { plenty: (capacity / 8).max(2), ..Self::default() }
+    }
+
+    /// For a queue in which a look finds one unit at a time: how many come in a row is told by
+    /// [`has_run`](Self::has_run).
+    pub(crate) fn one_by_one() -> Self {
+        Patience { plenty: 0, ..Self::default() }
+    }
+
+    /// So many units came, one after the other, since the wait before this one.
+    pub(crate) fn has_run(&mut self, units: u64, plenty: u64) {
+        self.gather.has_found(units, plenty);
     }
 
     /// At most `looks` looks before a sleep; 0: sleep at once.
@@ -135,7 +205,7 @@ impl Patience {
     ) -> Option<Found> {
         deadline.left()?;
         if let Some(found) = self.look_again(&mut check) {
-            add_one(&counters.spins);
+            counters.count_spin();
             return Some(found);
         }
         loop {
@@ -151,7 +221,7 @@ impl Patience {
                 bell.cancel();
                 return None;
             };
-            add_one(&counters.parks);
+            counters.count_park();
             let start = Instant::now();
             let waited = match deaths {
                 Some((peers, deaths)) => bell.wait_in(ticket, &peers, deaths, left),
@@ -214,16 +284,25 @@ impl Patience {
 
     /// Lets a burst gather, as long as bursts come.
     fn first_look(&mut self, check: &mut impl FnMut() -> Option<Found>) -> Option<Found> {
-        for _ in 0..self.pauses {
-            spin_loop();
-        }
+        spin_loop();
+        self.before_looking(Deadline::Never);
         let found = check();
-        self.pauses = match found {
-            Some(Ok(units)) if units > 1 && units < self.plenty => {
-                (self.pauses * 2).min(MOST_PAUSES)
-            }
-            _ => (self.pauses / 2).max(1),
-        };
+        self.has_found(found.as_ref().unwrap_or(&Ok(0)));
         found
+    }
+
+    /// See [`Gather`]; also before a look for more than is known of.
+    #[inline]
+    pub(crate) fn before_looking(&self, deadline: Deadline) {
+        self.gather.before_looking(deadline);
+    }
+
+    /// What that look found.
+    #[inline]
+    pub(crate) fn has_found(&mut self, found: &Found) {
+        if self.plenty == 0 {
+            return;
+        }
+        self.gather.has_found(found.as_ref().copied().unwrap_or(0), self.plenty);
     }
 }

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use ipc_queue::select::{MOST, Select, SelectError, Selectable};
-use ipc_queue::{RecvError, SendError, mpmc, oneshot, pipe, spsc, work};
+use ipc_queue::{
+    RecvError, SendError, SideStats, broadcast, message, mpmc, oneshot, pipe, spsc, work,
+};
 
 /// Sleeps at once, so that the test is about sleeping.
 fn sleeper() -> Select {
@@ -178,4 +180,61 @@ fn a_wait_for_nothing_or_for_too_much_is_refused() {
     let many: Vec<&dyn Selectable> = vec![&consumer; MOST + 1];
     assert_eq!(select.wait(&many), Err(SelectError::TooMany { count: MOST + 1 }));
     assert_eq!(select.wait_timeout(&many[..MOST], SOON), Err(SelectError::Timeout));
+}
+
+/// A sender that was refused twice, a receiver that was once.
+fn counted(sender: SideStats, receiver: SideStats) {
+    assert_eq!((sender.full, sender.empty), (2, 0), "{sender:?}");
+    assert_eq!((receiver.full, receiver.empty), (0, 1), "{receiver:?}");
+}
+
+#[test]
+fn every_kind_counts_how_often_it_was_full_and_how_often_empty() {
+    let (mut producer, mut consumer) = spsc::channel::<u64>(2).unwrap();
+    assert_eq!(consumer.try_recv(), Err(RecvError::Empty));
+    assert_eq!((0..4).filter(|&n| producer.try_send(n).is_err()).count(), 2);
+    counted(producer.stats(), consumer.stats());
+
+    let (mut writer, mut reader) = pipe::channel(2).unwrap();
+    assert_eq!(reader.try_read(&mut [0]), Err(RecvError::Empty));
+    assert_eq!((0..4).filter(|&n| writer.try_write(&[n]).is_err()).count(), 2);
+    counted(writer.stats(), reader.stats());
+
+    let (mut producer, mut consumer) = mpmc::channel::<u64>(2).unwrap();
+    assert_eq!(consumer.try_recv(), Err(RecvError::Empty));
+    assert_eq!((0..4).filter(|&n| producer.try_send(n).is_err()).count(), 2);
+    counted(producer.stats(), consumer.stats());
+
+    let (mut submitter, mut worker) = work::channel::<u64>(2, 1).unwrap();
+    assert_eq!(worker.try_lease().err(), Some(RecvError::Empty));
+    assert_eq!((0..4).filter(|&n| submitter.try_submit(n).is_err()).count(), 2);
+    counted(submitter.stats(), worker.stats());
+
+    let (mut producer, mut reader) = broadcast::channel::<u64>(2).unwrap();
+    assert_eq!(reader.try_recv(), Err(RecvError::Empty));
+    assert_eq!((0..4).filter(|&n| producer.try_send(n).is_err()).count(), 2);
+    counted(producer.stats(), reader.stats());
+
+    let (mut producer, mut consumer) = message::channel(64).unwrap();
+    assert_eq!(consumer.try_recv().err(), Some(RecvError::Empty));
+    while producer.try_send(&[7; 8]).is_ok() {}
+    assert_eq!(producer.try_send(&[7; 8]), Err(SendError::Full(())));
+    counted(producer.stats(), consumer.stats());
+
+    let (_sender, mut receiver) = oneshot::channel::<u64>().unwrap();
+    assert_eq!(receiver.try_recv(), Err(RecvError::Empty));
+    assert_eq!(receiver.stats().empty, 1);
+}
+
+#[test]
+fn a_wait_that_ends_by_a_send_has_found_the_queue_empty_once() {
+    let (mut producer, mut consumer) = spsc::channel::<u64>(2).unwrap();
+    consumer.set_spin_limit(0);
+    let waiter = thread::spawn(move || (consumer.recv(), consumer.stats()));
+    thread::sleep(SOON);
+    producer.send(7).unwrap();
+    let (received, stats) = waiter.join().unwrap();
+    assert_eq!(received, Ok(7));
+    // Not at all if the thread was slow, and the element there first.
+    assert!(stats.empty == 1 || (stats.empty == 0 && stats.parks == 0), "{stats:?}");
 }

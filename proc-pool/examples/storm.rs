@@ -188,7 +188,7 @@ impl Storm {
 
     fn nested(&self) -> Result<u64, Failure> {
         match self.nests.submit(nested, 300).wait()? {
-            Ok(sum) if sum == (0..300).map(|x| x * x).sum() => Ok(300),
+            Ok(sum) if sum == (0..300).map(|x| x * x).sum::<u64>() => Ok(300),
             other => Err(format!("nested: {other:?}").into()),
         }
     }

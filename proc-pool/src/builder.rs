@@ -273,6 +273,18 @@ impl Builder {
         self
     }
 
+    /// Has programs that tasks started, and left running in their worker's process group, end also
+    /// when this process is SIGKILLed. They end with their worker in any case, and with the pool;
+    /// but when this process is killed nobody is left to see to it, unless somebody waits for that.
+    ///
+    /// Cost: one small process a pool, of this program, which sleeps. With [`StartMethod::Server`] the
+    /// fork server does it anyway, and this changes nothing. Needs Linux 6.9; before, nothing
+    /// happens. A program that leaves the group (`setsid`) is nobody's.
+    pub fn guard_groups(mut self) -> Builder {
+        self.launch.guard = true;
+        self
+    }
+
     /// Has the fork server run this task once, before it forks workers: what it leaves in
     /// [`worker_state`](crate::worker_state), or in statics, every worker has, copy-on-write.
     /// Implies [`StartMethod::Server`].
@@ -345,7 +357,7 @@ impl Builder {
         if !worker::is_worker() {
             return Ok(None);
         }
-        let others = usize::from(self.launch.method == StartMethod::Server);
+        let others = usize::from(self.launch.method == StartMethod::Server || self.launch.guard);
         let empty = budget::new(0)?;
         let tokens = Tokens::take(budget::inherited().unwrap_or(&empty), workers, others);
         let left = tokens.workers();
@@ -366,7 +378,7 @@ impl Builder {
 
     /// What a pool without processes does instead of starting workers: these calls, first of all.
     fn without_processes(&mut self) -> Vec<Call> {
-        self.launch.method = StartMethod::Spawn;
+        (self.launch.method, self.launch.guard) = (StartMethod::Spawn, false);
         let preload = self.launch.preload.take();
         preload.into_iter().chain(self.rules.initializer.clone()).collect()
     }

@@ -31,6 +31,8 @@ pub(crate) struct Launch {
     /// Whether a worker that ended may be followed by another.
     pub replace: bool,
     pub method: StartMethod,
+    /// Whether somebody is to end what spawned workers have started, when this process is killed.
+    pub guard: bool,
     /// Who gets what workers write; nobody when they inherit this process's output.
     pub output: Option<Sink>,
     /// Run by a fork server before it forks.

@@ -52,7 +52,9 @@ impl Keeper {
         self.adjust();
         self.collector = self.launch.output.clone().map(Collector::start).transpose()?;
         self.starter.wait_until_ready(&self.launch)?;
-        (0..self.children.len()).try_for_each(|number| self.start(number))
+        (0..self.children.len()).try_for_each(|number| self.start(number))?;
+        self.starter.guard(&self.launch, self.children.iter().flatten());
+        Ok(())
     }
 
     /// As many places as the pool wants; new ones are to be filled.
@@ -166,6 +168,9 @@ impl Keeper {
                     Err(error) => self.cannot_start(&error),
                 }
             }
+        }
+        if !self.shared.is_ending() {
+            self.starter.guard(&self.launch, self.children.iter().flatten());
         }
     }
 

@@ -73,8 +73,8 @@ impl Pool {
     ///     let pool = Pool::builder().workers(1).build()?;
     ///     pool.submit(keep, 3 << 20).wait()?;
     ///     let memory = pool.memory()?;
-    ///     let keep = memory.tasks.iter().find(|task| task.task.ends_with("::keep"));
-    ///     assert!(keep.is_some_and(|keep| keep.live_bytes >= f64::from(3 << 20)));
+    ///     let kept = memory.tasks.iter().find(|task| task.task.ends_with("::keep"));
+    ///     assert!(kept.is_some_and(|task| task.live_bytes >= f64::from(3 << 20)));
     ///     assert!(memory.workers[0].1.anonymous > 3 << 20);
     ///     assert!(memory.tree.total() > memory.workers[0].1.charged());
     ///     Ok(())

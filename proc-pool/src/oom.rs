@@ -1,6 +1,10 @@
 //! Whether the kernel's out-of-memory killer struck.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A strike is put down to a death that is noticed within this time.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Counts its victims, in the memory cgroup of this process if that can be read, else on the whole
 /// machine.
@@ -8,6 +12,9 @@ use std::path::{Path, PathBuf};
 pub(crate) struct OomWatch {
     file: PathBuf,
     seen: Option<u64>,
+    /// Strikes that no death was put down to yet, and when they were seen.
+    strikes: u64,
+    at: Option<Instant>,
 }
 
 impl OomWatch {
@@ -15,30 +22,62 @@ impl OomWatch {
         let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let files = candidates(&groups, Path::new("/sys/fs/cgroup"));
         let machine = PathBuf::from("/proc/vmstat");
-        let file = files.into_iter().find(|file| victims(file).is_some()).unwrap_or(machine);
-        OomWatch { seen: victims(&file), file }
+        let ours = |file: &PathBuf| victims(file).is_some() && is_member(file);
+        OomWatch::of(files.into_iter().find(ours).unwrap_or(machine))
     }
 
-    /// Whether it struck since this was asked last.
+    fn of(file: PathBuf) -> OomWatch {
+        OomWatch { seen: victims(&file), file, strikes: 0, at: None }
+    }
+
+    /// Whether it struck lately, once for each strike: asked when a death is noticed that it may
+    /// have caused. (It counts before it kills.)
     pub fn struck(&mut self) -> bool {
         let now = victims(&self.file);
         let before = std::mem::replace(&mut self.seen, now);
-        matches!((before, now), (Some(before), Some(now)) if now > before)
+        if self.at.is_some_and(|at| at.elapsed() > FRESH) {
+            self.strikes = 0;
+        }
+        if let (Some(before), Some(now)) = (before, now)
+            && now > before
+        {
+            self.strikes += now - before;
+            self.at = Some(Instant::now());
+        }
+        let struck = self.strikes > 0;
+        self.strikes -= u64::from(struck);
+        struck
     }
 }
 
-/// Where the count may stand, for a process in these groups.
+/// Where the count may stand, for a process in these groups. Inside of a container the mount shows
+/// the lower end of the path only.
 fn candidates(groups: &str, mount: &Path) -> Vec<PathBuf> {
-    let file = |line: &str| {
+    let of_line = |line: &str| {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?.trim_start_matches('/'));
         if controllers.is_empty() {
-            return Some(mount.join(path).join("memory.events"));
+            return Some(lower_ends(mount, path, "memory.events"));
         }
         let memory = controllers.split(',').any(|controller| controller == "memory");
-        memory.then(|| mount.join("memory").join(path).join("memory.oom_control"))
+        memory.then(|| lower_ends(&mount.join("memory"), path, "memory.oom_control"))
     };
-    groups.lines().filter_map(file).collect()
+    groups.lines().filter_map(of_line).flatten().collect()
+}
+
+fn lower_ends(mount: &Path, path: &str, file: &str) -> Vec<PathBuf> {
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
+    (0..=parts.len())
+        .map(|start| parts[start..].iter().fold(mount.to_owned(), |at, part| at.join(part)))
+        .map(|group| group.join(file))
+        .collect()
+}
+
+/// Whether this process is in the group that the file belongs to.
+fn is_member(file: &Path) -> bool {
+    let members = std::fs::read_to_string(file.with_file_name("cgroup.procs")).unwrap_or_default();
+    let own = std::process::id().to_string();
+    members.lines().any(|pid| pid == own)
 }
 
 fn victims(file: &Path) -> Option<u64> {
@@ -66,19 +105,28 @@ mod tests {
     fn the_memory_group_is_found_in_both_versions() {
         let mount = Path::new("/sys/fs/cgroup");
         let found = candidates("4:memory:/a/b\n3:cpuset:/\n0::/c\n", mount);
-        let expected = [mount.join("memory/a/b/memory.oom_control"), mount.join("c/memory.events")];
-        assert_eq!(found, expected);
+        let first = ["a/b", "b", ""].map(|path| mount.join("memory").join(path));
+        let second = ["c", ""].map(|path| mount.join(path));
+        let expected = (first.iter().map(|group| group.join("memory.oom_control")))
+            .chain(second.iter().map(|group| group.join("memory.events")));
+        assert!(found.iter().eq(&expected.collect::<Vec<_>>()), "{found:?}");
     }
 
     #[test]
-    fn a_strike_is_seen_once() {
+    fn each_strike_is_put_down_to_one_death() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("memory.events");
         std::fs::write(&file, "oom_kill 1\n").unwrap();
-        let mut watch = OomWatch { seen: victims(&file), file: file.clone() };
+        let mut watch = OomWatch::of(file.clone());
         assert!(!watch.struck());
-        std::fs::write(&file, "oom_kill 2\n").unwrap();
+        // Two at once.
+        std::fs::write(&file, "oom_kill 3\n").unwrap();
+        assert!(watch.struck() && watch.struck());
+        assert!(!watch.struck());
+        // A strike that nobody here died of is not kept for somebody who dies later.
+        std::fs::write(&file, "oom_kill 5\n").unwrap();
         assert!(watch.struck());
+        watch.at = Instant::now().checked_sub(2 * FRESH);
         assert!(!watch.struck());
     }
 }

@@ -306,6 +306,9 @@ pub(crate) enum Note {
     Preload,
     /// From a fork server: what came of the preload stands in its memory.
     Ready,
+    /// To a fork server, with the pidfd of a worker that it did not make: its group is to end with
+    /// the pool's process, too.
+    Guard,
     /// To a fork server, with a worker's socket: make one.
     Fork,
     /// From a fork server: its memory names the worker.
@@ -328,6 +331,7 @@ impl Note {
             Note::Ready => (6, [0; 16]),
             Note::Fork => (7, [0; 16]),
             Note::Forked => (8, [0; 16]),
+            Note::Guard => (10, [0; 16]),
             Note::Refused(errno) => (9, u128::from(errno.unsigned_abs()).to_ne_bytes()),
         };
         out[..8].copy_from_slice(&kind.to_ne_bytes());
@@ -347,6 +351,7 @@ impl Note {
             6 => Some(Note::Ready),
             7 => Some(Note::Fork),
             8 => Some(Note::Forked),
+            10 => Some(Note::Guard),
             9 => Some(Note::Refused(i32::try_from(u64_at(bytes, 8)).ok()?)),
             _ => None,
         }
@@ -389,7 +394,7 @@ mod tests {
         assert_eq!(Response::decode(&RESPONSE.encode()), Some(RESPONSE));
         let fork_server =
             [Note::Serve(VERSION), Note::Preload, Note::Ready, Note::Fork, Note::Forked];
-        let others = [Note::Setup(VERSION), Note::File, Note::Refused(11)];
+        let others = [Note::Setup(VERSION), Note::File, Note::Refused(11), Note::Guard];
         for note in fork_server.into_iter().chain(others) {
             assert_eq!(Note::decode(&note.encode()), Some(note));
         }

@@ -15,8 +15,37 @@ const KILLED_SERVERS: u32 = 100;
 /// Starts workers.
 #[derive(Debug)]
 pub(crate) enum Starter {
-    Spawn,
+    Spawn(Guard),
     Server(Place),
+}
+
+/// A fork server that forks nothing: it only waits for the end of this process, and then ends what
+/// is left of the groups of workers that it was told of.
+#[derive(Debug, Default)]
+pub(crate) struct Guard {
+    server: Option<ForkServer>,
+    /// Process ids of the workers that it was told of.
+    told: Vec<u32>,
+}
+
+impl Guard {
+    /// Makes sure that there is one, and that it knows these workers. What cannot be done now is
+    /// done at the next call.
+    fn watch<'a>(&mut self, launch: &Launch, workers: impl Iterator<Item = &'a Child>) {
+        if self.server.as_ref().is_none_or(ForkServer::is_gone) {
+            self.told.clear();
+            self.server = ForkServer::start(launch).ok();
+        }
+        let Some(server) = &mut self.server else { return };
+        // Until then it would end with this process, and do nothing. There is no preload that could
+        // fail.
+        while !server.is_gone() && !server.is_ready(None).unwrap_or(true) {
+            server.wait();
+        }
+        let before = std::mem::take(&mut self.told);
+        let knows = |worker: &&Child| before.contains(&worker.pid()) || server.guard(worker);
+        self.told = workers.filter(knows).map(Child::pid).collect();
+    }
 }
 
 /// Where a fork server is, or comes.
@@ -91,7 +120,7 @@ impl Place {
 impl Starter {
     pub fn new(method: StartMethod) -> Starter {
         match method {
-            StartMethod::Spawn => Starter::Spawn,
+            StartMethod::Spawn => Starter::Spawn(Guard::default()),
             StartMethod::Server => Starter::Server(Place::default()),
         }
     }
@@ -100,7 +129,7 @@ impl Starter {
     /// when servers keep ending before they are ready, or the preload fails.
     pub fn is_ready(&mut self, launch: &Launch) -> Result<bool, PoolError> {
         match self {
-            Starter::Spawn => Ok(true),
+            Starter::Spawn(_) => Ok(true),
             Starter::Server(place) => place.is_ready(launch),
         }
     }
@@ -143,7 +172,7 @@ impl Starter {
     pub fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         let server = match self {
             Starter::Server(place) => place.server.as_ref(),
-            Starter::Spawn => None,
+            Starter::Spawn(guard) => guard.server.as_ref(),
         };
         server.into_iter().flat_map(ForkServer::watched)
     }
@@ -157,8 +186,19 @@ impl Starter {
 
     /// Ends the server.
     pub fn end(&mut self) {
-        if let Starter::Server(place) = self {
-            place.server = None;
+        match self {
+            Starter::Server(place) => place.server = None,
+            Starter::Spawn(guard) => guard.server = None,
+        }
+    }
+
+    /// Has what these workers start end with this process, where that is wanted. (A fork server does
+    /// it for those that it makes.)
+    pub fn guard<'a>(&mut self, launch: &Launch, workers: impl Iterator<Item = &'a Child>) {
+        if let Starter::Spawn(guard) = self
+            && launch.guard
+        {
+            guard.watch(launch, workers);
         }
     }
 }

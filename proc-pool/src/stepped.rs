@@ -102,7 +102,11 @@ impl<T: Task> Work<T> {
     pub fn outlive(&self, segment: &'static Segment) -> Said<()> {
         let mut worker = Loop::attach(segment)?;
         let monitor = Monitor::attach(segment, places()?.requests).map_err(text)?;
-        monitor.disconnect(Side::Producer);
+        match monitor.holder(Side::Producer) {
+            Some(parent) => monitor.disconnect(parent).map_err(text)?,
+            // It died after it had left the pipe.
+            None => monitor.close(),
+        }
         while let Ok(true) = worker.0.serve() {}
         Ok(())
     }

@@ -178,7 +178,7 @@ fn frozen_data_travels_as_a_handle() {
     let values: Vec<u64> = (0..1_000_000).collect();
     let frozen = Frozen::copy_of(&values).unwrap();
     let sums = pool.map(sum, frozen.split(4)).unwrap();
-    assert_eq!(sums.iter().sum::<u64>(), values.iter().sum());
+    assert_eq!(sums.iter().sum::<u64>(), values.iter().sum::<u64>());
     assert!(pool.bytes_moved() < 2000, "{} bytes for 8 MB of data", pool.bytes_moved());
 }
 

@@ -315,8 +315,13 @@ fn can_signal_groups() -> bool {
     result == 0 || errno != Some(libc::EINVAL)
 }
 
+/// A pool of spawned workers, and the process that waits for their parent's end.
+fn guarded(workers: usize) -> Pool {
+    Pool::builder().workers(workers).guard_groups().build().expect("a pool")
+}
+
 /// What tasks left running ends too, when the parent and perhaps the server could do nothing.
-fn grandchildren_end(test: &str, end: impl FnOnce(&Parent, u32)) {
+fn grandchildren_end(test: &str, pool: fn(usize) -> Pool, end: impl FnOnce(&Parent, u32)) {
     if folder().is_some() {
         let pool = pool(2);
         let left = pool.submit(leave_a_child, ()).wait().expect("a child");
@@ -338,15 +343,38 @@ fn grandchildren_end(test: &str, end: impl FnOnce(&Parent, u32)) {
 
 #[proc_pool::test]
 fn what_tasks_left_running_ends_with_a_killed_parent() {
-    grandchildren_end("what_tasks_left_running_ends_with_a_killed_parent", |parent, _| {
+    grandchildren_end("what_tasks_left_running_ends_with_a_killed_parent", pool, |parent, _| {
         parent.signal(Signal::KILL);
     });
+}
+
+#[proc_pool::test]
+fn what_tasks_of_guarded_spawned_workers_left_running_ends_with_a_killed_parent() {
+    let test = "what_tasks_of_guarded_spawned_workers_left_running_ends_with_a_killed_parent";
+    grandchildren_end(test, guarded, |parent, _| parent.signal(Signal::KILL));
+}
+
+#[proc_pool::test]
+fn a_guard_that_is_killed_is_replaced_and_nobody_is_left_with_the_pool() {
+    if !alone("a_guard_that_is_killed_is_replaced_and_nobody_is_left_with_the_pool") {
+        return;
+    }
+    let pool = guarded(2);
+    let first = server(&pool).expect("a guard");
+    signal(first, Signal::KILL);
+    let replaced = || server(&pool).is_some_and(|second| second != first);
+    assert!(becomes(LONG, replaced), "nobody took its place");
+    pool.worker_pids().into_iter().for_each(|pid| signal(pid, Signal::KILL));
+    assert_eq!(pool.map(square, 0..3).unwrap(), [0, 1, 4]);
+    pool.close().unwrap();
+    assert_eq!(children(), [0; 0], "a process is left");
 }
 
 #[proc_pool::test]
 fn a_stopped_server_goes_on_to_end_what_tasks_left_running() {
     grandchildren_end(
         "a_stopped_server_goes_on_to_end_what_tasks_left_running",
+        pool,
         |parent, server| {
             signal(server, Signal::STOP);
             parent.signal(Signal::KILL);

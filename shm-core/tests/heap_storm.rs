@@ -1,8 +1,9 @@
 //! A short storm: processes that allocate, publish, take, lease and free in one heap are killed at
 //! random instants. What was published stays whole, and in the end nothing is lost.
 //!
-//! Two drivers, processes of their own that are no members of the group, fork the victims and kill
-//! them: a fork of a small process costs a hundredth of a start of the test program. With
+//! Two drivers, processes of their own that are no members of the group, fork the victims: a fork of
+//! a small process costs a hundredth of a start of the test program. A victim has a timer of the
+//! kernel that kills it (SIGKILL) some way into its work, so that nobody has to look when. With
 //! `KILL_STORM=100000` the storm is as long as that; after each round of 5,000 kills everybody is
 //! killed, and the heap is looked at as a whole.
 #![allow(clippy::unwrap_used)]
@@ -15,15 +16,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use shm_core::heap::{Block, Heap, HeapOptions, Local};
+use shm_core::heap::{Block, Cell, Heap, HeapOptions, Local};
 use shm_core::{Group, Peers, Segment};
 
-const KILLS: usize = 200;
+const KILLS: usize = 1000;
 /// Kills between two looks at the whole.
 const ROUND: usize = 5000;
 const DRIVERS: usize = 2;
 /// Of each driver.
-const VICTIMS: usize = 2;
+const VICTIMS: usize = 4;
 const SIZE: usize = 4 << 20;
 const CELLS: usize = 16;
 /// The board of what each victim is doing lies in the segment, behind the heap.
@@ -36,7 +37,7 @@ const DOING: [&str; 9] = [
     "taking",
     "leasing",
     "acknowledging",
-    "freeing another's",
+    "freeing all",
     "large",
 ];
 
@@ -52,7 +53,7 @@ impl Random {
     }
 }
 
-/// Words of the board: what a victim does, and how many steps it has done. Relaxed: for a picture.
+/// A word of the board: what a victim does. Relaxed: for a picture.
 fn word(segment: &Segment, index: usize) -> &AtomicU32 {
     let place = segment.data().as_ptr().wrapping_add(HEAP + index * 4);
     // SAFETY: within the segment, aligned, used as an atomic only.
@@ -84,54 +85,64 @@ fn layout(random: &mut Random) -> Layout {
 
 /// The victim: joins, and does everything for ever.
 fn be_a_victim(segment: BorrowedFd<'_>, group: BorrowedFd<'_>, place: usize, seed: u64) {
+    let mut random = Random(seed);
+    // One in eight is killed while it joins, or soon after.
+    let joining = random.below(8) == 0;
+    if joining {
+        die_after(Duration::from_nanos(random.below(400_000) as u64));
+    }
     let segment = Segment::attach(segment.try_clone_to_owned().unwrap()).unwrap();
     let group = Group::attach(group).unwrap();
     let heap = Heap::attach(&segment, &group, 0).unwrap();
     let local = heap.local().unwrap();
-    let say = |doing: u32| {
-        word(&segment, place * 2).store(doing, Ordering::Relaxed);
-        word(&segment, place * 2 + 1).fetch_add(1, Ordering::Relaxed);
-    };
-    let (mut random, mut held) = (Random(seed), Vec::new());
+    let say = |doing: u32| word(&segment, place).store(doing, Ordering::Relaxed);
+    let cells: Vec<_> = (0..CELLS).map(|name| heap.root(&format!("{name}")).unwrap()).collect();
+    let mut held = Vec::new();
+    if !joining {
+        die_after(Duration::from_nanos(random.below(300_000) as u64));
+    }
     loop {
-        step(&heap, &local, &mut random, &mut held, &say);
+        let cell = cells[random.below(CELLS)];
+        step(cell, &local, &mut random, &mut held, &say);
     }
 }
 
 fn step<'l>(
-    heap: &Heap,
+    cell: Cell<'_>,
     local: &'l Local,
     random: &mut Random,
     held: &mut Vec<Block<'l>>,
     say: &dyn Fn(u32),
 ) {
-    let cell = heap.root(&format!("{}", random.below(CELLS))).unwrap();
-    match random.below(20) {
-        0..=5 => {
+    match random.below(60) {
+        0..=17 => {
             say(1);
-            let Ok(mut block) = local.allocate(layout(random)) else { return held.clear() };
+            let Ok(mut block) = local.allocate(layout(random)) else {
+                say(7);
+                return held.clear();
+            };
             fill(&mut block, random.0);
             held.push(block);
         }
-        6..=8 => {
+        18..=28 => {
             say(2);
             let keep = random.below(held.len() + 1);
             held.truncate(keep);
         }
-        9..=12 => {
+        29..=40 => {
             if let Some(block) = held.pop() {
                 say(3);
                 drop(block.publish(cell));
             }
         }
-        13..=15 => {
+        41..=49 => {
             say(4);
             if let Some(block) = cell.take(local).unwrap() {
                 check(block.bytes());
                 held.push(block);
             }
         }
-        16..=18 => {
+        50..=58 => {
             say(5);
             if let Some(lease) = cell.lease(local).unwrap() {
                 check(lease.bytes());
@@ -175,20 +186,39 @@ impl Victim {
         Victim(pid)
     }
 
-    /// Whether it has not ended by itself, which is a failure.
-    fn lives(&self) -> bool {
-        // SAFETY: our own child; no status is asked for.
-        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), libc::WNOHANG) == 0 }
+    /// Waits for the death; whether it was a kill.
+    fn dies(&self) -> bool {
+        let mut status = 0;
+        // SAFETY: our own child, and a live variable for its status.
+        let pid = unsafe { libc::waitpid(self.0, &raw mut status, 0) };
+        pid == self.0 && libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
     }
 }
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        // SAFETY: our own child, which nobody has waited for, so that the number is still its.
+        // SAFETY: our own child: what was waited for is forgotten, not dropped.
         unsafe { libc::kill(self.0, libc::SIGKILL) };
-        // SAFETY: our own child; no status is asked for.
-        unsafe { libc::waitpid(self.0, std::ptr::null_mut(), 0) };
+        self.dies();
     }
+}
+
+/// The kernel kills this process when so much time has passed, wherever it is then.
+fn die_after(time: Duration) {
+    // SAFETY: plain numbers and pointers, of which zeros are a valid value.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGKILL;
+    let mut timer = std::ptr::null_mut();
+    // SAFETY: live variables of the right types.
+    let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, &mut timer) };
+    assert_eq!(made, 0, "{}", std::io::Error::last_os_error());
+    let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let after = libc::timespec { tv_sec: 0, tv_nsec: time.as_nanos() as i64 + 1 };
+    let once = libc::itimerspec { it_interval: never, it_value: after };
+    // SAFETY: the timer was just made; live variables, and no old setting is asked for.
+    let set = unsafe { libc::timer_settime(timer, 0, &once, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
 fn die_with_the_parent() {
@@ -207,27 +237,19 @@ fn a_driver() {
     let file = unsafe { BorrowedFd::borrow_raw(file as i32) };
     let (stdin, mut random) = (std::io::stdin(), Random(seed));
     let board = Segment::attach(file.try_clone_to_owned().unwrap()).unwrap();
-    let begin = |place: usize, seed: u64| {
+    let begin = |place: usize, random: &mut Random| {
         let place = first as usize + place;
-        word(&board, place * 2).store(0, Ordering::Relaxed);
-        word(&board, place * 2 + 1).store(0, Ordering::Relaxed);
-        Victim::fork(file, stdin.as_fd(), place, seed)
+        word(&board, place).store(0, Ordering::Relaxed);
+        Victim::fork(file, stdin.as_fd(), place, random.0 | 1)
     };
-    let mut victims: Vec<Victim> =
-        (0..VICTIMS).map(|place| begin(place, seed + place as u64)).collect();
+    let mut victims: Vec<_> = (0..VICTIMS).map(|place| begin(place, &mut random)).collect();
     let (mut counts, end) = ([0usize; DOING.len()], Instant::now() + Duration::from_secs(seconds));
-    for _ in 0..kills {
-        let place = random.below(VICTIMS);
-        let at = (first as usize + place) * 2;
-        // Some way into its work, or still joining.
-        let wanted = random.below(500) as u32;
-        while word(&board, at + 1).load(Ordering::Relaxed) < wanted {
-            assert!(victims[place].lives(), "a victim ended by itself");
-            std::thread::yield_now();
-        }
-        drop(victims.remove(place));
-        counts[word(&board, at).load(Ordering::Relaxed) as usize] += 1;
-        victims.insert(place, begin(place, random.0 | 1));
+    for turn in 0..kills as usize {
+        let place = turn % VICTIMS;
+        assert!(victims[place].dies(), "a victim ended by itself");
+        counts[word(&board, first as usize + place).load(Ordering::Relaxed) as usize] += 1;
+        // Waited for: its number may be another's by now.
+        std::mem::forget(std::mem::replace(&mut victims[place], begin(place, &mut random)));
         if Instant::now() > end {
             break;
         }
@@ -273,7 +295,7 @@ fn round(segment: &Segment, group: &Group, kills: usize, seed: u64) -> [usize; D
 fn a_storm_loses_nothing() {
     let segment = Segment::anonymous(SIZE).unwrap();
     let group = Group::anonymous().unwrap();
-    let options = HeapOptions::default().size(HEAP).threads(16);
+    let options = HeapOptions::default().size(HEAP).threads(32);
     let heap = Heap::create(&segment, &group, options).unwrap();
     let most = std::env::var("KILL_STORM").map_or(KILLS, |kills| kills.parse().unwrap());
     let (mut random, begin) = (Random(0x5eed), Instant::now());

@@ -172,6 +172,7 @@ impl Reading {
         deadline: Deadline,
     ) -> Result<u64, Stop> {
         let (bell, counters) = (&ring.shared.control.0.data, &ring.shared.row(self.row).counters);
+        counters.count_empty();
         let mut patience = self.patience;
         let found = wait(&mut patience, bell, counters, ring.peers, deadline, |look| match look {
             Look::Quick => self.ready(ring),

@@ -116,6 +116,7 @@ impl SendSide {
         want: u64,
         deadline: Deadline,
     ) -> Result<u64, Stop> {
+        ring.shared.producer.0.counters.count_full();
         if let Deadline::Now = deadline {
             return Err(Stop::NotYet);
         }

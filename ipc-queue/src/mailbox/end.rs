@@ -7,7 +7,6 @@ use shm_core::{Group, Owner, Peers, Segment, SegmentId, Watch};
 use super::cells::HeapCells;
 use super::place::Place;
 use super::shared::Mailbox;
-use crate::mpmc::look;
 use crate::mpmc::shared::Queue;
 use crate::ring::Stop;
 use crate::wait::SideStats;
@@ -101,7 +100,7 @@ impl<P: Peers + Clone> End<P> {
     }
 
     pub(super) fn stats(&self) -> SideStats {
-        look::stats(self.place.shared(), self.side)
+        self.place.shared().direction(self.side).counters.read()
     }
 
     /// Bytes of messages, sent or being written, and of the slots.

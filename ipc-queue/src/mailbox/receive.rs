@@ -265,6 +265,7 @@ impl RecvSide {
         mailbox: Mailbox<'_, P, C>,
         deadline: Deadline,
     ) -> Result<(), Stop> {
+        mailbox.queue.shared.direction(Side::Consumer).counters.count_empty();
         if let Deadline::Now = deadline {
             return self.take_fully(mailbox).map(drop);
         }

@@ -190,6 +190,7 @@ impl SendSide {
         mailbox: Mailbox<'_, P, C>,
         deadline: Deadline,
     ) -> Result<(), Stop> {
+        mailbox.queue.shared.direction(Side::Producer).counters.count_full();
         if let Deadline::Now = deadline {
             return self.claim_fully(mailbox).map(drop);
         }

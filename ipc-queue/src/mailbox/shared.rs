@@ -4,7 +4,7 @@ use shm_core::Peers;
 use shm_core::primitive::{AtomicU64, Ordering};
 
 use crate::Side;
-use crate::mpmc::shared::{Counters, Queue};
+use crate::mpmc::shared::Queue;
 use crate::mpmc::word::{State, Word};
 
 /// In a slot, behind its word.
@@ -125,7 +125,7 @@ impl<P: Peers, C> Mailbox<'_, P, C> {
     pub(crate) fn announce_room(&self) {
         let shared = self.queue.shared;
         if shared.bell_of(Side::Producer).ring() {
-            Counters::add_one(&shared.direction(Side::Producer).counters.wakes);
+            shared.direction(Side::Producer).counters.count_wake();
         }
         if shared.is_closed() {
             shared.bell_of(Side::Consumer).ring();

@@ -87,6 +87,7 @@ impl RecvSide {
         deadline: Deadline,
     ) -> Result<u64, Stop> {
         let (bell, counters) = (&ring.shared.control.0.data, &ring.shared.consumer.0.counters);
+        counters.count_empty();
         let mut patience = self.patience;
         let found = wait(&mut patience, bell, counters, ring.peers, deadline, |look| match look {
             Look::Quick => self.ready(ring),

@@ -96,6 +96,7 @@ impl SendSide {
         self.await_room(ring);
         let control = &ring.shared.control.0;
         let counters = &ring.shared.producer.0.counters;
+        counters.count_full();
         let mut patience = self.patience;
         let found =
             wait(

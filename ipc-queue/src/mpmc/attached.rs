@@ -22,10 +22,12 @@ impl Count {
         Count(u64::from(owner.to_bits()) << (2 * SIDE_BITS))
     }
 
+    #[inline]
     fn owner(self) -> Option<Owner> {
         Owner::from_bits((self.0 >> (2 * SIDE_BITS)) as u32)
     }
 
+    #[inline]
     fn of(self, side: Side) -> u64 {
         self.0 >> shift(side) & MOST
     }
@@ -92,6 +94,7 @@ impl Attached {
         }
     }
 
+    #[inline]
     fn in_use(&self) -> &[AtomicU64] {
         // Relaxed: of one who arrived before the caller's last Acquire it is seen; for others it is
         // as if they came later.

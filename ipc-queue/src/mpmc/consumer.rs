@@ -7,8 +7,7 @@ use shm_core::{Group, Peers};
 use super::end::End;
 use super::receive::RecvSide;
 use super::{Element, HINT_EVERY};
-use crate::bell::Bell;
-use crate::select::source::Source;
+use crate::select::source::source_is_its_part;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, Side, SideStats};
 
@@ -22,25 +21,7 @@ pub struct Consumer<T: Element, P: Peers = Group> {
     side: RecvSide,
 }
 
-impl<T: Element, P: Peers> Source for Consumer<T, P> {
-    fn is_ready(&self) -> bool {
-        // In a forked child every operation says so at once.
-        let Ok(queue) = self.end.queue() else { return true };
-        self.side.is_ready(queue)
-    }
-
-    fn bell(&self) -> &Bell {
-        self.end.look().shared.bell_of(Side::Consumer)
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn peers(&self) -> Option<&dyn Peers> {
-        Some(self.end.peers())
-    }
-}
+source_is_its_part!([T: Element, P: Peers] for Consumer<T, P>, end, |self| self.end.queue().map(|queue| self.side.is_ready(queue)));
 
 impl<T: Element, P: Peers> Consumer<T, P> {
     pub(super) fn new(end: End<T, P>) -> Self {
@@ -203,7 +184,7 @@ impl<T: Element, P: Peers> Consumer<T, P> {
     /// What the waits of all consumers have cost.
     #[must_use]
     pub fn stats(&self) -> SideStats {
-        self.end.stats(Side::Consumer)
+        self.end.stats()
     }
 
     /// How often a blocked receive looks again before it sleeps, at most (it adapts below that);

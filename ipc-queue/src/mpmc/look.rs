@@ -1,25 +1,13 @@
-//! Looking at a queue without changing it: lengths, statistics, and whether it is sound.
+//! Looking at a queue without changing it: lengths, and whether it is sound.
 
 use std::cmp::Ordering::{Equal, Greater, Less};
 
 use shm_core::Peers;
 use shm_core::primitive::Ordering;
 
-use super::shared::{Queue, Shared};
+use super::shared::Queue;
 use super::word::{State, Word};
-use crate::wait::SideStats;
 use crate::{Error, Side};
-
-/// What the waits of one side have cost.
-pub(crate) fn stats(shared: &Shared, side: Side) -> SideStats {
-    let counters = &shared.direction(side).counters;
-    SideStats {
-        // Relaxed: counts to show, each by itself.
-        spins: counters.spins.load(Ordering::Relaxed),
-        parks: counters.parks.load(Ordering::Relaxed),
-        wakes: counters.wakes.load(Ordering::Relaxed),
-    }
-}
 
 impl<T, P: Peers> Queue<'_, T, P> {
     fn word(&self, position: u64) -> Word {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use shm_core::Peers;
 
-use super::shared::{Counters, Queue};
+use super::shared::Queue;
 use crate::Side;
 use crate::ring::Stop;
 use crate::wait::{Deadline, Patience};
@@ -30,7 +30,7 @@ impl<T, P> Queue<'_, T, P> {
     #[inline(always)]
     pub(crate) fn ring(&self, side: Side, count: u32) {
         if self.shared.bell_of(side).ring_some(count) {
-            Counters::add_one(&self.shared.direction(side).counters.wakes);
+            self.shared.direction(side).counters.count_wake();
         }
     }
 }
@@ -54,7 +54,7 @@ pub(crate) fn wait<T, P: Peers>(
 ) -> Result<(), Stop> {
     let counters = &queue.shared.direction(side).counters;
     if let Some(found) = patience.look_again(&mut || settled(attempt(Look::Quick))) {
-        Counters::add_one(&counters.spins);
+        counters.count_spin();
         return found.map(drop);
     }
     let bell = queue.shared.bell_of(side);
@@ -68,7 +68,7 @@ pub(crate) fn wait<T, P: Peers>(
             break found;
         }
         let Some(left) = deadline.left() else { break Err(Stop::Timeout) };
-        Counters::add_one(&counters.parks);
+        counters.count_park();
         let start = Instant::now();
         bell.wait_in(ticket, queue.peers, deaths, left);
         slept = true;

@@ -7,8 +7,7 @@ use shm_core::{Group, Peers};
 use super::end::End;
 use super::send::SendSide;
 use super::{Element, HINT_EVERY};
-use crate::bell::Bell;
-use crate::select::source::Source;
+use crate::select::source::source_is_its_part;
 use crate::wait::Deadline;
 use crate::{Error, SendError, Side, SideStats};
 
@@ -23,25 +22,7 @@ pub struct Producer<T: Element, P: Peers = Group> {
     side: SendSide,
 }
 
-impl<T: Element, P: Peers> Source for Producer<T, P> {
-    fn is_ready(&self) -> bool {
-        // In a forked child every operation says so at once.
-        let Ok(queue) = self.end.queue() else { return true };
-        self.side.is_ready(queue)
-    }
-
-    fn bell(&self) -> &Bell {
-        self.end.look().shared.bell_of(Side::Producer)
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn peers(&self) -> Option<&dyn Peers> {
-        Some(self.end.peers())
-    }
-}
+source_is_its_part!([T: Element, P: Peers] for Producer<T, P>, end, |self| self.end.queue().map(|queue| self.side.is_ready(queue)));
 
 impl<T: Element, P: Peers> Producer<T, P> {
     pub(super) fn new(end: End<T, P>) -> Self {
@@ -209,7 +190,7 @@ impl<T: Element, P: Peers> Producer<T, P> {
     /// What the waits of all producers have cost.
     #[must_use]
     pub fn stats(&self) -> SideStats {
-        self.end.stats(Side::Producer)
+        self.end.stats()
     }
 
     /// How often a blocked send looks again before it sleeps, at most (it adapts below that);

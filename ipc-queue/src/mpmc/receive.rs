@@ -7,8 +7,13 @@ use super::park::{Look, wait};
 use super::shared::Queue;
 use super::word::{State, Word};
 use crate::Side;
+use crate::prefetch;
 use crate::ring::Stop;
-use crate::wait::{Deadline, Patience};
+use crate::wait::{Deadline, Gather, Patience};
+
+/// In a batch, the slot so many further is asked for: each has a line of its own, and an exchange waits for
+/// it.
+const AHEAD: usize = 8;
 
 /// Where one handle stands.
 #[derive(Clone, Debug)]
@@ -18,12 +23,17 @@ pub(crate) struct RecvSide {
     /// The hint is told at positions that have none of these bits.
     quiet: u64,
     pub(crate) patience: Patience,
+    /// Before a batch.
+    gather: Gather,
+    /// Where the last wait ended.
+    waited_at: u64,
 }
 
 impl RecvSide {
     /// Begins at the hint, and tells it every `every` positions (a power of two).
     pub(crate) fn new(hint: u64, every: u64) -> Self {
-        RecvSide { at: hint, quiet: every - 1, patience: Patience::default() }
+        let (patience, gather) = (Patience::one_by_one(), Gather::default());
+        RecvSide { at: hint, quiet: every - 1, patience, gather, waited_at: hint }
     }
 
     /// Walks to the head. `Ok`: there was something to take when looked at.
@@ -140,16 +150,36 @@ impl RecvSide {
         }
     }
 
+    /// Whether so many elements came since the last wait.
+    #[inline]
+    pub(crate) fn has_run(&self, elements: u64) -> bool {
+        self.at >= self.waited_at + elements
+    }
+
+    /// Asks for the slot so many positions from here.
+    #[inline]
+    pub(crate) fn prefetch<T, P>(&self, queue: Queue<'_, T, P>, ahead: u64) {
+        prefetch::to_write(&raw const queue.slot(self.at.wrapping_add(ahead)).word);
+    }
+
+    /// For a wait that begins now, here.
+    pub(crate) fn patience_of_a_wait<T, P>(&mut self, queue: Queue<'_, T, P>) -> Patience {
+        self.patience.has_run(self.at.saturating_sub(self.waited_at), queue.capacity() / 8);
+        self.waited_at = self.at;
+        self.patience
+    }
+
     #[cold]
     fn take_slowly<T, P: Peers>(
         &mut self,
         queue: Queue<'_, T, P>,
         deadline: Deadline,
     ) -> Result<(), Stop> {
+        queue.shared.direction(Side::Consumer).counters.count_empty();
         if let Deadline::Now = deadline {
             return self.take_fully(queue).map(drop);
         }
-        let mut patience = self.patience;
+        let mut patience = self.patience_of_a_wait(queue);
         let taken = wait(&mut patience, queue, Side::Consumer, deadline, |look| match look {
             Look::Quick => self.take(queue),
             Look::Fully => self.take_fully(queue),
@@ -201,6 +231,18 @@ impl RecvSide {
         Ok(value)
     }
 
+    /// The same if there is one, without asking who is left to send another.
+    #[inline]
+    pub(crate) fn recv_if_there<T: Copy, P: Peers>(
+        &mut self,
+        queue: Queue<'_, T, P>,
+    ) -> Result<T, Stop> {
+        self.take(queue)?;
+        let value = self.give_back(queue);
+        self.announce(queue, 1);
+        Ok(value)
+    }
+
     /// Receives as many elements as there are, at most `values.len()` and at least one.
     #[inline]
     pub(crate) fn recv_some<T: Copy, P: Peers>(
@@ -210,16 +252,22 @@ impl RecvSide {
         deadline: Deadline,
     ) -> Result<usize, Stop> {
         let Some((first, rest)) = values.split_first_mut() else { return Ok(0) };
+        let most = rest.len();
+        self.gather.before_looking(deadline);
         self.take_until(queue, deadline)?;
         *first = self.give_back(queue);
         let mut received = 1;
-        for value in rest {
+        for (next, value) in rest.iter_mut().enumerate() {
+            if next + AHEAD <= most {
+                self.prefetch(queue, AHEAD as u64);
+            }
             if self.take(queue).is_err() {
                 break;
             }
             *value = self.give_back(queue);
             received += 1;
         }
+        self.gather.has_found(received as u64, most as u64);
         self.announce(queue, received as u32);
         Ok(received)
     }

@@ -7,8 +7,13 @@ use super::park::{Look, wait};
 use super::shared::Queue;
 use super::word::{State, Word};
 use crate::Side;
+use crate::prefetch;
 use crate::ring::Stop;
 use crate::wait::{Deadline, Patience};
+
+/// In a batch, the slot so many further is asked for: each has a line of its own, and an exchange waits for
+/// it.
+const AHEAD: usize = 8;
 
 /// Where one handle stands.
 #[derive(Clone, Debug)]
@@ -18,12 +23,14 @@ pub(crate) struct SendSide {
     /// The hint is told at positions that have none of these bits.
     quiet: u64,
     pub(crate) patience: Patience,
+    /// Where the last wait ended.
+    waited_at: u64,
 }
 
 impl SendSide {
     /// Begins at the hint, and tells it every `every` positions (a power of two).
     pub(crate) fn new(hint: u64, every: u64) -> Self {
-        SendSide { at: hint, quiet: every - 1, patience: Patience::default() }
+        SendSide { at: hint, quiet: every - 1, patience: Patience::one_by_one(), waited_at: hint }
     }
 
     /// Walks to the tail. `Ok`: its slot was free when looked at.
@@ -118,16 +125,24 @@ impl SendSide {
         }
     }
 
+    /// For a wait that begins now, here.
+    pub(crate) fn patience_of_a_wait<T, P>(&mut self, queue: Queue<'_, T, P>) -> Patience {
+        self.patience.has_run(self.at.saturating_sub(self.waited_at), queue.capacity() / 8);
+        self.waited_at = self.at;
+        self.patience
+    }
+
     #[cold]
     fn claim_slowly<T, P: Peers>(
         &mut self,
         queue: Queue<'_, T, P>,
         deadline: Deadline,
     ) -> Result<(), Stop> {
+        queue.shared.direction(Side::Producer).counters.count_full();
         if let Deadline::Now = deadline {
             return self.claim_fully(queue).map(drop);
         }
-        let mut patience = self.patience;
+        let mut patience = self.patience_of_a_wait(queue);
         let claimed = wait(&mut patience, queue, Side::Producer, deadline, |look| match look {
             Look::Quick => self.claim(queue),
             Look::Fully => self.claim_fully(queue),
@@ -169,6 +184,18 @@ impl SendSide {
         Ok(())
     }
 
+    /// The same if there is room, without asking who is left to make some.
+    pub(crate) fn send_if_room<T: Copy, P: Peers>(
+        &mut self,
+        queue: Queue<'_, T, P>,
+        value: T,
+    ) -> Result<(), Stop> {
+        self.claim(queue)?;
+        self.hand_over(queue, value);
+        queue.ring(Side::Consumer, 1);
+        Ok(())
+    }
+
     /// Sends from the front of `values` as many as there is room for without waiting again, at
     /// least one; how many. Others' elements may come between them.
     #[inline]
@@ -182,7 +209,10 @@ impl SendSide {
         self.claim_until(queue, deadline)?;
         self.hand_over(queue, first);
         let mut sent = 1;
-        for &value in rest {
+        for (next, &value) in rest.iter().enumerate() {
+            if next + AHEAD <= rest.len() {
+                prefetch::to_write(&raw const queue.slot(self.at + AHEAD as u64).word);
+            }
             if self.claim(queue).is_err() {
                 break;
             }

@@ -8,6 +8,7 @@ use super::word::{State, Word};
 use crate::Side;
 use crate::bell::Bell;
 use crate::ring::Line;
+use crate::wait::Counters;
 
 /// Bits of [`Control::flags`], set by `fetch_or` and never cleared.
 const CLOSED: u32 = 1;
@@ -46,22 +47,6 @@ pub(crate) struct Direction {
     /// of the truth; a new or idle handle begins here.
     hint: AtomicU64,
     pub(crate) counters: Counters,
-}
-
-/// What the waits of one side have cost. Relaxed everywhere: counts to show, each by itself.
-#[derive(Debug, Default)]
-#[repr(C)]
-pub(crate) struct Counters {
-    pub(crate) spins: AtomicU64,
-    pub(crate) parks: AtomicU64,
-    pub(crate) wakes: AtomicU64,
-}
-
-impl Counters {
-    pub(crate) fn add_one(counter: &AtomicU64) {
-        // Relaxed: see the type.
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
 }
 
 /// One slot, alone on its cache lines as long as the element is small.

@@ -57,6 +57,31 @@ macro_rules! source_is_its_end {
 }
 pub(crate) use source_is_its_end;
 
+/// An end that is a part in a counted queue (`mpmc::end::Part`): only whether it is ready differs.
+macro_rules! source_is_its_part {
+    ([$($generics:tt)*] for $name:ty, $part:tt, |$self:ident| $is_ready:expr) => {
+        impl<$($generics)*> $crate::select::source::Source for $name {
+            fn is_ready(&$self) -> bool {
+                // In a forked child every operation says so at once.
+                $is_ready.unwrap_or(true)
+            }
+
+            fn bell(&self) -> &$crate::bell::Bell {
+                self.$part.bell()
+            }
+
+            fn is_shared(&self) -> bool {
+                true
+            }
+
+            fn peers(&self) -> Option<&dyn ::shm_core::Peers> {
+                Some(self.$part.peers())
+            }
+        }
+    };
+}
+pub(crate) use source_is_its_part;
+
 /// A round of listening to sources.
 #[derive(Debug)]
 pub(crate) struct Listening<'a> {

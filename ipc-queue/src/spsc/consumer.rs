@@ -32,9 +32,7 @@ impl<T: Element> Consumer<T> {
     #[inline(always)]
     fn recv_until(&mut self, deadline: Deadline) -> Result<T, RecvError> {
         let (side, shared, slots) = self.end.parts();
-        let value = slots::recv(side, shared, slots, deadline)?;
-        self.end.ring_also();
-        Ok(value)
+        Ok(slots::recv(side, shared, slots, deadline)?)
     }
 
     fn recv_some(&mut self, values: &mut [T], deadline: Deadline) -> Result<usize, Stop> {
@@ -42,9 +40,7 @@ impl<T: Element> Consumer<T> {
             return Ok(0);
         }
         let (side, shared, slots) = self.end.parts();
-        let count = slots::recv_some(side, shared, slots, values, deadline)?;
-        self.end.ring_also();
-        Ok(count)
+        slots::recv_some(side, shared, slots, values, deadline)
     }
 
     /// Receives the next element, waiting as long as it takes.

@@ -31,13 +31,8 @@ impl<T: Element> Producer<T> {
     #[inline(always)]
     fn send_until(&mut self, value: T, deadline: Deadline) -> Result<(), SendError<T>> {
         let (side, shared, slots) = self.end.parts();
-        match slots::send(side, shared, slots, value, deadline) {
-            Ok(()) => {
-                self.end.ring_also();
-                Ok(())
-            }
-            Err(stop) => Err(SendError::from_stop(stop, value)),
-        }
+        slots::send(side, shared, slots, value, deadline)
+            .map_err(|stop| SendError::from_stop(stop, value))
     }
 
     fn send_some(&mut self, values: &[T], deadline: Deadline) -> Result<usize, SendError<()>> {
@@ -45,13 +40,8 @@ impl<T: Element> Producer<T> {
             return Ok(0);
         }
         let (side, shared, slots) = self.end.parts();
-        match slots::send_some(side, shared, slots, values, deadline) {
-            Ok(count) => {
-                self.end.ring_also();
-                Ok(count)
-            }
-            Err(stop) => Err(SendError::from_stop(stop, ())),
-        }
+        slots::send_some(side, shared, slots, values, deadline)
+            .map_err(|stop| SendError::from_stop(stop, ()))
     }
 
     fn send_all(&mut self, values: &[T], deadline: Deadline) -> Result<(), SendError<usize>> {

@@ -3,6 +3,7 @@
 
 use shm_core::primitive::UnsafeCell;
 
+use crate::prefetch;
 use crate::ring::{RecvSide, SendSide, Shared, Stop};
 use crate::wait::Deadline;
 
@@ -25,6 +26,27 @@ fn run<T>(slots: &[Slot<T>], position: u64, count: usize) -> (&[Slot<T>], &[Slot
     (&after[..to_wrap], &before[..(count - to_wrap).min(before.len())])
 }
 
+/// Asks for what is written some sends from now, as long as there is room up to there: farther on the
+/// consumer still reads.
+#[inline(always)]
+fn prefetch<T>(side: &SendSide, slots: &[Slot<T>]) {
+    let ahead = prefetch::ahead::<T>();
+    if side.knows_room_for(ahead) {
+        slot(slots, side.position() + ahead).with(prefetch::to_write);
+    }
+}
+
+/// The same before `count` slots are written: the lines of the first behind them.
+fn prefetch_behind<T>(side: &SendSide, slots: &[Slot<T>], count: u64) {
+    let ahead = prefetch::ahead::<T>();
+    if side.knows_room_for(count + ahead) {
+        let a_line = (prefetch::LINE / size_of::<T>().max(1)).max(1);
+        for next in (count..count + ahead).step_by(a_line) {
+            slot(slots, side.position() + next).with(prefetch::to_write);
+        }
+    }
+}
+
 /// Sends one element.
 #[inline(always)]
 pub(crate) fn send<T: Copy>(
@@ -35,6 +57,7 @@ pub(crate) fn send<T: Copy>(
     deadline: Deadline,
 ) -> Result<(), Stop> {
     side.wait_room(shared, 1, deadline)?;
+    prefetch(side, slots);
     slot(slots, side.position()).with_mut(|at| {
         // SAFETY: there is room, so the slot is the producer's, whose one thread we are.
         unsafe { at.write(value) }
@@ -72,6 +95,7 @@ pub(crate) fn send_some<T: Copy>(
 ) -> Result<usize, Stop> {
     let room = side.wait_room(shared, values.len() as u64, deadline)?;
     let count = values.len().min(room as usize);
+    prefetch_behind(side, slots, count as u64);
     let (front, back) = run(slots, side.position(), count);
     let (values, wrapped) = values[..count].split_at(front.len());
     for (slot, value) in front.iter().zip(values).chain(back.iter().zip(wrapped)) {

@@ -8,11 +8,11 @@ use shm_core::{Group, Peers, Ticket};
 use super::end::End;
 use super::record::{Record, State};
 use super::shared::{BEFORE_ANY_DEATH, Work};
-use crate::bell::Bell;
 use crate::mpmc::park::{Look, wait};
 use crate::mpmc::receive::RecvSide;
+use crate::prefetch;
 use crate::ring::Stop;
-use crate::select::source::Source;
+use crate::select::source::source_is_its_part;
 use crate::spsc::Element;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, Side, SideStats};
@@ -41,6 +41,10 @@ impl Leasing {
         Leasing { index: 0, leased: Record(0), looked_after: BEFORE_ANY_DEATH, ring }
     }
 
+    pub(crate) fn limit_looks(&mut self, looks: u32) {
+        self.ring.patience.limit(looks);
+    }
+
     fn lease<T, P: Peers>(&mut self, work: Work<'_, T, P>, index: usize) -> bool {
         if index >= work.slots.len() {
             return false;
@@ -59,6 +63,17 @@ impl Leasing {
         }
     }
 
+    /// Asks for what the next leases exchange, each on a line of its own: slots of the ring, and records,
+    /// which mostly come in turn. Behind a wait the submitter is at work there, and keeps them.
+    fn prefetch<T, P: Peers>(&self, work: Work<'_, T, P>) {
+        const AHEAD: usize = 2;
+        if self.ring.has_run(AHEAD as u64) {
+            self.ring.prefetch(work.ring, AHEAD as u64);
+            let record = &work.slots[(self.index + AHEAD) & (work.slots.len() - 1)];
+            prefetch::to_write(&raw const record.word);
+        }
+    }
+
     fn attempt<T, P: Peers>(&mut self, work: Work<'_, T, P>) -> Result<u64, Stop> {
         let deaths = work.ring.peers.ticket();
         if self.looked_after != deaths {
@@ -71,8 +86,11 @@ impl Leasing {
             }
         }
         loop {
-            match self.ring.recv(work.ring, Deadline::Now) {
-                Ok(index) if self.lease(work, index as usize) => return Ok(1),
+            match self.ring.recv_if_there(work.ring) {
+                Ok(index) if self.lease(work, index as usize) => {
+                    self.prefetch(work);
+                    return Ok(1);
+                }
                 Ok(_) => {}
                 Err(Stop::Corrupted) => return Err(Stop::Corrupted),
                 Err(_) => return Err(Stop::NotYet),
@@ -110,21 +128,30 @@ impl Leasing {
         work: Work<'_, T, P>,
         deadline: Deadline,
     ) -> Result<(), Stop> {
-        match (self.attempt(work), deadline) {
-            (Err(Stop::NotYet), Deadline::Now) => self.attempt_fully(work).map(drop),
-            (Err(Stop::NotYet), _) => {
-                let mut patience = self.ring.patience;
-                let found =
-                    wait(&mut patience, work.ring, Side::Consumer, deadline, |look| match look {
-                        Look::Quick => self.attempt(work),
-                        Look::Fully => self.attempt_fully(work),
-                        Look::Only => self.is_there_more(work),
-                    });
-                self.ring.patience = patience;
-                found
-            }
-            (done, _) => done.map(drop),
+        match self.attempt(work) {
+            Err(Stop::NotYet) => self.lease_slowly(work, deadline),
+            done => done.map(drop),
         }
+    }
+
+    #[cold]
+    fn lease_slowly<T, P: Peers>(
+        &mut self,
+        work: Work<'_, T, P>,
+        deadline: Deadline,
+    ) -> Result<(), Stop> {
+        work.ring.shared.direction(Side::Consumer).counters.count_empty();
+        if let Deadline::Now = deadline {
+            return self.attempt_fully(work).map(drop);
+        }
+        let mut patience = self.ring.patience_of_a_wait(work.ring);
+        let found = wait(&mut patience, work.ring, Side::Consumer, deadline, |look| match look {
+            Look::Quick => self.attempt(work),
+            Look::Fully => self.attempt_fully(work),
+            Look::Only => self.is_there_more(work),
+        });
+        self.ring.patience = patience;
+        found
     }
 
     fn is_there_more<T, P: Peers>(&self, work: Work<'_, T, P>) -> Result<u64, Stop> {
@@ -181,29 +208,11 @@ fn is_over<T, P: Peers>(work: Work<'_, T, P>) -> bool {
     work.snapshot(is_pending).is_ok()
 }
 
-impl<T: Element, P: Peers> Source for Worker<T, P> {
-    fn is_ready(&self) -> bool {
-        // In a forked child every operation says so at once.
-        let Ok(work) = self.end.work() else { return true };
-        self.side.is_ready(work)
-    }
-
-    fn bell(&self) -> &Bell {
-        self.end.look().ring.shared.bell_of(Side::Consumer)
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn peers(&self) -> Option<&dyn Peers> {
-        Some(self.end.peers())
-    }
-}
+source_is_its_part!([T: Element, P: Peers] for Worker<T, P>, end, |self| self.end.work().map(|work| self.side.is_ready(work)));
 
 impl<T: Element, P: Peers> Worker<T, P> {
     pub(super) fn new(end: End<T, P>) -> Self {
-        let hint = end.look().ring.shared.direction(Side::Consumer).hint();
+        let hint = end.hint();
         Worker { end, side: Leasing::new(hint, super::HINT_EVERY) }
     }
 
@@ -283,6 +292,12 @@ impl<T: Element, P: Peers> Worker<T, P> {
     #[must_use]
     pub fn stats(&self) -> SideStats {
         self.end.stats()
+    }
+
+    /// How often a blocked lease looks again before it sleeps, at most (it adapts below that);
+    /// 0: sleeps at once, for programs with more busy threads than processors.
+    pub fn set_spin_limit(&mut self, looks: u32) {
+        self.side.limit_looks(looks);
     }
 
     /// Closes the queue for everybody: later submits fail; workers go on until nothing is left.

@@ -105,18 +105,24 @@ impl<T: Element> Place<T> {
         Ok(Place { shared, ring, ring_slots, records, capacity: found.capacity, _segment })
     }
 
+    /// The words of the ring of indices, where handles are counted, too.
+    pub(crate) fn ring_shared(&self) -> &RingShared {
+        // SAFETY: `attach` checked bounds and alignment, the segment keeps it mapped, any bytes are
+        // valid atomics, and `create` finished them before it showed the magic number.
+        unsafe { self.ring.as_ref() }
+    }
+
     /// The queue as the operations of a member see it.
     pub(crate) fn work<'a, P>(&'a self, peers: &'a P, me: Owner) -> Work<'a, T, P> {
         // SAFETY: `attach` checked bounds and alignment, the segment keeps it mapped, any bytes are
         // valid atomics, and `create` finished them before it showed the magic number.
         let shared = unsafe { self.shared.as_ref() };
-        // SAFETY: as above.
-        let ring_shared = unsafe { self.ring.as_ref() };
         // SAFETY: as above; an element is only reached by raw pointers.
         let ring_slots =
             unsafe { std::slice::from_raw_parts(self.ring_slots.as_ptr(), self.capacity) };
         // SAFETY: as above.
         let slots = unsafe { std::slice::from_raw_parts(self.records.as_ptr(), self.capacity) };
-        Work { shared, slots, ring: Queue { shared: ring_shared, slots: ring_slots, peers, me } }
+        let ring = Queue { shared: self.ring_shared(), slots: ring_slots, peers, me };
+        Work { shared, slots, ring }
     }
 }

@@ -53,6 +53,7 @@ pub(crate) enum State {
 }
 
 impl Record {
+    #[inline]
     pub(crate) fn state(self) -> State {
         match (self.0 >> STATE_SHIFT, Owner::from_bits(self.0 as u32)) {
             (FREE, _) => State::Free,
@@ -65,32 +66,39 @@ impl Record {
     }
 
     /// Whether something is still to become of it.
+    #[inline]
     pub(crate) fn is_busy(self) -> bool {
         matches!(self.state(), State::Queued | State::Leased(_))
     }
 
+    #[inline]
     pub(crate) fn redeliveries(self) -> u32 {
         (self.0 >> REDELIVERIES_SHIFT) as u32 & 0xff
     }
 
     /// Somebody waits for it in `join`.
+    #[inline]
     pub(crate) fn is_joined(self) -> bool {
         self.0 & JOIN != 0
     }
 
+    #[inline]
     fn with(self, state: u64, owner: u32) -> Record {
         let kept = self.0 & (JOIN | EPOCH | 0xff << REDELIVERIES_SHIFT);
         Record(state << STATE_SHIFT | kept | u64::from(owner))
     }
 
+    #[inline]
     pub(crate) fn reserved(self, by: Owner) -> Record {
         self.with(RESERVED, by.to_bits())
     }
 
+    #[inline]
     pub(crate) fn queued(self) -> Record {
         self.with(QUEUED, 0)
     }
 
+    #[inline]
     pub(crate) fn leased(self, by: Owner) -> Record {
         self.with(LEASED, by.to_bits())
     }
@@ -108,6 +116,7 @@ impl Record {
     }
 
     /// For the next item.
+    #[inline]
     pub(crate) fn freed(self) -> Record {
         Record((self.0 & EPOCH).wrapping_add(ONE_EPOCH) & EPOCH)
     }

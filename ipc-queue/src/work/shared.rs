@@ -1,5 +1,6 @@
 //! The words of a work queue in shared memory, and what its operations do with them.
 
+use shm_core::barrier::light_barrier;
 use shm_core::primitive::{AtomicU32, AtomicU64, Ordering, UnsafeCell};
 use shm_core::{Owner, Peers, Ticket};
 
@@ -73,6 +74,7 @@ impl Shared {
         self.control.0.some_returned.swap(1, Ordering::Release);
     }
 
+    #[inline]
     pub(crate) fn has_returned(&self) -> bool {
         // Relaxed: only whether to look.
         self.control.0.some_returned.load(Ordering::Relaxed) != 0
@@ -138,6 +140,12 @@ impl<T, P: Peers> Work<'_, T, P> {
         word.compare_exchange(from.0, to.0, Ordering::Release, Ordering::Relaxed).is_ok()
     }
 
+    /// The change of a record that is reserved in our name, which nobody else changes.
+    pub(crate) fn queue(&self, index: usize, reserved: Record) {
+        // Release: the item is written before; pairs with the Acquire in `record`.
+        self.slots[index].word.store(reserved.queued().0, Ordering::Release);
+    }
+
     /// Looks at all records after a death: what the dead had reserved is free, what they had leased
     /// is given out again, and whatever is queued is in the returned set, since the ring's index of
     /// it may have died with somebody.
@@ -192,8 +200,13 @@ impl<T, P: Peers> Work<'_, T, P> {
             self.shared.ended().ring();
         }
         let queue = self.ring.shared;
-        if queue.is_closed() || queue.is_deserted(crate::Side::Producer, self.ring.peers) {
-            queue.bell_of(crate::Side::Consumer).ring();
+        let bell = queue.bell_of(crate::Side::Consumer);
+        // Between the record's end and the look whether anybody sleeps, as in every ring of a bell.
+        light_barrier();
+        if bell.has_listener()
+            && (queue.is_closed() || queue.is_deserted(crate::Side::Producer, self.ring.peers))
+        {
+            bell.ring();
         }
     }
 

@@ -6,13 +6,12 @@ use shm_core::barrier::light_barrier;
 use shm_core::{Group, Peers, Ticket};
 
 use super::end::End;
-use super::record::State;
+use super::record::{Record, State};
 use super::shared::{BEFORE_ANY_DEATH, Work};
-use crate::bell::Bell;
 use crate::mpmc::park::{Look, wait};
 use crate::mpmc::send::SendSide;
 use crate::ring::Stop;
-use crate::select::source::Source;
+use crate::select::source::source_is_its_part;
 use crate::spsc::Element;
 use crate::wait::Deadline;
 use crate::{Error, RecvError, SendError, Side, SideStats};
@@ -24,12 +23,17 @@ pub struct Submitter<T: Element, P: Peers = Group> {
     side: Reserving,
 }
 
+/// Records that a quick look for a free one looks at: they come free in turn, but for those in the hands of
+/// slow workers.
+const QUICKLY: usize = 16;
+
 /// Where one submitter looks for a free record.
 #[derive(Debug)]
 pub(crate) struct Reserving {
     next: usize,
-    /// The record in hand.
+    /// The record in hand, and its word.
     index: usize,
+    reserved: Record,
     /// The deaths that were looked after.
     looked_after: Ticket,
     ring: SendSide,
@@ -38,13 +42,28 @@ pub(crate) struct Reserving {
 impl Reserving {
     pub(crate) fn new(hint: u64, every: u64) -> Self {
         let ring = SendSide::new(hint, every);
-        Reserving { next: 0, index: 0, looked_after: BEFORE_ANY_DEATH, ring }
+        Reserving { next: 0, index: 0, reserved: Record(0), looked_after: BEFORE_ANY_DEATH, ring }
     }
 
+    pub(crate) fn limit_looks(&mut self, looks: u32) {
+        self.ring.patience.limit(looks);
+    }
+
+    /// Looks at a few records only: whoever looks again and again at all takes each from the worker that
+    /// has it.
     fn reserve<T, P: Peers>(&mut self, work: Work<'_, T, P>) -> Result<u64, Stop> {
+        self.reserve_among(work, QUICKLY)
+    }
+
+    /// Looks at the next `most` records.
+    fn reserve_among<T, P: Peers>(
+        &mut self,
+        work: Work<'_, T, P>,
+        most: usize,
+    ) -> Result<u64, Stop> {
         let closed = work.ring.shared.is_closed();
         let count = work.slots.len();
-        for step in 0..if closed { 0 } else { count } {
+        for step in 0..if closed { 0 } else { count.min(most) } {
             let index = (self.next + step) & (count - 1);
             let free = work.record(index);
             let mine = free.reserved(work.me());
@@ -58,7 +77,7 @@ impl Reserving {
                 work.ring.shared.ring_everybody();
                 return Err(Stop::Closed);
             }
-            (self.index, self.next) = (index, index + 1);
+            (self.index, self.reserved, self.next) = (index, mine, index + 1);
             return Ok(1);
         }
         Err(if closed { Stop::Closed } else { Stop::NotYet })
@@ -71,9 +90,9 @@ impl Reserving {
             work.look_after_the_dead();
             self.looked_after = deaths;
         }
-        match self.reserve(work) {
+        match self.reserve_among(work, usize::MAX) {
             Err(Stop::NotYet) if work.ring.shared.is_deserted(Side::Consumer, work.ring.peers) => {
-                match self.reserve(work) {
+                match self.reserve_among(work, usize::MAX) {
                     Err(Stop::NotYet) => Err(Stop::Disconnected),
                     done => done,
                 }
@@ -98,21 +117,30 @@ impl Reserving {
         work: Work<'_, T, P>,
         deadline: Deadline,
     ) -> Result<(), Stop> {
-        match (self.reserve(work), deadline) {
-            (Err(Stop::NotYet), Deadline::Now) => self.reserve_fully(work).map(drop),
-            (Err(Stop::NotYet), _) => {
-                let mut patience = self.ring.patience;
-                let found =
-                    wait(&mut patience, work.ring, Side::Producer, deadline, |look| match look {
-                        Look::Quick => self.reserve(work),
-                        Look::Fully => self.reserve_fully(work),
-                        Look::Only => has_room(work),
-                    });
-                self.ring.patience = patience;
-                found
-            }
-            (done, _) => done.map(drop),
+        match self.reserve(work) {
+            Err(Stop::NotYet) => self.reserve_slowly(work, deadline),
+            done => done.map(drop),
         }
+    }
+
+    #[cold]
+    fn reserve_slowly<T, P: Peers>(
+        &mut self,
+        work: Work<'_, T, P>,
+        deadline: Deadline,
+    ) -> Result<(), Stop> {
+        work.ring.shared.direction(Side::Producer).counters.count_full();
+        if let Deadline::Now = deadline {
+            return self.reserve_fully(work).map(drop);
+        }
+        let mut patience = self.ring.patience_of_a_wait(work.ring);
+        let found = wait(&mut patience, work.ring, Side::Producer, deadline, |look| match look {
+            Look::Quick => self.reserve(work),
+            Look::Fully => self.reserve_fully(work),
+            Look::Only => has_room(work),
+        });
+        self.ring.patience = patience;
+        found
     }
 
     /// Submits one item.
@@ -129,12 +157,8 @@ impl Reserving {
             // item before the exchange below.
             unsafe { at.write(value) }
         });
-        let reserved = work.record(index);
-        // Fails for a corrupted record only, which is then nobody's.
-        if !work.change(index, reserved, reserved.queued()) {
-            return Err(Stop::Corrupted);
-        }
-        if self.ring.send(work.ring, index as u32, Deadline::Now).is_err() {
+        work.queue(index, self.reserved);
+        if self.ring.send_if_room(work.ring, index as u32).is_err() {
             work.shared.put_back(index);
             work.ring.ring(Side::Consumer, 1);
         }
@@ -147,29 +171,11 @@ fn has_room<T, P: Peers>(work: Work<'_, T, P>) -> Result<u64, Stop> {
     if (0..work.slots.len()).any(is_free) { Ok(1) } else { Err(Stop::NotYet) }
 }
 
-impl<T: Element, P: Peers> Source for Submitter<T, P> {
-    fn is_ready(&self) -> bool {
-        // In a forked child every operation says so at once.
-        let Ok(work) = self.end.work() else { return true };
-        self.side.is_ready(work)
-    }
-
-    fn bell(&self) -> &Bell {
-        self.end.look().ring.shared.bell_of(Side::Producer)
-    }
-
-    fn is_shared(&self) -> bool {
-        true
-    }
-
-    fn peers(&self) -> Option<&dyn Peers> {
-        Some(self.end.peers())
-    }
-}
+source_is_its_part!([T: Element, P: Peers] for Submitter<T, P>, end, |self| self.end.work().map(|work| self.side.is_ready(work)));
 
 impl<T: Element, P: Peers> Submitter<T, P> {
     pub(super) fn new(end: End<T, P>) -> Self {
-        let hint = end.look().ring.shared.direction(Side::Producer).hint();
+        let hint = end.hint();
         Submitter { end, side: Reserving::new(hint, super::HINT_EVERY) }
     }
 
@@ -288,6 +294,12 @@ impl<T: Element, P: Peers> Submitter<T, P> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// How often a blocked submit looks again before it sleeps, at most (it adapts below that);
+    /// 0: sleeps at once, for programs with more busy threads than processors.
+    pub fn set_spin_limit(&mut self, looks: u32) {
+        self.side.limit_looks(looks);
     }
 
     /// What the waits of all submitters have cost.

@@ -1,12 +1,9 @@
-//! The broadcast ring: among threads, against a model, as histories, and among processes that are
-//! killed.
+//! The broadcast ring: among threads, and against a model.
 
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test's failure is a panic")]
 
-mod linear;
 mod model;
-mod processes;
 mod threads;
 
 use std::time::Duration;

@@ -21,6 +21,8 @@ const EVENTS: usize = SIZE - 16;
 
 /// One who died long ago.
 const GHOST: u32 = 0xdead;
+/// One who lives, and does nothing.
+const STOPPED: u32 = 0xbeef;
 
 /// A member of a group whose deaths are the kit's. A stay is known by its thread's id.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +39,12 @@ pub const PEER: u32 = 3;
 
 pub fn ghost() -> Owner {
     owner(MAKER, GHOST)
+}
+
+/// One who lives, and was stopped in the middle of something.
+#[allow(dead_code, reason = "not every kind can be stopped in somebody's way")]
+pub fn stopped(region: &Region) -> Member {
+    Member { me: owner(PEER, STOPPED), ..member(region, PEER) }
 }
 
 fn owner(index: u32, stay: u32) -> Owner {

@@ -22,8 +22,8 @@ pub const CAPACITY: u64 = 4;
 /// Where a queue keeps its bells and its slots: for states that nobody can be stopped in.
 const DATA_BELL: usize = 128 + 4;
 const SPACE_BELL: usize = 128 + 8;
-const SLOTS: usize = 1024;
-const SLOT: usize = 64;
+pub const SLOTS: usize = 1024;
+pub const SLOT: usize = 64;
 
 pub fn item(number: u64) -> Item {
     [number, !number, number.wrapping_mul(3), number ^ 0xabcd]

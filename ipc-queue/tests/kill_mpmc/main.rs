@@ -15,4 +15,5 @@ mod rings;
 mod select;
 mod send;
 mod sleepers;
+mod stopped;
 mod work;

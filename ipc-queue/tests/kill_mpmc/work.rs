@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use crash_check::step::{Region, Scenario};
-use ipc_queue::{Error, RecvError, work};
+use ipc_queue::{Error, RecvError, SendError, work};
 
 use crate::ground::{
-    CAPACITY, Item, MAKER, Member, SURVIVOR, Said, VICTIM, has_returned, item, member, number,
-    returned, run, segment,
+    CAPACITY, Item, MAKER, Member, PEER, SURVIVOR, Said, VICTIM, has_returned, item, member,
+    number, returned, run, segment,
 };
+use crate::member::stopped;
 
 type Submitter = work::Submitter<Item, Member>;
 type Worker = work::Worker<Item, Member>;
@@ -148,6 +149,145 @@ fn kill_work_submit() {
     run(row("ipc_queue::work::Submitter::try_submit", from, a_submitter, submit, 1, 0));
     let submit: Submit = |handle, next| Ok(handle.submit_timeout(item(next), LONG)?);
     run(row("ipc_queue::work::Submitter::submit_timeout", from, a_submitter, submit, 1, 0));
+}
+
+/// Whatever room there was is taken: nothing is submitted, and nothing changes.
+#[test]
+fn kill_work_submit_to_a_full_queue() {
+    let full = Start { state: "full", moved: 3, kept: CAPACITY, is_returned: false };
+    let submit: fn(&mut Submitter, u64) -> Said = |handle, next| {
+        let refused = handle.try_submit(item(next));
+        if refused == Err(SendError::Disconnected(item(next))) {
+            Ok(())
+        } else {
+            Err("room".into())
+        }
+    };
+    run(row("ipc_queue::work::Submitter::try_submit", full, a_submitter, submit, 0, 0));
+    let left = Start { state: "one left", kept: CAPACITY - 1, ..full };
+    let submit: fn(&mut Submitter, u64) -> Said = |handle, next| Ok(handle.submit(item(next))?);
+    run(row("ipc_queue::work::Submitter::submit", left, a_submitter, submit, 1, 0));
+}
+
+/// A worker that is stopped keeps its lease: beside it another ends an item, and is killed.
+#[test]
+fn kill_work_ack_beside_a_stopped_worker() {
+    const KEPT: u64 = 3;
+    run(Scenario::new("ipc_queue::work::Lease::ack")
+        .state("beside a stopped worker")
+        .init(|r| {
+            work::create::<Item>(&segment(r)?, 0, CAPACITY as usize, LIMIT)?;
+            let mut submitter = submitter(r, MAKER)?;
+            (0..KEPT).try_for_each(|next| submitter.try_submit(item(next)))?;
+            let mut peer = work::attach_worker_among::<Item, _>(&segment(r)?, 0, stopped(r))?;
+            let lease = peer.try_lease()?;
+            let is_first = number(*lease)? == 0;
+            std::mem::forget(lease);
+            std::mem::forget(peer);
+            if is_first { Said::Ok(()) } else { Err("not the first".into()) }
+        })
+        .operation_with(a_worker, |r, worker| {
+            worker.lease()?.ack();
+            returned(r);
+            Said::Ok(())
+        })
+        .recovery_with(|r| member(r, SURVIVOR), |_, member| member.tell_everybody())
+        .validate(|r| {
+            let mut worker = worker(r, SURVIVOR)?;
+            let mut done = Vec::new();
+            while let Ok(lease) = worker.try_lease() {
+                done.push(number(*lease)?);
+                lease.ack();
+            }
+            done.sort_unstable();
+            let joined = submitter(r, SURVIVOR)?.join_timeout(Duration::from_micros(1));
+            match done.as_slice() {
+                _ if joined != Err(RecvError::Timeout) => Err("joined beside a lease".into()),
+                [1, 2] if !has_returned(r) => Said::Ok(()),
+                [2] => Ok(()),
+                _ => Err(format!("done: {done:?}").into()),
+            }
+        }));
+}
+
+const IDLE: Start = Start { state: "asleep, empty", moved: 2, kept: 0, is_returned: false };
+const BUSY: Start = Start { state: "asleep, full", moved: 2, kept: CAPACITY, is_returned: false };
+
+/// Sleeps at once.
+fn asleep<H>(handle: fn(&Region) -> H, limit: fn(&mut H, u32)) -> impl Fn(&Region) -> H {
+    move |region| {
+        let mut handle = handle(region);
+        limit(&mut handle, 0);
+        handle
+    }
+}
+
+#[test]
+fn kill_work_lease_asleep() {
+    run(Scenario::new("ipc_queue::work::Worker::lease")
+        .state(IDLE.state)
+        .init(|r| {
+            IDLE.build(r)?;
+            // The waker is there from the start: a queue that nobody submits to would end the sleep.
+            std::mem::forget(submitter(r, SURVIVOR)?);
+            Said::Ok(())
+        })
+        .operation_with(asleep(a_worker, Worker::set_spin_limit), |_, worker| {
+            match worker.lease() {
+                Ok(lease) => {
+                    lease.ack();
+                    Ok(())
+                }
+                Err(RecvError::Disconnected) => Ok(()),
+                Err(error) => Err(error),
+            }
+        })
+        .waker(|r| Said::Ok(submitter(r, SURVIVOR)?.submit(item(2))?))
+        .peer(|r| {
+            let mut worker = worker(r, PEER)?;
+            worker.set_spin_limit(0);
+            match worker.lease() {
+                Ok(lease) if number(*lease)? == 2 => {
+                    lease.ack();
+                    Said::Ok(())
+                }
+                Err(RecvError::Disconnected) => Ok(()),
+                other => Err(format!("{other:?}").into()),
+            }
+        })
+        .recovery_with(|r| member(r, SURVIVOR), |_, member| member.tell_everybody())
+        .validate(|r| finish(r).map(drop)));
+}
+
+#[test]
+fn kill_work_submit_asleep() {
+    run(Scenario::new("ipc_queue::work::Submitter::submit")
+        .state(BUSY.state)
+        .init(|r| {
+            BUSY.build(r)?;
+            std::mem::forget(worker(r, SURVIVOR)?);
+            Said::Ok(())
+        })
+        .operation_with(asleep(a_submitter, Submitter::set_spin_limit), |_, submitter| {
+            match submitter.submit(item(7)) {
+                Ok(()) | Err(SendError::Disconnected(_)) => Ok(()),
+                Err(error) => Err(error),
+            }
+        })
+        .waker(|r| {
+            worker(r, SURVIVOR)?.lease()?.ack();
+            Said::Ok(())
+        })
+        .peer(|r| {
+            let mut submitter = submitter(r, PEER)?;
+            submitter.set_spin_limit(0);
+            match submitter.submit(item(8)) {
+                Ok(()) | Err(SendError::Disconnected(_)) => Said::Ok(()),
+                Err(error) => Err(error.into()),
+            }
+        })
+        .recovery_with(|r| member(r, SURVIVOR), |_, member| member.tell_everybody())
+        .validate(|r| finish(r).map(drop)));
 }
 
 type Step = fn(&mut Worker, u64) -> Said;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crash_check::step::{Region, Scenario};
 use ipc_queue::bell::Doorbell;
 use ipc_queue::pipe::{self, Reader, Writer};
-use ipc_queue::{Monitor, RecvError, Side};
+use ipc_queue::{Monitor, RecvError, SendError, Side};
 
 use shm_core::Segment;
 
@@ -111,7 +111,8 @@ fn reads_the_rest(region: &Region, written: usize, read: usize, takes: usize) ->
     let dead = Monitor::attach(&segment, 0)?.holder(Side::Consumer).ok_or("the role is free")?;
     // SAFETY: the holder was killed before this ran.
     let mut reader = unsafe { pipe::take_over_reader(&segment, 0, dead) }?;
-    let mut rest = [0; BYTES];
+    // One more than there can be: a read of nothing succeeds.
+    let mut rest = [0; BYTES + 1];
     let mut filled = 0;
     while let Ok(count) = reader.try_read(&mut rest[filled..]) {
         filled += count;
@@ -137,6 +138,10 @@ fn kill_write() {
             writer.try_write(bytes).unwrap()
         });
     }
+    writing("ipc_queue::pipe::Writer::try_write", ("full", 64, 0), |writer, bytes| {
+        assert_eq!(writer.try_write(bytes), Err(SendError::Full(())));
+        0
+    });
     writing("ipc_queue::pipe::Writer::write", ("wrapping", 110, 100), |writer, bytes| {
         writer.write(bytes).unwrap()
     });
@@ -177,6 +182,12 @@ fn kill_write() {
 
 #[test]
 fn kill_read() {
+    reading("ipc_queue::pipe::Reader::try_read", ("empty", 0, 0), 0, |reader| {
+        assert_eq!(reader.try_read(&mut [0; MOVES]), Err(RecvError::Empty));
+    });
+    reading("ipc_queue::pipe::Reader::try_read", ("full", 64, 0), MOVES, |reader| {
+        assert_eq!(reader.try_read(&mut [0; MOVES]), Ok(MOVES));
+    });
     for from in [("some", 40, 0), ("wrapping", 140, 100)] {
         reading("ipc_queue::pipe::Reader::try_read", from, MOVES, |reader| {
             assert_eq!(reader.try_read(&mut [0; MOVES]), Ok(MOVES));

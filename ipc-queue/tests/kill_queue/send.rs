@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crash_check::step::{Region, Scenario};
 use ipc_queue::spsc::{self, Producer};
-use ipc_queue::{RecvError, Side};
+use ipc_queue::{RecvError, SendError, Side};
 
 use crate::ground::{
     Item, Said, Start, disconnect, goes_on, has_returned, item, monitor, number, returned, run,
@@ -65,9 +65,9 @@ fn sees_a_prefix(region: &Region, from: Start, sends: u64) -> Said {
     let sent = count.checked_sub(from.kept).ok_or("an item sent before is lost")?;
     match (sent, has_returned(region)) {
         _ if end != RecvError::PeerDead => Err(format!("ends with {end:?}").into()),
+        (sent, _) if sent == sends => Ok(()),
         (0, true) => Err("the send had returned, and is lost".into()),
         (0, false) => Ok(()),
-        (sent, _) if sent == sends => Ok(()),
         (sent, _) => Err(format!("{sent} of {sends} items of one batch").into()),
     }
 }
@@ -78,6 +78,13 @@ fn kill_send() {
         run(row("ipc_queue::spsc::Producer::send", from, 1, |p, n| Ok(p.send(item(n))?)));
         run(row("ipc_queue::spsc::Producer::try_send", from, 1, |p, n| Ok(p.try_send(item(n))?)));
     }
+    run(row("ipc_queue::spsc::Producer::try_send", start("full", 2, 4), 0, |p, n| {
+        if p.try_send(item(n)) == Err(SendError::Full(item(n))) {
+            Ok(())
+        } else {
+            Err("room".into())
+        }
+    }));
     run(row("ipc_queue::spsc::Producer::send_timeout", STARTS[2], 1, |p, n| {
         Ok(p.send_timeout(item(n), LONG)?)
     }));

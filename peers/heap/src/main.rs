@@ -180,23 +180,23 @@ fn fetch_or(count: usize) -> Outcome<Sample> {
 
 fn two_threads(arguments: &Arguments, heap: &Ours) -> Outcome<()> {
     let count = arguments.pick(100_000, 400_000);
-    let inside =
-        "two threads at once, each a block of 64 B and its release, in turn; the slower one's";
+    let inside = "two threads at once, each on a processor of its own, each a block of 64 B and its \
+                  release, in turn; the slower one's, of its processor time";
     fn both<'a, A: GlobalAlloc + Sync>(
         name: &str,
         allocator: &'a A,
         count: usize,
     ) -> Outcome<Side<'a>> {
         of_one_process(name, allocator, 64, move |a| {
-            work::at_once(2, || work::alternating(a, count))
+            work::at_once(2, || work::alternating_used(a, count))
         })
     }
     case("64 B, alternating, two threads", inside)
         .side(Side::new(ours::NAME, ours::PROMISE, move || {
-            work::at_once(2, || heap.alternating(64, count))
+            work::at_once(2, || heap.alternating_used(64, count))
         }))
         .side(Side::new("shm-core Heap, one thread", ours::PROMISE, move || {
-            heap.alternating(64, count)
+            work::at_once(1, || heap.alternating_used(64, count))
         }))
         .side(both("mimalloc 0.1.52", &MiMalloc, count)?)
         .side(both("jemalloc 0.6.1", &Jemalloc, count)?)
@@ -270,7 +270,8 @@ fn growth(arguments: &Arguments) {
 }
 
 fn deaths(arguments: &Arguments) {
-    let inside = "from the proof of a death until what a process held in 1 GiB has a new owner";
+    let inside = "from the proof of the death of a process that had filled 1 GiB with blocks of 1 KiB that \
+                  were everybody's to free, until the living own its spans";
     Case::new(
         "heap",
         "a dead heap of 1 GiB owned again",
@@ -284,7 +285,8 @@ fn deaths(arguments: &Arguments) {
     .run(arguments);
     for mib in arguments.pick(&[64, 256, 1024][..], &[64, 256, 1024, 4096][..]) {
         let inside = "from the proof of the death of a process that held this much in blocks of 1 KiB, \
-                      none published, until all of them are free again";
+                      none published, until all of them are free again, by a process that had looked \
+                      at the memory before";
         let mut one = Case::new(
             "heap",
             format!("a dead heap of {mib} MiB given back"),

@@ -4,8 +4,10 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::hint::black_box;
 use std::ptr::NonNull;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use method::cores::{Pinned, thread_time};
 use method::{Outcome, Sample};
 
 /// Blocks between two turns of a batch.
@@ -71,12 +73,26 @@ fn read<A: Allocator>(allocator: &A, block: A::Block) -> usize {
 /// Nanoseconds for a block and its release, one after the other.
 pub fn alternating<A: Allocator>(allocator: &A, count: usize) -> Outcome<Sample> {
     let start = Instant::now();
+    alternate(allocator, count)?;
+    Ok(Sample::from(start.elapsed().as_nanos() as f64 / count as f64))
+}
+
+/// The same, of the thread's processor time: what other programs do meanwhile is not in it, what
+/// another thread's caches cost is.
+pub fn alternating_used<A: Allocator>(allocator: &A, count: usize) -> Outcome<Sample> {
+    let start = thread_time();
+    alternate(allocator, count)?;
+    Ok(Sample::from((thread_time() - start).as_nanos() as f64 / count as f64))
+}
+
+#[inline(always)]
+fn alternate<A: Allocator>(allocator: &A, count: usize) -> Outcome<()> {
     for number in 0..count {
         let block = black_box(allocator.allocate()?);
         write(allocator, block, number);
         allocator.release(block)?;
     }
-    Ok(Sample::from(start.elapsed().as_nanos() as f64 / count as f64))
+    Ok(())
 }
 
 /// Nanoseconds for the two, a thousand blocks before their releases; what was written is checked.
@@ -149,15 +165,24 @@ pub fn bare_growth(bytes: usize) -> Outcome<Sample> {
     Ok(Sample::from(time.as_nanos() as f64 / (bytes / PAGE) as f64))
 }
 
-/// The slower thread's nanoseconds, of `threads` that do the same at once.
+/// The slower thread's nanoseconds, of `threads` that do the same at once, each on a processor of its
+/// own. Who is done first goes on until all are: nobody's time is without the others at work.
 pub fn at_once(threads: usize, one: impl Fn() -> Outcome<Sample> + Sync) -> Outcome<Sample> {
-    let barrier = Barrier::new(threads);
-    let run = || {
+    let (barrier, done) = (Barrier::new(threads), AtomicUsize::new(0));
+    let run = |nth: usize| {
+        let _pinned = Pinned::to(nth)?;
         barrier.wait();
-        one()
+        let sample = one();
+        // Relaxed both: a number of threads, which guards nothing.
+        done.fetch_add(1, Ordering::Relaxed);
+        while done.load(Ordering::Relaxed) < threads {
+            one()?;
+        }
+        sample
     };
     std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+        let run = &run;
+        let threads: Vec<_> = (0..threads).map(|nth| scope.spawn(move || run(nth))).collect();
         let mut slowest = 0.0_f64;
         for thread in threads {
             let sample = thread.join().map_err(|_| "a thread panicked")??;

@@ -100,6 +100,12 @@ impl ForkServer {
         result.map(|()| true).map_err(failed)
     }
 
+    /// Has it end this worker's process group where the pool's process is killed; whether it was
+    /// told.
+    pub fn guard(&self, worker: &Child) -> bool {
+        socket::send(&self.socket, Note::Guard, &[worker.as_fd()]).is_ok()
+    }
+
     /// Waits until it says something or is gone.
     pub fn wait(&self) {
         self.hear(None);

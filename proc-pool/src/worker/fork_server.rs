@@ -54,6 +54,7 @@ fn serve(
                 die_with(parent, Signal::CONT)?;
                 reply(socket, Note::Ready)?;
             }
+            Note::Guard => received.files.into_iter().for_each(|worker| groups.add(worker)),
             Note::Fork => {
                 let mut files = received.files.into_iter();
                 let Some(theirs) = files.next() else { continue };

@@ -72,6 +72,10 @@ fn runs(region: &Region) -> Vec<u32> {
 
 /// Every item has its result and ran as often as it may, or is the one that the dead worker ran.
 fn check<T: Task<Input = u64, Output = u64>>(region: &Region, work: &Work<T>) -> Said {
+    let taken = work.revoked.map_or(INPUTS, |from| work.inputs[from as usize] as usize);
+    if runs(region)[taken..].iter().any(|&runs| runs > 0) {
+        return Err("the worker ran what was taken back before".into());
+    }
     let outcomes = work.bury(segment(region))?;
     let mut lost = 0;
     let runs = runs(region);

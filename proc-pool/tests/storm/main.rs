@@ -6,6 +6,7 @@
 mod parent;
 
 mod board;
+mod memory;
 mod nested;
 mod parents;
 mod program;

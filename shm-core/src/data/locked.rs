@@ -52,7 +52,7 @@ pub struct LockedArray<T, const STRIPES: usize = 1> {
 #[repr(C)]
 struct Stripe {
     lock: Mutex<[u8; 0]>,
-    _apart: [u8; 64 - size_of::<Mutex<[u8; 0]>>()],
+    _apart: [u8; 64usize.saturating_sub(size_of::<Mutex<[u8; 0]>>())],
 }
 
 // SAFETY: an element is reached under the lock of its stripe alone.

@@ -3,12 +3,13 @@
 //! | who may write | type |
 //! |---|---|
 //! | one thread, which holds it | [`Box`], [`FixedVec`], [`FixedString`] in a heap |
-//! | whoever holds its lock | [`Mutex`](crate::lock::Mutex), also of a [`List`] |
-//! | everybody, each number on its own | [`Value`], std's atomics |
+//! | whoever holds its lock | [`Mutex`](crate::lock::Mutex), also of a [`List`]; [`LockedArray`] |
+//! | everybody, each number on its own | [`Value`], std's atomics; [`AtomicRecords`] |
 //! | nobody any more | [`ReadOnly`] |
 //!
 //! The last three are shared by [`Arc`] in a heap, or as a [`Shared`](crate::Shared) object of its
-//! own; `Arc<[T]>` holds a slice of them.
+//! own; `Arc<[T]>` and `Shared<[T]>` hold a slice of them. A [`Slice`] is a part of one, a
+//! [`ColumnOf`] one field of its records: both travel.
 //!
 //! # Held by one thread
 //!
@@ -67,3 +68,9 @@ pub use string::FixedString;
 pub use typed::NotThat;
 pub use value::{Scalar, Value};
 pub use vec::FixedVec;
+
+/// The code of the book's page on shared data: compiled and run as this crate's.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/guide/shared-data.md")]
+#[derive(Debug)]
+pub struct Guide;

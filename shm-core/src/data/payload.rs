@@ -47,7 +47,12 @@ pub unsafe trait Payload: Sync {
 /// A [`Payload`] of any number of elements, which is known when it is made.
 ///
 /// # Safety
-/// - As [`Payload`]; any number of elements fits, and zeroed bytes are elements.
+/// - As [`Payload`]: any number of elements fits, and zeroed bytes are elements.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be shared by several processes as any number of elements",
+    label = "two processes that write it at the same time would race",
+    note = "plain data that changes under a lock: `shm_core::data::LockedArray<T>`; each number on its own: `[Value<f64>]`, or `AtomicRecords<T>` for the fields of records; that nobody changes: `[ReadOnly<T>]`, or `Frozen<T>`"
+)]
 pub unsafe trait Elements: Payload {}
 
 // SAFETY: of one element, which is the value.

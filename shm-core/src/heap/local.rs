@@ -7,10 +7,11 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use super::cell::Cell;
-use super::class::{self, LARGE_AT, Place, SPAN, TABLE};
+use super::class::{self, LARGE_AT, SPAN, TABLE};
 use super::front::Front;
 use super::memory::Ground;
 use super::run;
+use super::span::free_into;
 use super::steps::{self, Held};
 use super::words::{BlockId, CellId, Desc, Slot};
 use super::{Heap, not_freed};
@@ -160,25 +161,16 @@ impl<P: Peers + Clone> Local<P> {
             // Relaxed: as in `Front::free`.
             let desc = Desc(memory.desc(span).load(Ordering::Relaxed));
             let span = (memory.span_at(span), desc);
-            if !self.front(|front| front.owns(desc)) {
-                return self.free_elsewhere(span, offset);
-            }
-            if self.front(|front| front.free_here(memory, span, offset)) {
+            let freed = if self.front(|front| front.owns(desc)) {
+                self.front(|front| front.free_here(memory, span, offset))
+            } else {
+                free_into(memory, span, offset)
+            };
+            if freed {
                 return Ok(());
             }
         }
         self.free_raw_slowly(offset)
-    }
-
-    /// The same of a span that is not ours.
-    #[inline(never)]
-    fn free_elsewhere(&self, (span_at, desc): (u64, Desc), offset: u64) -> Result<(), Error> {
-        let memory = self.heap.memory();
-        // Of a free span the bit in A is clear; runs and entries have no such block.
-        match Place::at(span_at, desc.class(), offset) {
-            Some(place) if steps::free_remote(memory, place).is_ok() => Ok(()),
-            _ => self.free_raw_slowly(offset),
-        }
     }
 
     /// The same of runs, of the last block in a span, of a hardened heap, and of mistakes.

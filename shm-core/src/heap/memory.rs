@@ -42,6 +42,8 @@ pub(crate) trait Ground {
     fn clear(&self, first: u64, count: u64);
     /// Another span is about to become an orphan.
     fn note_orphan(&self);
+    /// The word at this offset will be read soon. A hint.
+    fn fetch(&self, _offset: u64) {}
 }
 
 /// Bytes of a line: its word, its intent, and entries.
@@ -263,6 +265,14 @@ impl Ground for Memory {
     fn note_orphan(&self) {
         // Relaxed: a hint. Before the span becomes one, so that it counts too many, not too few.
         self.orphans().fetch_add(1, Ordering::Relaxed);
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    fn fetch(&self, offset: u64) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: reads nothing: the address may be any.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(self.pointer(offset).cast()) };
     }
 
     fn clear(&self, first: u64, count: u64) {

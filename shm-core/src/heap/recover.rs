@@ -4,6 +4,8 @@
 // wrote came with the proof of its death, what an earlier recoverer wrote with the proof of its; a
 // failed exchange reads nothing.
 
+use std::ops::Range;
+
 use super::class::ENTRIES;
 use super::line;
 use super::memory::Ground;
@@ -46,13 +48,9 @@ pub(crate) fn sweep(ground: &impl Ground, line: usize) {
     let intent = CellId(ground.intent(line).load(Ordering::Relaxed) as u32);
     take_back_incoming(ground, line, intent);
     leave_cell(ground, line, intent);
-    for entry in ground.entries(line).step_by(8) {
-        leave_entry(ground, line, entry);
-    }
+    leave_entries(ground, line, ground.entries(line));
     for span in entry_spans(ground, line) {
-        for entry in ground.span_entries(span).step_by(8) {
-            leave_entry(ground, line, entry);
-        }
+        leave_entries(ground, line, ground.span_entries(span));
     }
     finish_incoming(ground, line, intent);
     for span in 0..ground.spans() {
@@ -113,6 +111,78 @@ fn leave_cell(ground: &impl Ground, line: usize, id: CellId) {
         free_unless_freed(ground, line, id, slot);
         // Release: the free comes before.
         cell.store(Slot::EMPTY.0, Ordering::Release);
+    }
+}
+
+/// Pass 2, entries: those that can go together do.
+fn leave_entries(ground: &impl Ground, line: usize, entries: Range<u64>) {
+    let mut offset = entries.start;
+    while offset < entries.end {
+        let after = leave_run(ground, line, offset..entries.end);
+        if after == offset {
+            leave_entry(ground, line, offset);
+        }
+        offset = after.max(offset + 8);
+    }
+}
+
+/// So many bytes of entries before it is looked at, a block's words are fetched.
+const AHEAD: u64 = 1024;
+
+/// Frees the blocks of the first of these entries and of those that follow it and hold blocks of the
+/// same word of A, in a span of the dead line: by one store, after which the entries are emptied.
+/// Killed between: the inheritor finds A clear. Where the next entry lies: the first one itself, if it
+/// holds no block of such a span.
+///
+/// Until it is an orphan the span is its recoverer's: nobody drains it or uses it anew, and what the
+/// dead one's entries hold is moved by nobody else. So the reads may be in any order.
+fn leave_run(ground: &impl Ground, line: usize, entries: Range<u64>) -> u64 {
+    let first = entries.start;
+    // Relaxed here and below: see `sweep`, and above.
+    let slot_at = |entry| Slot(ground.at(entry).load(Ordering::Relaxed));
+    let slot = slot_at(first);
+    let span = ground.span_of(slot.block()).filter(|_| slot.kind() == Kind::Held);
+    let Some(span) = span else { return first };
+    let desc = Desc(ground.desc(span).load(Ordering::Relaxed));
+    if desc.state() != State::Owned || desc.line() != line {
+        return first;
+    }
+    let Some(words) = ground.place(span, desc, slot.block()) else { return first };
+    if first + AHEAD < entries.end {
+        fetch(ground, slot_at(first + AHEAD));
+    }
+    let freed = ground.at(words.f).load(Ordering::Relaxed);
+    let allocated = ground.at(words.a).load(Ordering::Relaxed);
+    let (mut after, mut held) = (first, 0);
+    while after < entries.end {
+        let slot = slot_at(after);
+        if slot.kind() != Kind::Held || ground.span_of(slot.block()) != Some(span) {
+            break;
+        }
+        let place = ground.place(span, desc, slot.block());
+        let Some(place) = place.filter(|place| place.a == words.a) else { break };
+        let home = Home(ground.at(place.home).load(Ordering::Relaxed));
+        let is_home = home == Home::new(CellId::at(after), slot.stamp());
+        if is_home && slot.stamp().is_of(desc.epoch()) {
+            held |= place.bit;
+        }
+        after += 8;
+    }
+    // Relaxed: the orphan publishes it.
+    ground.at(words.a).store(allocated & !(held & !freed), Ordering::Relaxed);
+    for entry in (first..after).step_by(8) {
+        // Release: what is done for it comes before.
+        ground.at(entry).store(Slot::EMPTY.0, Ordering::Release);
+    }
+    after
+}
+
+/// Has the words of a held block fetched into the caches. A hint: without effect.
+fn fetch(ground: &impl Ground, slot: Slot) {
+    if slot.kind() == Kind::Held
+        && let Some(place) = steps::place_of(ground, slot.block())
+    {
+        [place.a, place.f, place.home].into_iter().for_each(|word| ground.fetch(word));
     }
 }
 

@@ -101,6 +101,15 @@ pub(crate) fn free_elsewhere(
     steps::free_remote(memory, place)
 }
 
+/// Frees the block of a class that begins at an offset in a span that is not ours; `false`: nothing has
+/// been done. Of a free span the bit in A is clear; runs and entries have no such block. Not inlined:
+/// it would cost the free of our own blocks the registers that it has.
+#[inline(never)]
+pub(crate) fn free_into(memory: &Memory, (span_at, desc): (u64, Desc), offset: u64) -> bool {
+    let place = Place::at(span_at, desc.class(), offset);
+    place.is_some_and(|place| steps::free_remote(memory, place).is_ok())
+}
+
 /// The memory of a large block goes back at once: its owner may not look for long.
 #[cold]
 #[inline(never)]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod arc;
+mod dtypes;
 mod list;
 mod numpy;
 mod records;

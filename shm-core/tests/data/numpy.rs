@@ -10,14 +10,14 @@ use shm_core::{Error, RawSegment, ShmSafe, dtype};
 
 #[derive(Clone, Copy, Debug, PartialEq, ShmSafe)]
 #[repr(C)]
-struct Inner {
+pub struct Inner {
     a: [[i16; 2]; 3],
     b: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, ShmSafe)]
 #[repr(C)]
-struct Everything {
+pub struct Everything {
     i8s: i8,
     u8s: u8,
     i16s: i16,
@@ -79,7 +79,7 @@ del array
 shm.close()
 "#;
 
-fn python() -> Option<Command> {
+pub fn python() -> Option<Command> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?;
     let folders = [
         std::env::var_os("NUMPY_PATH").map(PathBuf::from),
@@ -157,7 +157,7 @@ fn the_error_names_the_field_that_differs() {
     assert_eq!(error("[('a', '<i2', (3, 2)), ('b', '>u4')]"), "b");
     assert_eq!(error("[('a', '<i2', (3, 2)), ('c', '<u4')]"), "c");
     assert_eq!(error("[('a', '<i2', (3, 2))]"), "b");
-    assert_eq!(error("[('a', '<i2', (3, 2)), ('b', '<u4'), ('', '|V4')]"), "padding");
+    assert_eq!(error("[('a', '<i2', (3, 2)), ('b', '<u4'), ('', '|V4')]"), "the element");
     for text in ["", "[", "[('a'", "'<i2", "[('a', '<i2', (3, 2)), ('b', '<u4')] x", "{'names'}"] {
         assert_eq!(error(text), "the element", "{text}");
     }

@@ -345,7 +345,9 @@ fn kill_recover() {
         .run(
             |r| {
                 let (dead, other) = (dead(r), dead(r));
-                std::mem::forget((block(dead, 64), block(dead, HALF), block(dead, RUN)));
+                // Several of one word, which go in one step, and others.
+                std::mem::forget([block(dead, 64), block(dead, 64), block(dead, 64)]);
+                std::mem::forget((block(dead, HALF), block(dead, RUN)));
                 block(other, 64).publish(cell(other, "cell")).unwrap();
                 std::mem::forget(cell(dead, "cell").lease(dead).unwrap().unwrap());
             },

@@ -1,20 +1,13 @@
 //! Real producers and consumers, killed again and again without a supervisor: nothing that was sent
 //! is lost or doubled, but for the one element that a killed consumer had in hand.
 
-#![cfg(not(loom))]
-#![allow(clippy::unwrap_used)]
-
-use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire};
-use std::time::Duration;
 
 use ipc_queue::{Error, RecvError, SendError, mpmc, spsc};
 use shm_core::{Group, Segment};
 
-const ROLE: &str = "IPC_QUEUE_TEST_MPMC";
-/// Longer than any wait that works: a test that hangs fails instead.
-const LONG: Duration = Duration::from_secs(60);
+use crate::{LONG, child};
 
 /// Who sent it, which one it is, and a check.
 type Item = [u64; 3];
@@ -48,22 +41,13 @@ impl Table {
 }
 
 fn run_child(role: &str, segment: &Segment, group: &Group) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_process", "--nocapture"])
-        .env(ROLE, role)
-        .stdin(segment.as_fd().try_clone_to_owned().unwrap())
-        .stdout(Stdio::null())
-        .stderr(group.as_fd().try_clone_to_owned().unwrap())
-        .spawn()
-        .unwrap()
+    child::run_in("queues::child_process", role, segment, group)
 }
 
 /// What the other processes do; as a test of its own it does nothing.
 #[test]
 fn child_process() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let segment = Segment::attach(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
-    let group = Group::attach(std::io::stderr().as_fd()).unwrap();
+    let Some((role, segment, group)) = child::role_in() else { return };
     match role.as_str() {
         "ring producer" => return ring_producer(&segment, &group),
         "ring consumer" => return ring_consumer(&segment, &group),

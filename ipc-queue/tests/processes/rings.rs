@@ -1,21 +1,13 @@
 //! Real processes, killed for real: this test binary runs itself again for the other side, with
 //! the segment's descriptor as standard input.
 
-#![cfg(not(loom))]
-// Helpers outside the test functions unwrap too.
-#![allow(clippy::unwrap_used)]
-
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::Child;
 
 use ipc_queue::{Monitor, RecvError, SendError, Side, pipe, spsc};
 use shm_core::Segment;
 
-const ROLE: &str = "IPC_QUEUE_TEST_CHILD";
-/// Longer than any wait that works: a test that hangs fails instead.
-const LONG: Duration = Duration::from_secs(60);
+use crate::{LONG, child};
 
 /// Four words that belong together: a torn one shows.
 type Record = [u64; 4];
@@ -33,20 +25,13 @@ fn pattern(from: u64, len: usize) -> Vec<u8> {
 }
 
 fn run_child(role: &str, segment: &Segment) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_process", "--nocapture"])
-        .env(ROLE, role)
-        .stdin(segment.as_fd().try_clone_to_owned().unwrap())
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
+    child::run("rings::child_process", role, segment)
 }
 
 /// What the other process does; as a test of its own it does nothing.
 #[test]
 fn child_process() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let segment = Segment::attach(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
+    let Some((role, segment)) = child::role() else { return };
     match role.as_str() {
         "producer" => produce(&segment),
         "batch producer" => produce_batches(&segment),

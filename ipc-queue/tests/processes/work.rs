@@ -1,20 +1,13 @@
 //! Real workers, killed again and again without a supervisor: every item ends exactly once, and join
 //! returns.
 
-#![cfg(not(loom))]
-#![allow(clippy::unwrap_used)]
-
-use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::AcqRel, Ordering::Acquire};
-use std::time::Duration;
 
 use ipc_queue::{RecvError, work};
 use shm_core::{Group, Segment};
 
-const ROLE: &str = "IPC_QUEUE_TEST_WORK";
-/// Longer than any wait that works: a test that hangs fails instead.
-const LONG: Duration = Duration::from_secs(60);
+use crate::{LONG, child};
 
 type Item = [u64; 2];
 
@@ -40,22 +33,13 @@ fn item(number: u64) -> Item {
 }
 
 fn run_child(role: &str, segment: &Segment, group: &Group) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child_process", "--nocapture"])
-        .env(ROLE, role)
-        .stdin(segment.as_fd().try_clone_to_owned().unwrap())
-        .stdout(Stdio::null())
-        .stderr(group.as_fd().try_clone_to_owned().unwrap())
-        .spawn()
-        .unwrap()
+    child::run_in("work::child_process", role, segment, group)
 }
 
 /// What the other processes do; as a test of its own it does nothing.
 #[test]
 fn child_process() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let segment = Segment::attach(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
-    let group = Group::attach(std::io::stderr().as_fd()).unwrap();
+    let Some((role, segment, group)) = child::role_in() else { return };
     if role == "worker" {
         let mut worker = work::attach_worker::<Item>(&segment, 0, &group).unwrap();
         while let Ok(lease) = worker.lease() {

@@ -1,8 +1,5 @@
 //! Histories of threads that compete for small queues are those of a FIFO queue.
 
-#![cfg(not(loom))]
-#![allow(clippy::unwrap_used)]
-
 use std::thread;
 
 use crash_check::linear::spec::{ItemOp, ItemRet, Queue};

@@ -1,17 +1,15 @@
 //! Real producers and readers, killed again and again without a supervisor: every reader receives
 //! what was sent, whole and in a row, and nobody waits for the dead.
 
-use std::os::fd::AsFd;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 
 use ipc_queue::broadcast::{self, Mode, Start};
 use ipc_queue::{Error, RecvError};
 use shm_core::{Group, Segment};
 
-use crate::LONG;
+use crate::{LONG, child};
 
-const ROLE: &str = "IPC_QUEUE_TEST_BROADCAST";
 const CAPACITY: usize = 8;
 /// Behind the ring: what was sent, and what each reader has received.
 const TABLE: usize = 1 << 15;
@@ -29,22 +27,13 @@ fn word(segment: &Segment, index: usize) -> &AtomicU64 {
 }
 
 fn run_child(role: &str, segment: &Segment, group: &Group) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "processes::child_process", "--nocapture"])
-        .env(ROLE, role)
-        .stdin(segment.as_fd().try_clone_to_owned().unwrap())
-        .stdout(Stdio::null())
-        .stderr(group.as_fd().try_clone_to_owned().unwrap())
-        .spawn()
-        .unwrap()
+    child::run_in("broadcast::child_process", role, segment, group)
 }
 
 /// What the other processes do; as a test of its own it does nothing.
 #[test]
 fn child_process() {
-    let Ok(role) = std::env::var(ROLE) else { return };
-    let segment = Segment::attach(std::io::stdin().as_fd().try_clone_to_owned().unwrap()).unwrap();
-    let group = Group::attach(std::io::stderr().as_fd()).unwrap();
+    let Some((role, segment, group)) = child::role_in() else { return };
     if role == "producer" {
         let mut producer = loop {
             match broadcast::attach_producer::<Item>(&segment, 0, &group) {
