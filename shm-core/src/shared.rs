@@ -29,7 +29,7 @@ use crate::{Error, Segment, SegmentId, ShmSafe};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be used by several processes at once",
     label = "two processes that write it at the same time would race",
-    note = "put plain data into a `shm_core::lock::Mutex` or `RwLock`, or use `std::sync::atomic` types",
+    note = "put plain data into a `shm_core::lock::Mutex` or `RwLock`, an array of it into a `shm_core::data::LockedArray`, or use `std::sync::atomic` types",
     note = "data that nobody changes any more is shared by freezing it: `Array::freeze`"
 )]
 pub unsafe trait Concurrent: Sized + Sync + 'static {
@@ -171,7 +171,8 @@ impl<T: Concurrent> Shared<T> {
     }
 }
 
-impl<T: Elements + ?Sized> Shared<T> {
+// `Elements` on each function and not on the block: then the compiler says what to do instead.
+impl<T: ?Sized> Shared<T> {
     /// Any number of elements, moved into anonymous memory of their own.
     ///
     /// ```
@@ -185,7 +186,10 @@ impl<T: Elements + ?Sized> Shared<T> {
     ///
     /// # Errors
     /// Those of [`Segment::anonymous`].
-    pub fn from_values(values: impl IntoIterator<Item = T::Element>) -> Result<Shared<T>, Error> {
+    pub fn from_values(values: impl IntoIterator<Item = T::Element>) -> Result<Shared<T>, Error>
+    where
+        T: Elements,
+    {
         Shared::place(None, Init::Many(values.into_iter().collect()))
     }
 
@@ -195,6 +199,7 @@ impl<T: Elements + ?Sized> Shared<T> {
     /// Those of [`Segment::anonymous`].
     pub fn copy_of(values: &[T::Element]) -> Result<Shared<T>, Error>
     where
+        T: Elements,
         T::Element: Copy,
     {
         Shared::place(None, Init::Copied(values))
@@ -204,7 +209,10 @@ impl<T: Elements + ?Sized> Shared<T> {
     ///
     /// # Errors
     /// Those of [`Segment::anonymous`].
-    pub fn zeroed(len: usize) -> Result<Shared<T>, Error> {
+    pub fn zeroed(len: usize) -> Result<Shared<T>, Error>
+    where
+        T: Elements,
+    {
         Shared::place(None, Init::Zeroed(len))
     }
 
@@ -212,10 +220,15 @@ impl<T: Elements + ?Sized> Shared<T> {
     ///
     /// # Errors
     /// Those of [`Segment::create`].
-    pub fn create_zeroed(name: &str, len: usize) -> Result<Shared<T>, Error> {
+    pub fn create_zeroed(name: &str, len: usize) -> Result<Shared<T>, Error>
+    where
+        T: Elements,
+    {
         Shared::place(Some(name), Init::Zeroed(len))
     }
+}
 
+impl<T: Elements + ?Sized> Shared<T> {
     fn place(name: Option<&str>, init: Init<'_, T::Element>) -> Result<Shared<T>, Error> {
         let size = offset(T::ALIGN).saturating_add(payload_layout::<T>(init.len())?.size());
         let segment = match name {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
-use shm_core::data::{Arc, Arcs, Flight, ReadOnly, View, sent_to};
+use shm_core::data::{Arc, Arcs, AtomicRecords, ColumnOf, Flight, ReadOnly, Slice, View, sent_to};
 use shm_core::heap::{Heap, HeapOptions};
 use shm_core::{Error, Group, Peers, Segment};
 
@@ -225,6 +225,8 @@ pub fn play(role: &str, argument: &str) {
     let hear = || -> Vec<u8> { postcard_hex(&listen()) };
     let value: Arc<AtomicU64> = postcard::from_bytes(&hear()).unwrap();
     value.fetch_add(1, Ordering::Relaxed);
+    let prices: ColumnOf<Arc<AtomicRecords<Tick>>, f64> = postcard::from_bytes(&hear()).unwrap();
+    prices.atomic().unwrap()[1].fetch_add(0.5);
     let own = Arc::new(&arcs, AtomicU64::new(5)).unwrap();
     let parent = shm_core::Owner::from_bits(listen().parse().unwrap()).unwrap();
     tell(&hex(&sent_to(parent, || postcard::to_stdvec(&own).unwrap())));
@@ -259,19 +261,25 @@ fn what_a_killed_process_held_is_released_and_what_it_sent_to_another_stays() {
     let mut holder = Actor::start("holder", &argument);
     let theirs = shm_core::Owner::from_bits(holder.hear().parse().unwrap()).unwrap();
     holder.say(&hex(&sent_to(theirs, || postcard::to_stdvec(&value).unwrap())));
+    // A column of a part of some records.
+    let records: Arc<AtomicRecords<Tick>> = Arc::zeroed(&arcs, 10).unwrap();
+    let prices = Slice::of(records.clone()).slice(4..6).unwrap().column::<f64>("price").unwrap();
+    holder.say(&hex(&sent_to(theirs, || postcard::to_stdvec(&prices).unwrap())));
+    drop(prices);
     // One that it will never receive, and so goes with it.
     let lost = sent_to(theirs, || postcard::to_stdvec(&value).unwrap());
     holder.say(&group.me().unwrap().to_bits().to_string());
     let (to_us, to_anybody) = (postcard_hex(&holder.hear()), postcard_hex(&holder.hear()));
     assert_eq!((value.holders(), value.load(Ordering::Relaxed)), ((2, 1), 2));
+    assert_eq!((records.load(5).unwrap().price, records.holders()), (0.5, (2, 0)));
     holder.kill();
     drop(lost);
     // The keeper recovers; the group tells it of the death in its own time.
     let end = Instant::now() + Duration::from_secs(20);
-    while value.holders() != (1, 0) && Instant::now() < end {
+    while (value.holders(), records.holders()) != ((1, 0), (1, 0)) && Instant::now() < end {
         std::thread::yield_now();
     }
-    assert_eq!(value.holders(), (1, 0));
+    assert_eq!((value.holders(), records.holders()), ((1, 0), (1, 0)));
     let received: Arc<AtomicU64> = postcard::from_bytes(&to_us).unwrap();
     assert_eq!(received.load(Ordering::Relaxed), 5);
     while received.holders() != (1, 0) && Instant::now() < end {
@@ -281,7 +289,7 @@ fn what_a_killed_process_held_is_released_and_what_it_sent_to_another_stays() {
         postcard::from_bytes::<Arc<AtomicU64>>(&to_anybody).is_err(),
         "it went with its sender"
     );
-    drop((received, value));
+    drop((received, value, records));
     assert_eq!(arcs.stats().values, 0);
     assert!(arcs.recover());
     heap.validate_settled(0).unwrap();
