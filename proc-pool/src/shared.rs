@@ -15,6 +15,7 @@ use shm_core::Segment;
 
 use crate::callbacks::Callbacks;
 use crate::locked::Locked;
+use crate::nested;
 use crate::state::{Job, State};
 use crate::stats::{self, PoolStats};
 
@@ -164,7 +165,7 @@ impl Shared {
 
     /// Takes answers and hands out tasks, without waiting. Whether there was anything.
     fn pump(&self) -> bool {
-        let progress = self.lock().pump();
+        let progress = self.lock().pump() || nested::help(self);
         // Relaxed: a hint. A driver that is about to sleep has announced itself to the bell and
         // looks at its result once more after that.
         if progress && self.drivers.load(Ordering::Relaxed) > 1 {
