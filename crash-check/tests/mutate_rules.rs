@@ -108,7 +108,7 @@ fn a_release_that_only_a_death_needs_is_found_by_making_the_store_too_early() {
         .unwrap();
     println!("{}", matrix.text());
     let took = outcome(&matrix, "take", "Release → Relaxed");
-    let [Outcome::Killed { schedule, moved_up: true, .. }] = took[..] else { panic!("{took:?}") };
+    let [Outcome::Killed { schedule, moved_up: 1, .. }] = took[..] else { panic!("{took:?}") };
     // Dead before the later store of the source, which is made by then.
     assert_eq!(schedule, "taker@2");
     let left = matrix.rows.iter().filter(|row| row.function == "leave");

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use crate::nested;
 use crate::shared::Shared;
 use crate::spin::Spin;
 use crate::turn::Turn;
@@ -118,6 +119,7 @@ impl Shared {
         let progress = state.pump();
         let room = state.busy() < self.processors;
         drop(state);
+        let progress = progress || nested::help(self);
         // Relaxed: a hint. A driver that is about to sleep has announced itself to the bell and
         // looks at its result once more after that.
         if progress && self.driving.drivers.load(Ordering::Relaxed) > 1 {
@@ -131,6 +133,10 @@ impl Shared {
         self.driving.visit();
         if awaited.has_come() {
             return true;
+        }
+        if nested::is_own(self) {
+            // What it waits for runs on this very thread: it never follows.
+            return self.drive_until(deadline, &mut || awaited.has_come());
         }
         let mut place = self.driving.turn.enter();
         loop {

@@ -5,8 +5,10 @@
 //! any pool. What needs a process of its own is not there: a task that ends its process ends the
 //! worker, which its own pool treats as any death; what runs cannot be cancelled.
 
+use std::cell::{Cell, RefCell};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 use std::time::Instant;
 
 use shm_core::handle;
@@ -25,8 +27,8 @@ use crate::{record, worker_state};
 pub(crate) struct Nested {
     /// Whether the initializer has run.
     pub ready: bool,
-    /// Whether a task runs.
-    pub busy: bool,
+    /// Tasks that run: several where one waits for another of the same pool.
+    pub running: u32,
 }
 
 /// Results of a job's items, in their order.
@@ -35,6 +37,34 @@ pub(crate) enum Given {
     One(Box<Answer>),
     /// Of so many items, as records.
     Records(u32, Box<Answer>),
+}
+
+thread_local! {
+    /// In a nested pool's own thread: the pool, for comparison only.
+    static OWN: Cell<*const Shared> = const { Cell::new(std::ptr::null()) };
+    /// And its tasks.
+    static REGISTRY: RefCell<Option<Rc<Registry>>> = const { RefCell::new(None) };
+}
+
+/// Runs a task of this pool if this is its own thread; whether there was one.
+///
+/// A task that waits for another of the pool that it runs in itself comes here: nobody else would
+/// run that.
+pub(crate) fn help(shared: &Shared) -> bool {
+    if !is_own(shared) {
+        return false;
+    }
+    let Some(registry) = REGISTRY.with_borrow(Option::clone) else { return false };
+    let Some(job) = shared.lock().take_nested() else { return false };
+    let (given, nanos) = execute(&registry, &job);
+    shared.lock().give_nested(job, given, nanos);
+    shared.ring();
+    true
+}
+
+/// Whether this is the own thread of a nested pool, which runs its tasks.
+pub(crate) fn is_own(shared: &Shared) -> bool {
+    std::ptr::eq(OWN.get(), shared)
 }
 
 /// What the pool's own thread does: the worker's part.
@@ -55,18 +85,16 @@ pub(crate) fn work(shared: &Shared, calls: &[Call]) {
     }
     shared.lock().nested_is_ready();
     shared.ring();
+    OWN.set(std::ptr::from_ref(shared));
+    REGISTRY.set(Some(Rc::new(registry)));
     while !shared.is_ending() {
         // Before the look: a submit after it unparks this thread.
         shared.driving.will_sleep();
-        let job = shared.lock().take_nested();
-        let Some(job) = job else {
+        if !help(shared) {
             std::thread::park();
-            continue;
-        };
-        let (given, nanos) = execute(&registry, &job);
-        shared.lock().give_nested(job, given, nanos);
-        shared.ring();
+        }
     }
+    let registry = REGISTRY.take().unwrap_or_default();
     let exit_hook = shared.lock().take_exit_hook();
     if let Some(call) = exit_hook {
         // What it returns is not looked at.

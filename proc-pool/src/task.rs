@@ -152,7 +152,7 @@ pub fn register<T: Task>(_task: T) {
 }
 
 /// The tasks of this program, by identity.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Registry {
     tasks: BTreeMap<TaskId, TaskEntry>,
 }

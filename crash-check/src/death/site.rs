@@ -109,9 +109,9 @@ pub enum Change {
     /// The ordering of failure becomes this one.
     Failure(SiteOrder),
     /// The ordering (of success) becomes this one, which has no Release, and the operation is made
-    /// before the store that precedes it in its thread: a compiler may exchange the two then, and a
-    /// death between them leaves the later one alone.
-    MovedUp(SiteOrder),
+    /// before so many stores that precede it in its thread: a compiler may do that then, and a death
+    /// in between leaves the later one alone.
+    MovedUp(SiteOrder, usize),
     /// The operation has no effect: a store is not made, a compare-and-exchange reports success
     /// and writes nothing, a barrier or wake or statement is left out.
     Dropped,
@@ -151,7 +151,7 @@ pub(crate) fn visit(site: Site, main: Option<Ordering>, failure: Option<Ordering
         };
         match hook.mutation {
             Some((at, change)) if at == site => match change {
-                Change::Main(order) | Change::MovedUp(order) => verdict.main = order.ordering(),
+                Change::Main(order) | Change::MovedUp(order, _) => verdict.main = order.ordering(),
                 Change::Failure(order) => verdict.failure = order.ordering(),
                 Change::Dropped => verdict.dropped = true,
             },
@@ -161,12 +161,17 @@ pub(crate) fn visit(site: Site, main: Option<Ordering>, failure: Option<Ordering
     })
 }
 
-/// Whether a store may be overtaken by the next one, and whether this is the place that overtakes.
-pub(crate) fn overtaking(site: Site) -> (bool, bool) {
+/// How many stores may be overtaken by an operation to come, if this is a store.
+pub(crate) fn overtaken(site: Site) -> usize {
     HOOK.with_borrow(|hook| match hook.mutation {
-        Some((at, Change::MovedUp(_))) => (at != site, at == site),
-        _ => (false, false),
+        Some((at, Change::MovedUp(_, most))) if at != site => most,
+        _ => 0,
     })
+}
+
+/// Whether this is the operation that overtakes stores before it.
+pub(crate) fn overtakes(site: Site) -> bool {
+    HOOK.with_borrow(|hook| matches!(hook.mutation, Some((at, Change::MovedUp(..))) if at == site))
 }
 
 /// Runs `f` and returns with its result every site that was visited on this thread meanwhile.

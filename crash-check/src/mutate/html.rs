@@ -42,7 +42,7 @@ fn table_row(row: &Row) -> String {
     let reason = row.reason.as_deref().unwrap_or("no reason given");
     let (class, verdict, schedule, note) = match &row.outcome {
         Outcome::Killed { model, schedule, message, moved_up } => {
-            let how = if *moved_up { ", moved up" } else { "" };
+            let how = text::how(*moved_up);
             ("killed", format!("killed by {model}{how}"), schedule.as_str(), message.as_str())
         }
         Outcome::Survived => ("survived", "survives".to_owned(), "", reason),

@@ -18,9 +18,9 @@ pub enum Outcome {
         schedule: String,
         /// First line of what it found.
         message: String,
-        /// As a weaker ordering alone no model noticed it. It was noticed when the operation was
-        /// also made before the store that precedes it, which a compiler may do then.
-        moved_up: bool,
+        /// As a weaker ordering alone no model noticed it (0). It was noticed when the operation was
+        /// also made before so many stores that precede it, which a compiler may do then.
+        moved_up: usize,
     },
     /// No model failed.
     Survived,
@@ -161,17 +161,21 @@ pub(super) fn changes(site: Site, orders: Orders, drop: bool) -> Vec<Change> {
     changes
 }
 
+/// The most stores that a weakened operation is moved up by.
+const MOST_OVERTAKEN: usize = 4;
+
 /// What a compiler may make of a change besides: an operation that is no Release any more may come
-/// before the store that precedes it. A thread that is alive shows that by stale reads as well; a
+/// before stores that precede it. A thread that is alive shows that by stale reads as well; a
 /// dead one shows it by what it left.
-pub(super) fn moved_up(site: Site, orders: Orders, change: Change) -> Option<Change> {
+pub(super) fn moved_up(site: Site, orders: Orders, change: Change) -> Vec<Change> {
     use SiteOrder::{AcqRel, Acquire, Relaxed, Release, SeqCst};
     let writes = [Operation::Store, Operation::Rmw, Operation::CompareExchange];
     match (orders.main, change) {
         (Some(Release | AcqRel | SeqCst), Change::Main(new @ (Acquire | Relaxed))) => {
-            writes.contains(&site.operation).then_some(Change::MovedUp(new))
+            let most = if writes.contains(&site.operation) { MOST_OVERTAKEN } else { 0 };
+            (1..=most).map(|stores| Change::MovedUp(new, stores)).collect()
         }
-        _ => None,
+        _ => Vec::new(),
     }
 }
 
@@ -179,7 +183,7 @@ pub(super) fn moved_up(site: Site, orders: Orders, change: Change) -> Option<Cha
 pub(super) fn label(orders: Orders, change: Change) -> String {
     let name = |order: Option<SiteOrder>| order.map_or(String::new(), |order| format!("{order:?}"));
     match change {
-        Change::Main(order) | Change::MovedUp(order) => {
+        Change::Main(order) | Change::MovedUp(order, _) => {
             format!("{} → {order:?}", name(orders.main))
         }
         Change::Failure(order) => format!("failure {} → {order:?}", name(orders.failure)),

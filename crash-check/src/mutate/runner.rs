@@ -175,10 +175,10 @@ impl Mutations {
         let mut models = reach.models.clone();
         models.sort_by_key(|&index| reports[index].executions);
         let mut outcome = self.outcome(site, change, &models);
-        if let Some(moved_up) = matrix::moved_up(site, reach.orders, change)
-            && matches!(outcome, Outcome::Survived)
-        {
-            outcome = self.outcome(site, moved_up, &models);
+        for moved_up in matrix::moved_up(site, reach.orders, change) {
+            if matches!(outcome, Outcome::Survived) {
+                outcome = self.outcome(site, moved_up, &models);
+            }
         }
         let mutation = matrix::label(reach.orders, change);
         Row { outcome, took: start.elapsed(), ..self.row(reach.source, site.line, mutation) }
@@ -195,7 +195,7 @@ impl Mutations {
                         model: name.clone(),
                         schedule: failure.schedule.to_string(),
                         message: failure.message.lines().next().unwrap_or("").to_owned(),
-                        moved_up: matches!(change, Change::MovedUp(_)),
+                        moved_up: if let Change::MovedUp(_, stores) = change { stores } else { 0 },
                     };
                 }
                 Err(_) => outcome = Outcome::Undecided,

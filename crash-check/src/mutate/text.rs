@@ -40,11 +40,16 @@ fn verdict(row: &Row) -> String {
     let reason = row.reason.as_deref().unwrap_or("NO REASON GIVEN");
     match &row.outcome {
         Outcome::Killed { model, schedule, message, moved_up } => {
-            let how = if *moved_up { ", moved up" } else { "" };
+            let how = how(*moved_up);
             format!("killed by {model} at {schedule}{how} in {:.1?}: {message}", row.took)
         }
         Outcome::Survived => format!("SURVIVES: {reason}"),
         Outcome::Undecided => format!("UNDECIDED, a model was cut: {reason}"),
         Outcome::Unreached => format!("UNREACHED: {reason}"),
     }
+}
+
+/// By how many stores a mutant was moved up before a model noticed it.
+pub(super) fn how(moved_up: usize) -> String {
+    if moved_up == 0 { String::new() } else { format!(", moved up by {moved_up}") }
 }

@@ -78,9 +78,10 @@ impl<P: Peers + Clone> Consumer<P> {
         // Nothing is there, or more was said to be: somebody writes what he likes.
         let lease = view.cells.lease(view.index(position)).ok_or(RecvError::Corrupted)?;
         let len = view.len_at(position);
-        if len > lease.size() {
+        if len > lease.size() as u64 {
             return Err(RecvError::Corrupted);
         }
+        let len = len as usize;
         Ok(Message { end, side, lease: Some(lease), len })
     }
 

@@ -4,7 +4,7 @@
 use shm_core::primitive::Ordering;
 use shm_core::{Peers, Ticket};
 
-use super::shared::{Cells, Content, Mailbox};
+use super::shared::{Cells, Content, Mailbox, SKIPPED};
 use crate::Side;
 use crate::mpmc::park::{Look, wait};
 use crate::mpmc::word::{State, Word};
@@ -141,7 +141,10 @@ impl RecvSide {
                 if self.at & self.quiet == 0 {
                     queue.shared.direction(Side::Consumer).tell(self.at);
                 }
-                return Ok(1);
+                if mailbox.len_at(self.hand) != SKIPPED {
+                    return Ok(1);
+                }
+                self.free(mailbox);
             }
         }
     }
@@ -163,7 +166,7 @@ impl RecvSide {
             let position = seen.position(near);
             // A corrupted word is nobody's.
             let is_here = mailbox.index(position) == mailbox.index(index);
-            is_here.then(|| (seen, position, mailbox.cells.settle(mailbox.index(index))))
+            is_here.then(|| (seen, position, mailbox.left_by_the_dead(position)))
         })
     }
 
@@ -286,6 +289,12 @@ impl RecvSide {
         lease: C::Lease,
     ) {
         mailbox.cells.acknowledge(lease);
+        self.free(mailbox);
+    }
+
+    /// The slot in hand is free for the next lap.
+    #[inline(always)]
+    fn free<P: Peers, C: Copy>(&self, mailbox: Mailbox<'_, P, C>) {
         let free = Word::free(self.hand + mailbox.queue.capacity());
         // Release: we have finished with the slot; pairs with the Acquire in `SendSide::claim`.
         mailbox.queue.slot(self.hand).word.store(free.0, Ordering::Release);

@@ -2,9 +2,10 @@
 //! cell, hand it over.
 
 use shm_core::Peers;
+use shm_core::barrier::light_barrier;
 use shm_core::primitive::Ordering;
 
-use super::shared::{Cells, Content, Mailbox};
+use super::shared::{Cells, Content, Mailbox, SKIPPED};
 use crate::Side;
 use crate::mpmc::park::{Look, wait};
 use crate::mpmc::word::{State, Word};
@@ -18,13 +19,15 @@ pub(crate) struct SendSide {
     at: u64,
     /// The hint is told at positions that have none of these bits.
     quiet: u64,
+    /// The last look found a slot of the dead that others are still clearing up.
+    is_unsettled: bool,
     pub(crate) patience: Patience,
 }
 
 impl SendSide {
     /// Begins at the hint, and tells it every `every` positions (a power of two).
     pub(crate) fn new(hint: u64, every: u64) -> Self {
-        SendSide { at: hint, quiet: every - 1, patience: Patience::default() }
+        SendSide { at: hint, quiet: every - 1, is_unsettled: false, patience: Patience::default() }
     }
 
     /// Walks to the tail. `Ok`: its slot was free when looked at.
@@ -67,12 +70,16 @@ impl SendSide {
                 Ok(())
             }
             // Received, unless the message is still there: then it is a consumer's to take over.
-            (Less, State::Taking(owner))
-                if queue.peers.is_gone(owner)
-                    && mailbox.cells.settle(mailbox.index(self.at)) == Content::Empty =>
-            {
-                queue.free_of_the_dead(seen, a_lap_before);
-                Ok(())
+            (Less, State::Taking(owner)) if queue.peers.is_gone(owner) => {
+                match mailbox.left_by_the_dead(a_lap_before) {
+                    Content::Empty => {
+                        queue.free_of_the_dead(seen, a_lap_before);
+                        return Ok(());
+                    }
+                    Content::Full => {}
+                    Content::Unsettled => self.is_unsettled = true,
+                }
+                Err(Stop::NotYet)
             }
             (Less, _) => Err(Stop::NotYet),
         }
@@ -89,13 +96,12 @@ impl SendSide {
         if queue.shared.is_closed() {
             return Err(Stop::Closed);
         }
-        let mut given_up = 0;
         loop {
             self.find(mailbox)?;
             let (free, mine) = (Word::free(self.at), Word::claimed(queue.me, self.at));
             // Acquire: whoever emptied or freed the slot has finished with it; pairs with the
-            // Release in `RecvSide::release`, `give_up` and `free_of_the_dead`. Relaxed on failure:
-            // the slot is looked at again.
+            // Release in `RecvSide::free` and `free_of_the_dead`. Relaxed on failure: the slot is
+            // looked at again.
             let word = &queue.slot(self.at).word;
             if word.compare_exchange(free.0, mine.0, Ordering::Acquire, Ordering::Relaxed).is_err()
             {
@@ -104,11 +110,7 @@ impl SendSide {
             if self.is_usable(mailbox) {
                 return Ok(1);
             }
-            self.give_up(mailbox);
-            given_up += 1;
-            if given_up == queue.capacity() {
-                return Err(Stop::NotYet);
-            }
+            self.skip(mailbox);
         }
     }
 
@@ -127,14 +129,18 @@ impl SendSide {
         }
     }
 
-    /// Nothing is sent from our slot: consumers pass over it.
+    /// Nothing is sent from our position: consumers pass over it, in its turn.
     #[cold]
-    fn give_up<P: Peers, C: Cells + Copy>(&mut self, mailbox: Mailbox<'_, P, C>) {
-        let free = Word::free(self.at + mailbox.queue.capacity());
-        // Release: we have finished with the slot; pairs with the Acquire in `claim`.
-        mailbox.queue.slot(self.at).word.store(free.0, Ordering::Release);
-        self.at += 1;
-        mailbox.announce_room();
+    fn skip<P: Peers, C: Cells + Copy>(&mut self, mailbox: Mailbox<'_, P, C>) {
+        self.is_unsettled = true;
+        self.hand_over(mailbox, SKIPPED);
+        // Between the slot and the look at the closing: pairs with the heavy one in `listen`.
+        light_barrier();
+        if mailbox.queue.shared.is_closed() {
+            // Whoever waits for the end may have seen the slot claimed. Others need not be woken for
+            // nothing.
+            mailbox.queue.shared.bell_of(Side::Consumer).ring();
+        }
     }
 
     /// Claims, and says whether there is nobody left to send to.
@@ -146,8 +152,9 @@ impl SendSide {
         match self.claim(mailbox) {
             Err(Stop::NotYet) if queue.shared.is_deserted(Side::Consumer, queue.peers) => {
                 // Once more: what the last of them gave back is room.
+                self.is_unsettled = false;
                 match self.claim(mailbox) {
-                    Err(Stop::NotYet) => Err(Stop::Disconnected),
+                    Err(Stop::NotYet) if !self.is_unsettled => Err(Stop::Disconnected),
                     done => done,
                 }
             }
@@ -213,16 +220,16 @@ impl SendSide {
         }
         if let Err(block) = mailbox.cells.put(mailbox.index(self.at), block) {
             // The cell was empty and is ours: somebody writes what he likes.
-            self.give_up(mailbox);
+            self.skip(mailbox);
             return Err((Stop::Corrupted, block));
         }
-        self.hand_over(mailbox, len);
+        self.hand_over(mailbox, len as u64);
         mailbox.queue.ring(Side::Consumer, 1);
         Ok(())
     }
 
     #[inline(always)]
-    fn hand_over<P, C>(&mut self, mailbox: Mailbox<'_, P, C>, len: usize) {
+    fn hand_over<P, C>(&mut self, mailbox: Mailbox<'_, P, C>, len: u64) {
         let queue = mailbox.queue;
         mailbox.set_len(self.at, len);
         // Release: the length is written before; pairs with the Acquire in `RecvSide::take_next`.

@@ -1,21 +1,26 @@
 //! What a slot of a mailbox holds beside its word, and what its operations see of a mailbox.
 
 use shm_core::Peers;
-use shm_core::primitive::Ordering;
+use shm_core::primitive::{AtomicU64, Ordering};
 
 use crate::Side;
 use crate::mpmc::shared::Queue;
 use crate::mpmc::word::{State, Word};
 
-/// In a slot, behind its word. Only whoever has the slot in hand reaches it.
+/// In a slot, behind its word.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Parcel {
-    /// The heap's word (see [`Cells`]): never written as a part of this.
-    cell: u64,
-    /// Bytes of the message.
-    len: u64,
+    /// The heap's word (see [`Cells`]): never reached as a part of this.
+    cell: AtomicU64,
+    /// Bytes of the message, or [`SKIPPED`]. Written by whoever has claimed the slot. Relaxed: the
+    /// slot's word publishes it; of a slot that was the dead's it is read as a hint, which an exchange
+    /// of that word confirms.
+    len: AtomicU64,
 }
+
+/// In place of a length: nothing was sent from the position; consumers pass over it.
+pub(crate) const SKIPPED: u64 = u64::MAX;
 
 /// Where the cell lies in a slot.
 pub(crate) const CELL_AT: u64 = 8;
@@ -82,24 +87,34 @@ impl<P, C> Mailbox<'_, P, C> {
     }
 
     #[inline(always)]
-    pub(crate) fn set_len(&self, position: u64, len: usize) {
-        self.queue.slot(position).value.with_mut(|parcel| {
-            // SAFETY: the caller has claimed the slot, by this thread: nobody else reaches its length.
-            unsafe { len_of(parcel).write(len as u64) }
+    pub(crate) fn set_len(&self, position: u64, len: u64) {
+        self.queue.slot(position).value.with(|parcel| {
+            // SAFETY: a parcel is atomics, which are there as long as the slot is.
+            let parcel = unsafe { &*parcel };
+            // Relaxed: see the type.
+            parcel.len.store(len, Ordering::Relaxed);
         });
     }
 
     #[inline(always)]
-    pub(crate) fn len_at(&self, position: u64) -> usize {
+    pub(crate) fn len_at(&self, position: u64) -> u64 {
         self.queue.slot(position).value.with(|parcel| {
-            // SAFETY: the caller has taken the slot, by this thread: nobody writes its length.
-            unsafe { len_of(parcel.cast_mut()).read() }
-        }) as usize
+            // SAFETY: as in `set_len`.
+            let parcel = unsafe { &*parcel };
+            // Relaxed: see the type.
+            parcel.len.load(Ordering::Relaxed)
+        })
     }
 }
 
-fn len_of(parcel: *mut Parcel) -> *mut u64 {
-    parcel.cast::<u64>().wrapping_add(1)
+impl<P, C: Cells> Mailbox<'_, P, C> {
+    /// What is left to be received of a slot that one who is dead had taken.
+    pub(crate) fn left_by_the_dead(&self, position: u64) -> Content {
+        match self.len_at(position) {
+            SKIPPED => Content::Empty,
+            _ => self.cells.settle(self.index(position)),
+        }
+    }
 }
 
 impl<P: Peers, C> Mailbox<'_, P, C> {

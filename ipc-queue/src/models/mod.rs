@@ -9,6 +9,7 @@ mod bell;
 mod broadcast;
 mod closing;
 mod group;
+mod mailbox;
 mod matrix;
 mod message;
 mod mpmc;

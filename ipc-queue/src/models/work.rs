@@ -27,6 +27,7 @@ models![
     a_submitter_that_dies_leaves_an_item_that_is_found_or_none,
     a_joiner_that_sleeps_returns_though_the_last_worker_died_after_its_ack,
     a_worker_that_is_told_of_the_end_has_missed_no_submission,
+    a_worker_that_sleeps_beside_the_last_lease_is_told_of_the_end,
 ];
 
 struct Ground {
@@ -287,5 +288,19 @@ fn a_worker_that_is_told_of_the_end_has_missed_no_submission() -> Result<Report,
         }
         let submitted = submitter.join().unwrap();
         assert_eq!(u32::from(submitted.is_ok()), done);
+    })
+}
+
+fn a_worker_that_sleeps_beside_the_last_lease_is_told_of_the_end() -> Result<Report, Error> {
+    check_few(0, |world| {
+        let (main, [worker]) = members(world, ["worker"]);
+        let ground = Ground::new(1);
+        let (mut mine, mut others) = (ground.handles(&main), ground.handles(&worker));
+        mine.submit(1);
+        mine.lease(Deadline::Now).unwrap();
+        ground.ring.close();
+        let worker = world.spawn("worker", move || others.lease(Deadline::Never));
+        mine.ack();
+        assert_eq!(worker.join().unwrap(), Err(Stop::Closed));
     })
 }

@@ -49,10 +49,14 @@ pub struct Actor<'a> {
 }
 
 impl Actor<'_> {
-    fn begin(&mut self, operation: ItemOp) {
+    pub fn begin(&mut self, operation: ItemOp) {
         self.log.invoke(&operation).unwrap();
         // Release: the entry comes before; the parent reads the count.
         begun(self.segment, self.lane).fetch_add(1, Release);
+    }
+
+    pub fn end(&mut self, result: ItemRet) {
+        self.log.returned(&result).unwrap();
     }
 
     /// Sends numbers that nobody else does.
@@ -63,7 +67,7 @@ impl Actor<'_> {
             while send(value).is_err() {
                 yield_now();
             }
-            self.log.returned(&Pushed).unwrap();
+            self.end(Pushed);
         }
     }
 
@@ -77,7 +81,7 @@ impl Actor<'_> {
                     Err(Again) => yield_now(),
                 }
             };
-            self.log.returned(&received.map_or(Empty, Popped)).unwrap();
+            self.end(received.map_or(Empty, Popped));
             if received.is_none() {
                 return;
             }
@@ -189,11 +193,15 @@ impl Play {
         open_at_a_crash(&self.log.history().unwrap())
     }
 
+    /// The parent in a role of its own.
+    pub fn parent(&self) -> Actor<'_> {
+        let log = self.log.lane(PARENT as u32).unwrap();
+        Actor { segment: &self.segment, group: &self.group, lane: PARENT, incarnation: 0, log }
+    }
+
     /// The parent itself takes what is left.
     pub fn consume(&self, receive: impl FnMut() -> Result<Option<u64>, Again>) {
-        let log = self.log.lane(PARENT as u32).unwrap();
-        let (segment, group) = (&self.segment, &self.group);
-        Actor { segment, group, lane: PARENT, incarnation: 0, log }.consume(receive);
+        self.parent().consume(receive);
     }
 }
 

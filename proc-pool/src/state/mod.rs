@@ -222,7 +222,7 @@ impl State {
         let busy = |seat: &Seat| {
             !seat.inbox.is_empty() || seat.member.as_ref().is_some_and(Member::has_pending)
         };
-        let idle = self.nested_is(|nested| !nested.busy);
+        let idle = self.nested_is(|nested| nested.running == 0);
         idle && self.queue.is_empty() && self.delayed.is_empty() && !self.seats.iter().any(busy)
     }
 

@@ -50,7 +50,7 @@ impl State {
     pub fn take_nested(&mut self) -> Option<Job> {
         let job = self.queue.pop_front()?;
         if let Some(nested) = &mut self.nested {
-            nested.busy = true;
+            nested.running += 1;
         }
         Some(job)
     }
@@ -58,7 +58,7 @@ impl State {
     /// That job is done.
     pub fn give_nested(&mut self, job: Job, given: Vec<Given>, nanos: u64) {
         if let Some(nested) = &mut self.nested {
-            nested.busy = false;
+            nested.running -= 1;
         }
         let name = job.task.name;
         job.count(&head(job.items, nanos), self.counts.of(name));

@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::parent::{Parent, becomes, folder, runs};
 
-const KILLS: u64 = 40;
+const KILLS: u64 = 25;
 
 #[task(pure)]
 fn square(x: u64) -> u64 {

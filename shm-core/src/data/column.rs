@@ -26,7 +26,7 @@ pub(super) fn offset_of<T: ShmSafe, N: Number>(name: &str) -> Result<usize, Erro
 /// The numbers of one field of shared records, which it keeps alive: of a [`Slice<H>`].
 ///
 /// Over records that nobody changes it is read in place, as an iterator of numbers; over
-/// [`AtomicRecords`] its elements are [`Value`]s, which all may change. It can be cut like a slice.
+/// [`AtomicRecords`] its elements are [`Value`](super::Value)s, which all may change. It can be cut like a slice.
 /// As a serde value it travels as its records do, with the field's name: the receiver looks the name
 /// up in its own type.
 ///

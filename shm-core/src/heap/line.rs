@@ -16,8 +16,8 @@ pub(crate) fn claim(ground: &impl Ground, me: Owner, line: usize) -> bool {
 
 /// Nothing names the line any more: it is free. By its thread, or its recoverer.
 pub(crate) fn leave(ground: &impl Ground, line: usize) {
-    // Relaxed: published with the line.
-    ground.intent(line).store(0, Ordering::Relaxed);
+    // Release: what it named is settled before.
+    ground.intent(line).store(0, Ordering::Release);
     // Release: pairs with the Acquire in `claim`.
     ground.line(line).store(Line::Free.word(), Ordering::Release);
 }

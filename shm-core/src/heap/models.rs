@@ -39,6 +39,8 @@ models![
     what_was_made_of_a_block_is_there_once_it_is_acknowledged,
     what_was_nobodys_is_adopted_or_still_nobodys,
     a_corrupted_cell_stays_as_it_is,
+    whoever_dies_turning_to_the_next_cell_leaves_none_behind,
+    whoever_dies_reusing_a_block_that_it_freed_leaves_it_free,
     a_block_that_a_dead_one_freed_is_not_freed_again_while_its_owner_reuses_it,
     a_block_that_was_freed_and_reused_is_not_freed_for_the_dead,
     a_span_that_is_used_anew_is_not_touched_for_the_dead,
@@ -75,7 +77,9 @@ const INSIDE_AT: usize = 15;
 const RESULT_AT: usize = 17;
 /// A second entry of line 1, where a model has one.
 const SPARE: CellId = CellId(7);
-const WORDS: usize = 18;
+/// A second cell.
+const OTHER: CellId = CellId(18);
+const WORDS: usize = 19;
 const BLOCK: BlockId = BlockId(100);
 const LINES: usize = 2;
 
@@ -193,11 +197,15 @@ impl Tiny {
 
     /// What the span's line does: allocates into its entry.
     fn allocate(&self) -> steps::Held {
+        self.allocate_into(entry(0))
+    }
+
+    fn allocate_into(&self, entry: CellId) -> steps::Held {
         let place = self.place();
         let words = (self.at(place.home), self.at(place.a), place.bit);
-        let word = Some(self.at(entry(0).offset()));
-        let stamp = steps::allocate((entry(0), word), words, BLOCK, 1);
-        steps::Held { entry: entry(0), block: BLOCK, stamp, home: CellId::at(place.home) }
+        let word = Some(self.at(entry.offset()));
+        let stamp = steps::allocate((entry, word), words, BLOCK, 1);
+        steps::Held { entry, block: BLOCK, stamp, home: CellId::at(place.home) }
     }
 
     /// What the span's line does to free the block.

@@ -114,27 +114,15 @@ fn leave_cell(ground: &impl Ground, line: usize, id: CellId) {
     }
 }
 
-/// Pass 2, entries.
+/// Pass 2, entries: those that can go together do.
 fn leave_entries(ground: &impl Ground, line: usize, entries: Range<u64>) {
     let mut offset = entries.start;
     while offset < entries.end {
-        // Relaxed: see `sweep`.
-        let slot = Slot(ground.at(offset).load(Ordering::Relaxed));
-        if slot.kind() == Kind::Held
-            && let Some(after) = leave_run(ground, line, offset..entries.end)
-        {
-            offset = after;
-            continue;
+        let after = leave_run(ground, line, offset..entries.end);
+        if after == offset {
+            leave_entry(ground, line, offset);
         }
-        match slot.kind() {
-            Kind::Held => free_unless_freed(ground, line, CellId::at(offset), slot),
-            Kind::Lease => leave_cell(ground, line, slot.cell()),
-            _ => {}
-        }
-        if slot != Slot::EMPTY {
-            ground.at(offset).store(Slot::EMPTY.0, Ordering::Release);
-        }
-        offset += 8;
+        offset = after.max(offset + 8);
     }
 }
 
@@ -143,54 +131,50 @@ const AHEAD: u64 = 1024;
 
 /// Frees the blocks of the first of these entries and of those that follow it and hold blocks of the
 /// same word of A, in a span of the dead line: by one store, after which the entries are emptied.
-/// Killed between: the inheritor finds A clear. Where the next entry lies; `None`: the first one's
-/// block is in no such span.
+/// Killed between: the inheritor finds A clear. Where the next entry lies: the first one itself, if it
+/// holds no block of such a span.
 ///
-/// The reads are those of [`free_unless_freed`], in their order. That the span is used anew need not
-/// be asked after them: until it is an orphan, it is its recoverer's.
-fn leave_run(ground: &impl Ground, line: usize, entries: Range<u64>) -> Option<u64> {
-    // Relaxed: see `sweep`.
+/// Until it is an orphan the span is its recoverer's: nobody drains it or uses it anew, and what the
+/// dead one's entries hold is moved by nobody else. So the reads may be in any order.
+fn leave_run(ground: &impl Ground, line: usize, entries: Range<u64>) -> u64 {
+    let first = entries.start;
+    // Relaxed here and below: see `sweep`, and above.
     let slot_at = |entry| Slot(ground.at(entry).load(Ordering::Relaxed));
-    let span = ground.span_of(slot_at(entries.start).block())?;
-    // Acquire: as in `is_home`.
-    let desc = Desc(ground.desc(span).load(Ordering::Acquire));
+    let slot = slot_at(first);
+    let span = ground.span_of(slot.block()).filter(|_| slot.kind() == Kind::Held);
+    let Some(span) = span else { return first };
+    let desc = Desc(ground.desc(span).load(Ordering::Relaxed));
     if desc.state() != State::Owned || desc.line() != line {
-        return None;
+        return first;
     }
-    let place_of = |slot: Slot| {
-        let here = slot.kind() == Kind::Held && ground.span_of(slot.block()) == Some(span);
-        here.then(|| ground.place(span, desc, slot.block())).flatten()
-    };
-    let first = place_of(slot_at(entries.start))?;
-    if entries.start + AHEAD < entries.end {
-        fetch(ground, slot_at(entries.start + AHEAD));
+    let Some(words) = ground.place(span, desc, slot.block()) else { return first };
+    if first + AHEAD < entries.end {
+        fetch(ground, slot_at(first + AHEAD));
     }
-    // Acquire: as in `free_unless_freed`.
-    let freed = ground.at(first.f).load(Ordering::Acquire);
-    // Acquire: as in `free_unless_freed`.
-    let allocated = ground.at(first.a).load(Ordering::Acquire);
-    let (mut after, mut ours) = (entries.start, 0);
+    let freed = ground.at(words.f).load(Ordering::Relaxed);
+    let allocated = ground.at(words.a).load(Ordering::Relaxed);
+    let (mut after, mut held) = (first, 0);
     while after < entries.end {
         let slot = slot_at(after);
-        let Some(place) = place_of(slot).filter(|place| place.a == first.a) else { break };
-        // Acquire: as in `free_unless_freed`.
-        let home = Home(ground.at(place.home).load(Ordering::Acquire));
+        if slot.kind() != Kind::Held || ground.span_of(slot.block()) != Some(span) {
+            break;
+        }
+        let place = ground.place(span, desc, slot.block());
+        let Some(place) = place.filter(|place| place.a == words.a) else { break };
+        let home = Home(ground.at(place.home).load(Ordering::Relaxed));
         let is_home = home == Home::new(CellId::at(after), slot.stamp());
         if is_home && slot.stamp().is_of(desc.epoch()) {
-            ours |= place.bit;
+            held |= place.bit;
         }
         after += 8;
     }
-    let left = allocated & !(ours & !freed);
-    if left != allocated {
-        // Release: the reads come before.
-        ground.at(first.a).store(left, Ordering::Release);
-    }
-    for entry in (entries.start..after).step_by(8) {
-        // Release: the blocks are freed before.
+    // Relaxed: the orphan publishes it.
+    ground.at(words.a).store(allocated & !(held & !freed), Ordering::Relaxed);
+    for entry in (first..after).step_by(8) {
+        // Release: what is done for it comes before.
         ground.at(entry).store(Slot::EMPTY.0, Ordering::Release);
     }
-    Some(after)
+    after
 }
 
 /// Has the words of a held block fetched into the caches. A hint: without effect.
@@ -200,6 +184,20 @@ fn fetch(ground: &impl Ground, slot: Slot) {
     {
         [place.a, place.f, place.home].into_iter().for_each(|word| ground.fetch(word));
     }
+}
+
+/// Pass 2, an entry.
+fn leave_entry(ground: &impl Ground, line: usize, offset: u64) {
+    let entry = ground.at(offset);
+    let slot = Slot(entry.load(Ordering::Relaxed));
+    match slot.kind() {
+        Kind::Empty => return,
+        Kind::Held => free_unless_freed(ground, line, CellId::at(offset), slot),
+        Kind::Lease => leave_cell(ground, line, slot.cell()),
+        _ => {}
+    }
+    // Release: what is done for it comes before.
+    entry.store(Slot::EMPTY.0, Ordering::Release);
 }
 
 /// Frees the block that a cell of the dead holds, unless it was freed or moved before the death.

@@ -57,8 +57,8 @@ pub(crate) fn allocate(
         // 1. Relaxed: nothing comes before.
         word.store(Slot::held(block, stamp).0, Ordering::Relaxed);
     }
-    // 2. Relaxed: the home of a block that is not allocated says nothing, so it may come before 1.
-    home.store(Home::new(entry.0, stamp).0, Ordering::Relaxed);
+    // 2. Release: if we have freed the block just now, that comes before. (The entry need not.)
+    home.store(Home::new(entry.0, stamp).0, Ordering::Release);
     // 3. Release: the entry comes before, and whoever sees the bit sees the home (Acquire in
     // recovery). Relaxed load: only the span's line writes A.
     a.store(a.load(Ordering::Relaxed) | bit, Ordering::Release);
@@ -71,8 +71,8 @@ pub(crate) fn publish(ground: &impl Ground, line: usize, held: Held, cell: CellI
     let Some(target) = ground.cell(cell) else { return false };
     let stamp = held.stamp.next();
     let incoming = Slot::new(Kind::Incoming, line, held.block, stamp);
-    // 1. Relaxed: published by the exchange.
-    ground.intent(line).store(cell.0.into(), Ordering::Relaxed);
+    // 1. Release: what the last one named is settled before.
+    ground.intent(line).store(cell.0.into(), Ordering::Release);
     // 2. Release: the intent comes before, for recovery.
     let empty = Slot::EMPTY.0;
     if target.compare_exchange(empty, incoming.0, Ordering::Release, Ordering::Relaxed).is_err() {
@@ -124,8 +124,8 @@ pub(crate) fn place_of(ground: &impl Ground, block: BlockId) -> Option<Place> {
 /// Moves the block of a full cell into an entry of ours.
 #[inline(always)]
 pub(crate) fn take(ground: &impl Ground, line: usize, cell: CellId, entry: CellId) -> Option<Held> {
-    // 1. Relaxed: published by the exchange.
-    ground.intent(line).store(cell.0.into(), Ordering::Relaxed);
+    // 1. Release: what the last one named is settled before.
+    ground.intent(line).store(cell.0.into(), Ordering::Release);
     // 2.
     let (source, slot, home) = lock(ground, line, cell)?;
     Some(into_entry(ground, source, slot, home, entry))

@@ -1,15 +1,15 @@
-//! A store that waits for the next one to overtake it: what a compiler may do with two stores that no
-//! ordering keeps apart. One a thread, and only while a mutation asks for it.
+//! Stores that wait for an operation to overtake them: what a compiler may do with stores that no
+//! ordering keeps apart. Only while a mutation asks for it.
 //!
-//! It is made at the latest before the thread's next operation that writes, sleeps, or looks at its
-//! word. Until then the thread has done nothing that another could see, so a death meanwhile is one
-//! before the store.
+//! They are made at the latest before the thread's next operation that sleeps, that is no plain store
+//! and writes, or that looks at one of their words. Until then the thread has done nothing that
+//! another could see, so a death meanwhile is one before the first of them.
 
 use std::fmt;
 
 use super::{Turn, is_muted, me, tick, with};
 
-/// The store, and the word that it is for.
+/// A store, and the word that it is for.
 pub(super) struct Held {
     word: usize,
     make: Box<dyn FnOnce()>,
@@ -21,31 +21,42 @@ impl fmt::Debug for Held {
     }
 }
 
-/// The running thread's next store may overtake this one.
-pub(in crate::death) fn hold(word: usize, make: impl FnOnce() + 'static) {
+/// Operations to come of the running thread may overtake this store, and those that wait already;
+/// `most` wait.
+pub(in crate::death) fn hold(most: usize, word: usize, make: impl FnOnce() + 'static) {
     let me = me();
-    with(|run| run.threads[me].held = Some(Held { word, make: Box::new(make) }));
+    let oldest = with(|run| {
+        let held = &mut run.threads[me].held;
+        held.push_back(Held { word, make: Box::new(make) });
+        if held.len() > most { held.pop_front() } else { None }
+    });
+    if let Some(oldest) = oldest {
+        (oldest.make)();
+    }
 }
 
-/// Whether a store to another word than this one waits.
+/// Whether stores wait, and none is to this word.
 pub(in crate::death) fn holds(word: usize) -> bool {
     let me = me();
-    with(|run| run.threads[me].held.as_ref().is_some_and(|held| held.word != word))
+    with(|run| {
+        let held = &run.threads[me].held;
+        !held.is_empty() && held.iter().all(|held| held.word != word)
+    })
 }
 
-/// Makes the store that waits, if one does.
+/// Makes the stores that wait, in their order.
 pub(in crate::death) fn make_held() {
     if is_muted() {
         return;
     }
     let me = me();
-    if let Some(held) = with(|run| run.threads[me].held.take()) {
+    while let Some(held) = with(|run| run.threads[me].held.pop_front()) {
         (held.make)();
     }
 }
 
-/// The store that waited was overtaken just now: the thread may die between the two.
-pub(in crate::death) fn is_overtaken() {
+/// The stores that wait were overtaken just now: the thread may die before it makes them.
+pub(in crate::death) fn are_overtaken() {
     if tick() == Turn::Live {
         make_held();
     }

@@ -19,7 +19,7 @@ use super::sync::AtomicU32;
 use super::trace::{Action, Event};
 
 use held::Held;
-pub(super) use held::{hold, holds, is_overtaken, make_held};
+pub(super) use held::{are_overtaken, hold, holds, make_held};
 pub(super) use robust::{
     add_robust, my_process, process, remove_robust, take_robust, threads_of, watch,
 };
@@ -64,8 +64,8 @@ struct Thread {
     handle: Option<loom::thread::Thread>,
     /// Words the kernel stamps when this thread dies; `true`: whatever the word holds.
     robust: Vec<(AtomicU32, bool)>,
-    /// A store that the next one may overtake.
-    held: Option<Held>,
+    /// Stores that an operation to come may overtake, the oldest first.
+    held: VecDeque<Held>,
 }
 
 /// A process whose death can be proven.
@@ -162,7 +162,7 @@ fn new_thread(name: &str, process: &str, victim: bool) -> Thread {
         roused: None,
         handle: None,
         robust: Vec::new(),
-        held: None,
+        held: VecDeque::new(),
     }
 }
 
@@ -194,7 +194,7 @@ pub(super) fn turn() -> Turn {
     tick()
 }
 
-/// The same, while a store that was due before may wait on.
+/// The same, while stores that were due before may wait on.
 pub(super) fn tick() -> Turn {
     if std::thread::panicking() {
         return muted();
@@ -243,7 +243,7 @@ fn muted() -> Turn {
 pub(super) fn die() -> ! {
     let me = me();
     // Overtaken by the last operation: never made.
-    drop(with(|run| run.threads[me].held.take()));
+    drop(with(|run| std::mem::take(&mut run.threads[me].held)));
     with(|run| {
         run.threads[me].dead = true;
         run.deaths += 1;

@@ -36,10 +36,12 @@ fn due(
 ) -> Due {
     let site = Site::new(at, operation);
     let waits = run::holds(word) && !run::is_muted();
-    let turn = if waits && site::overtaking(site).1 {
+    let turn = if waits && site::overtakes(site) {
         // Its tick comes when it has overtaken.
         Turn::Live
-    } else if waits && operation == Operation::Load {
+    } else if waits && operation == Operation::Load
+        || site::overtaken(site) > 0 && operation == Operation::Store
+    {
         run::tick()
     } else {
         run::turn()
@@ -97,9 +99,10 @@ macro_rules! atomic_int {
                 let Due::Made(verdict) = due(at, id, Operation::Store, order, None) else {
                     return;
                 };
-                if site::overtaking(Site::new(at, Operation::Store)).0 {
+                let most = site::overtaken(Site::new(at, Operation::Store));
+                if most > 0 {
                     let word = Self(Arc::clone(&self.0));
-                    run::hold(id, move || word.make_store(at, value, verdict.main));
+                    run::hold(most, id, move || word.make_store(at, value, verdict.main));
                     return;
                 }
                 self.make_store(at, value, verdict.main);
@@ -112,10 +115,10 @@ macro_rules! atomic_int {
                 self.log(at, Action::Store { order }, value);
             }
 
-            /// A store to another word that waits was overtaken by what was just made.
+            /// Stores to other words that wait were overtaken by what was just made.
             fn may_overtake(&self) {
                 if run::holds(self.0.id) {
-                    run::is_overtaken();
+                    run::are_overtaken();
                 }
             }
 

@@ -24,7 +24,7 @@ use crate::{Concurrent, Error, Group, Owner, Peers, ShmSafe};
 /// Clones within a process are counted privately: one atomic increment, as std's; in shared memory
 /// stands one bit for each process. The value is freed with the last reference of the last process, however
 /// that ends. Values are used through `&T`, so they are of types that many may use at once:
-/// atomics, locks, [`ReadOnly`](super::ReadOnly) data; `Arc<[T]>` holds a slice of them.
+/// atomics, locks, [`ReadOnly`](crate::data::ReadOnly) data; `Arc<[T]>` holds a slice of them.
 ///
 /// In a forked child an inherited `Arc` can be read, and does nothing else: it cannot be sent, and
 /// dropping it releases nothing.

@@ -273,3 +273,49 @@ pub(super) fn a_corrupted_cell_stays_as_it_is() -> Result<Report, Error> {
         assert_eq!(tiny.load(CELL.0 as usize), strange.0);
     })
 }
+
+pub(super) fn whoever_dies_turning_to_the_next_cell_leaves_none_behind() -> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::new();
+        let dead = Dead::of(world, &[("owner", 0)], 1);
+        let theirs = Rc::clone(&tiny);
+        let owner = world.victim("owner", move || {
+            let held = theirs.allocate();
+            assert!(theirs.publish(0, held));
+            // Nothing is there.
+            assert!(steps::take(&*theirs, 0, OTHER, entry(0)).is_none());
+            let held = theirs.take(0).unwrap();
+            assert!(steps::publish(&*theirs, 0, held, OTHER));
+        });
+        if owner.join().is_err() {
+            assert_eq!(dead.recover(&tiny), 1);
+        }
+        let cells = [CELL, OTHER].map(|cell| Slot(tiny.load(cell.0 as usize)));
+        let full = cells.iter().filter(|cell| cell.kind() == Kind::Full).count();
+        assert!(
+            cells.iter().all(|cell| matches!(cell.kind(), Kind::Empty | Kind::Full)),
+            "{cells:?}"
+        );
+        assert_eq!(full, usize::from(tiny.in_use()), "{cells:?}");
+    })
+}
+
+pub(super) fn whoever_dies_reusing_a_block_that_it_freed_leaves_it_free() -> Result<Report, Error> {
+    check(1, |world| {
+        let tiny = Tiny::with_entries(2);
+        // The other way round: line 1 has the span, and two entries.
+        tiny.desc(0).store(Desc::new(State::Owned, 0, 1, 1, 1).0, Ordering::Relaxed);
+        let dead = Dead::of(world, &[("owner", 1)], 0);
+        let theirs = Rc::clone(&tiny);
+        let owner = world.victim("owner", move || {
+            for entry in [entry(1), SPARE] {
+                let held = theirs.allocate_into(entry);
+                theirs.free_local(held);
+            }
+        });
+        if owner.join().is_err() {
+            assert_eq!(dead.recover(&tiny), 1);
+        }
+        assert!(!tiny.in_use(), "it is lost");
+    })
+}
