@@ -118,6 +118,9 @@ fn gather<R>(serialise: impl FnOnce() -> R) -> (R, Blobs, Vec<Reachable>) {
 
 /// Serialises a value.
 pub(crate) fn encode<V: Transfer>(value: &V) -> Result<Encoded, String> {
+    if let Some(bytes) = number::with_bytes(value, <[u8]>::to_vec) {
+        return Ok(Encoded { bytes, ..Encoded::default() });
+    }
     let (bytes, blobs, files) = gather(|| postcard::to_stdvec(&Outgoing(value)));
     match bytes {
         Ok(bytes) => Ok(Encoded { bytes, blobs, files }),
@@ -163,9 +166,12 @@ pub(crate) fn decode<V: Transfer>(bytes: &[u8], source: &mut dyn BlobSource) -> 
 }
 
 /// Deserialises a value that is nothing but bytes.
+#[inline]
 pub(crate) fn plain<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
-    let value: Result<Incoming<V>, _> = postcard::from_bytes(bytes);
-    value.map(|value| value.0).map_err(|error| error.to_string())
+    match number::from_bytes(bytes) {
+        Some(number) => Ok(number),
+        None => no_number(bytes),
+    }
 }
 
 /// Fills `target` from the value being deserialised; `false` outside of [`decode`].
@@ -185,31 +191,13 @@ pub(crate) fn run<T: Task>(bytes: &[u8], source: &mut dyn BlobSource) -> Result<
     encode(&output).map_err(Failure::Output)
 }
 
-/// Deserialises an item of a chunk: what [`append_record`] or [`encode_into`] wrote.
-#[inline]
-pub(crate) fn item<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
-    match number::from_bytes(bytes) {
-        Some(number) => Ok(number),
-        None => no_number(bytes),
-    }
-}
-
 #[inline(never)]
 fn no_number<V: Transfer>(bytes: &[u8]) -> Result<V, String> {
     if number::is_number::<V>() {
         return Err(format!("a number of {} bytes, not {}", size_of::<V>(), bytes.len()));
     }
-    plain(bytes)
-}
-
-/// As [`run`], for an item of a chunk.
-pub(crate) fn run_item<T: Task>(bytes: &[u8]) -> Result<Encoded, Failure> {
-    let input = item::<T::Input>(bytes).map_err(Failure::Input)?;
-    let output = T::call(input);
-    match number::with_bytes(&output, <[u8]>::to_vec) {
-        Some(bytes) => Ok(Encoded { bytes, ..Encoded::default() }),
-        None => encode(&output).map_err(Failure::Output),
-    }
+    let value: Result<Incoming<V>, _> = postcard::from_bytes(bytes);
+    value.map(|value| value.0).map_err(|error| error.to_string())
 }
 
 /// Adds a value to a chunk as a record. Gives it encoded where it cannot be part of a chunk: blobs

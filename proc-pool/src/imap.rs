@@ -221,7 +221,7 @@ impl Opened {
         let What::Records(answer) = &self.what else { return None };
         let mut rest = answer.body.get(self.at..)?;
         let Some((Outcome::Done, bytes)) = record::next(&mut rest) else { return None };
-        let value = codec::item(bytes).ok()?;
+        let value = codec::plain(bytes).ok()?;
         (self.left, self.number) = (left, self.number + 1);
         self.at = answer.body.len() - rest.len();
         Some(value)
@@ -260,7 +260,7 @@ impl Opened {
 pub(crate) fn decode_record<T: Task>(record: Option<(Outcome, &[u8])>) -> Result<T> {
     match record {
         Some((Outcome::Done, bytes)) => {
-            codec::item(bytes).map_err(|reason| bad_record::<T>(&format!("its result: {reason}")))
+            codec::plain(bytes).map_err(|reason| bad_record::<T>(&format!("its result: {reason}")))
         }
         Some((outcome, bytes)) => Err(error_of(T::NAME, outcome, bytes)
             .unwrap_or_else(|| bad_record::<T>("the worker's answer makes no sense"))),

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use shm_core::handle;
 
-use crate::codec::{Arrived, Encoded, Failure};
+use crate::codec::{Arrived, BlobSource, Encoded};
 use crate::link::{Answer, redeem_buffer};
 use crate::protocol::{Outcome, Response};
 use crate::shared::Shared;
@@ -113,7 +113,7 @@ fn execute(registry: &Registry, job: &Job) -> (Vec<Given>, u64) {
         for _ in 0..job.items {
             let input = record::next(&mut rest).map_or(&[][..], |(_, input)| input);
             let (outcome, body) =
-                run_entry(registry.get(job.task.id), |entry| (entry.run_item)(input));
+                run_entry(registry.get(job.task.id), input, &mut Arrived { rest: &[] });
             let plain = body.blobs.is_empty() && body.files.is_empty();
             if plain && body.bytes.len() <= record::LONGEST {
                 records.extend_from_slice(&record::word(body.bytes.len(), outcome));
@@ -141,17 +141,18 @@ fn put(given: &mut Vec<Given>, records: &mut Vec<u8>, count: &mut u32) {
 /// Runs one input.
 fn run(registry: &Registry, task: TaskId, input: &Encoded) -> Answer {
     let blobs: Vec<u8> = input.blobs.iter().flat_map(|blob| blob.bytes()).copied().collect();
-    let run = |entry: &TaskEntry| (entry.run)(&input.bytes, &mut Arrived { rest: &blobs });
-    let (outcome, body) = run_entry(registry.get(task), run);
+    let (outcome, body) =
+        run_entry(registry.get(task), &input.bytes, &mut Arrived { rest: &blobs });
     answer(outcome, body)
 }
 
 fn run_entry(
     entry: Option<&TaskEntry>,
-    run: impl FnOnce(&TaskEntry) -> Result<Encoded, Failure>,
+    bytes: &[u8],
+    blobs: &mut dyn BlobSource,
 ) -> (Outcome, Encoded) {
     let Some(entry) = entry else { return (Outcome::Unknown, Encoded::default()) };
-    in_task(entry.name, || answer_of(catch_unwind(AssertUnwindSafe(|| run(entry)))))
+    in_task(entry.name, || answer_of(catch_unwind(AssertUnwindSafe(|| (entry.run)(bytes, blobs)))))
 }
 
 /// A result as its receiver will find it, who is in this process too.

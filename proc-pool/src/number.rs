@@ -1,6 +1,6 @@
-//! Numbers inside chunks: copied as they are, where other values are serialised.
+//! Numbers as inputs and results: copied as they are, where other values are serialised.
 //!
-//! A chunk may hold thousands of items that take nanoseconds each, and most of what an item costs is
+//! Alone and in chunks the same, since a quarantined argument is known by its bytes. A chunk may hold thousands of items that take nanoseconds each, and most of what an item costs is
 //! then its serialisation. Parent and worker are the same build, so both know which types these are.
 
 use std::any::Any;

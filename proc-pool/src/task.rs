@@ -109,7 +109,6 @@ pub struct TaskEntry {
     pub(crate) name: &'static str,
     pub(crate) id: TaskId,
     pub(crate) run: fn(&[u8], &mut dyn codec::BlobSource) -> Result<codec::Encoded, Failure>,
-    pub(crate) run_item: fn(&[u8]) -> Result<codec::Encoded, Failure>,
     pub(crate) run_chunk: fn(&[u8], &mut worker::Desk) -> Result<(), String>,
 }
 
@@ -121,7 +120,6 @@ impl TaskEntry {
             name: T::NAME,
             id: T::ID,
             run: codec::run::<T>,
-            run_item: codec::run_item::<T>,
             run_chunk: worker::run_chunk::<T>,
         }
     }

@@ -350,7 +350,7 @@ pub(crate) fn run_chunk<T: Task>(records: &[u8], desk: &mut Desk) -> Result<(), 
         }
         let input = record::next(&mut rest).map_or(&[][..], |(_, record)| record);
         let result = catch_unwind(AssertUnwindSafe(|| {
-            let input = codec::item::<T::Input>(input).map_err(Failure::Input)?;
+            let input = codec::plain::<T::Input>(input).map_err(Failure::Input)?;
             let output = T::call(input);
             desk.give(&output)
         }));
