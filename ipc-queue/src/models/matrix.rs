@@ -73,10 +73,8 @@ fn with_reasons(mut mutations: Mutations) -> Mutations {
         let why = "a count to show, Relaxed already, no part of the protocol and of no model";
         mutations = mutations.reason(function, line, "unreached", why);
     }
-    for (function, line) in [("is_done_by", "compiler_fence"), ("has_listener", "self.state")] {
-        let why = "the fast form of `ring`, for a process whose mode allows it: a model has fences";
-        mutations = mutations.reason(function, line, "unreached", why);
-    }
+    let quick = "the fast form of `ring`, for a process whose mode allows it: a model has fences";
+    mutations = mutations.reason("has_listener", "self.state", "unreached", quick);
     mutations
 }
 
