@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::ShmSafe;
 use crate::layout::{Field, Layout, Shape};
-use crate::primitive::{AtomicU64, Ordering};
+use crate::primitive::{AtomicU64, Ordering, compiler_fence};
 
 /// A list of at most `N` elements, for a [`Mutex`](crate::lock::Mutex) in shared memory: elements
 /// come and go anywhere without the others being moved.
@@ -157,6 +157,9 @@ impl<T: ShmSafe + Copy, const N: usize> List<T, N> {
     fn link_in(&mut self, before: Option<usize>, value: T) -> Result<(), T> {
         let Some(place) = Self::place(&self.free) else { return Err(value) };
         let free = self.next[place].load(Ordering::Relaxed);
+        // The stores that took this place out of the chain come before the value: a death between
+        // them finds it free. For the compiler; who is proven dead has stored in this order.
+        compiler_fence(Ordering::Release);
         self.values[place] = value;
         let number = place as u64 + 1;
         let behind = self.link(before).load(Ordering::Relaxed);
