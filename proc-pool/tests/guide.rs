@@ -103,23 +103,11 @@ fn a_simulation_comes_to_the_same_value_each_time() {
 }
 
 #[test]
-fn images_are_resized_and_a_damaged_one_stops_nobody() {
-    assert_eq!(lines_with("resize_images", &["100"]), ["resized: 99", "damaged: 1"]);
-}
-
-#[test]
 fn words_are_counted_where_the_text_lies() {
     // It compares the counts itself.
     let lines = lines_with("word_count", &["8"]);
     assert!(number(&lines, "bytes of text: ") > 8_000_000);
     assert!(number(&lines, "bytes moved: ") < 10_000, "{lines:#?}");
-}
-
-#[test]
-fn a_service_answers_while_its_pool_computes() {
-    let lines = lines_with("http_service", &["check", "4"]);
-    assert_eq!(lines[0], "primes: 4 right answers");
-    assert!(number(&lines, "health: asked ") >= 3);
 }
 
 #[test]

@@ -38,7 +38,14 @@ type Named = (&'static str, fn() -> Result<Report, Error>);
 macro_rules! models {
     ($($name:ident),* $(,)?) => {
         pub(super) const MODELS: &[super::Named] = &[$((stringify!($name), $name)),*];
+        super::tests!($($name),*);
+    };
+}
+use models;
 
+/// Makes a test of each model.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
         mod loom {
             $(
                 #[test]
@@ -51,7 +58,7 @@ macro_rules! models {
         }
     };
 }
-use models;
+use tests;
 
 /// A ring on the heap instead of in a segment.
 struct Ring {

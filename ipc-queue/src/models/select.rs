@@ -7,7 +7,7 @@ use shm_core::Peers;
 
 use super::group::members;
 use super::mpmc::{Ground, Handles};
-use super::{Ring, check, model, models, preemptions};
+use super::{Ring, check, model, preemptions, tests};
 use crate::Side;
 use crate::bell::Bell;
 use crate::ring::{RecvSide, Stop};
@@ -15,7 +15,7 @@ use crate::select::source::Source;
 use crate::select::wait_for_any;
 use crate::wait::{Deadline, Patience};
 
-models![
+tests![
     a_selector_never_sleeps_beside_an_element_of_either_ring,
     a_selector_never_sleeps_beside_an_element_of_a_queue_or_its_end,
     a_selector_learns_of_a_death_in_the_group_of_one_of_its_ends,

@@ -70,34 +70,38 @@ pub fn run(
     tally: &mut Tally,
 ) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
-    for package in &workspace.packages {
-        for selection in selections(package)? {
-            let arguments =
-                format!("test --release --no-fail-fast -p {} {selection}", package.name);
-            let mut command = Command::cargo(&workspace.root, &arguments).echo(echo);
-            if depth == Depth::Long {
-                command = command.environment("KILL_LONG", "1");
-            }
-            tally.run_tests_reading(&command, |line| rows.extend(row(line)))?;
+    for selection in selections(workspace)? {
+        let arguments = format!("test --release --no-fail-fast {selection} -- --show-output");
+        let mut command = Command::cargo(&workspace.root, &arguments).echo(echo);
+        if depth == Depth::Long {
+            command = command.environment("KILL_LONG", "1");
         }
+        tally.run_tests_reading(&command, |line| rows.extend(row(line)))?;
     }
     Ok(rows)
 }
 
-/// Which of the package's tests these are, as arguments of `cargo test`: the test files
-/// `kill_*`, and functions `kill_…` elsewhere.
-fn selections(package: &Package) -> Result<Vec<String>> {
+/// Which tests these are, as arguments of `cargo test`: the test files `kill_*` of all packages,
+/// which so are built once for all, and functions `kill_…` elsewhere.
+fn selections(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut files = String::new();
     let mut found = Vec::new();
-    if package.targets("test").any(|name| name.starts_with("kill_")) {
-        found.push("--test kill_* -- --show-output".to_string());
-    }
-    if declares(package, "src", None)? {
-        found.push("--lib kill_ -- --show-output".to_string());
-    }
-    for name in package.targets("test").filter(|name| !name.starts_with("kill_")) {
-        if declares(package, "tests", Some(name))? {
-            found.push(format!("--test {name} kill_ -- --show-output"));
+    for package in &workspace.packages {
+        let name = &package.name;
+        if package.targets("test").any(|test| test.starts_with("kill_")) {
+            files.push_str(&format!("-p {name} "));
         }
+        if declares(package, "src", None)? {
+            found.push(format!("-p {name} --lib kill_"));
+        }
+        for test in package.targets("test").filter(|test| !test.starts_with("kill_")) {
+            if declares(package, "tests", Some(test))? {
+                found.push(format!("-p {name} --test {test} kill_"));
+            }
+        }
+    }
+    if !files.is_empty() {
+        found.insert(0, format!("{files}--test kill_*"));
     }
     Ok(found)
 }

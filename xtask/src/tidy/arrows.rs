@@ -6,12 +6,13 @@ use super::Finding;
 use crate::workspace::{Dependency, Package};
 
 /// Which crates of ours a crate may be built on.
-const DOWN: [(&str, &[&str]); 8] = [
+const DOWN: [(&str, &[&str]); 9] = [
     ("crash-check", &[]),
     ("ipc-queue", &["shm-core"]),
     ("proc-pool", &["shm-core", "ipc-queue", "proc-pool-macros"]),
     ("proc-pool-macros", &[]),
     ("profiling", &["shm-core"]),
+    ("programs", &["proc-pool"]),
     ("shm-core", &["shm-core-macros"]),
     ("shm-core-macros", &[]),
     ("xtask", &[]),

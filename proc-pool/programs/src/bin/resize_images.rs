@@ -1,6 +1,6 @@
 //! Thousands of images made small, with the `image` crate.
 //!
-//! `cargo run --release -p proc-pool --example resize_images [IMAGES]`
+//! `cargo run --release -p programs --bin resize_images [IMAGES]`
 //!
 //! PNG files go in and come out as `Copied` bytes, which are not encoded on their way. Images are
 //! drawn as the work proceeds, so any number of them takes little memory. One that is damaged is an

@@ -1,6 +1,6 @@
 //! An HTTP service (hyper on tokio) that hands work for the processor to a pool.
 //!
-//! `cargo run --release -p proc-pool --example http_service` serves until it is ended;
+//! `cargo run --release -p programs --bin http_service` serves until it is ended;
 //! `... http_service check [REQUESTS]` asks itself, and ends.
 //!
 //! A `TaskHandle` is a future: while a task runs, its request waits without a thread, and the one
