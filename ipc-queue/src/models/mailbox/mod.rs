@@ -25,7 +25,8 @@ use crate::wait::Deadline;
 use cells::{Heap, ModelCells};
 use taking_over::{
     a_message_in_a_dead_ones_hand_comes_again, of_two_who_take_over_one_succeeds,
-    what_a_dead_one_had_passes_into_one_hand, who_is_killed_while_it_takes_over_is_taken_over_from,
+    what_a_dead_one_had_comes_before_the_end, what_a_dead_one_had_passes_into_one_hand,
+    who_is_killed_while_it_takes_over_is_taken_over_from,
 };
 
 models![
@@ -36,6 +37,7 @@ models![
     a_message_in_a_dead_ones_hand_comes_again,
     of_two_who_take_over_one_succeeds,
     what_a_dead_one_had_passes_into_one_hand,
+    what_a_dead_one_had_comes_before_the_end,
     a_recovery_that_runs_late_harms_no_successor,
     who_is_killed_while_it_takes_over_is_taken_over_from,
     who_gets_a_slot_of_the_dead_from_others_sees_what_the_dead_did_to_it,

@@ -1,10 +1,12 @@
 //! What a dead consumer had in hand passes into the hand of one that is alive.
 
 use crash_check::death::{Error, Report};
+use shm_core::primitive::spin_loop;
 
-use super::super::check_awake;
-use super::super::group::members;
 use super::{Ground, check_few_awake};
+use crate::models::check_awake;
+use crate::models::group::members;
+use crate::ring::Stop;
 use crate::wait::Deadline;
 
 pub(super) fn a_message_in_a_dead_ones_hand_comes_again() -> Result<Report, Error> {
@@ -48,7 +50,7 @@ pub(super) fn of_two_who_take_over_one_succeeds() -> Result<Report, Error> {
 
 /// The quick form of the one above: both begin when the victim is dead.
 pub(super) fn what_a_dead_one_had_passes_into_one_hand() -> Result<Report, Error> {
-    check_awake(1, |world| {
+    check_few_awake(1, |world| {
         let (main, [victim, other]) = members(world, ["victim", "other"]);
         let ground = Ground::new(1, 3);
         let mut mine = ground.handles(&main);
@@ -84,5 +86,30 @@ pub(super) fn who_is_killed_while_it_takes_over_is_taken_over_from() -> Result<R
         mine.send(2, Deadline::Now).unwrap();
         assert_eq!(mine.recv(Deadline::Now), Ok(2));
         assert!(ground.heap.is_empty());
+    })
+}
+
+/// Whoever sees the end of a mailbox that was closed after a death sees the death.
+pub(super) fn what_a_dead_one_had_comes_before_the_end() -> Result<Report, Error> {
+    check_few_awake(1, |world| {
+        let (main, [victim, other]) = members(world, ["victim", "other"]);
+        let ground = Ground::new(2, 3);
+        let mut mine = ground.handles(&main);
+        mine.send(1, Deadline::Now).unwrap();
+        let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&other));
+        // In hand to the end.
+        let victim = world.victim("victim", move || theirs.take(Deadline::Now).map(drop));
+        let other = world.spawn("other", move || {
+            loop {
+                match others.recv(Deadline::Now) {
+                    Err(Stop::NotYet) => spin_loop(),
+                    found => break found,
+                }
+            }
+        });
+        let is_dead = main.keep(victim).is_none();
+        ground.shared.close();
+        let found = other.join().unwrap();
+        assert!(!is_dead || found == Ok(1), "{found:?} beside a message");
     })
 }
