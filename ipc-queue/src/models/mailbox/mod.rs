@@ -34,6 +34,7 @@ models![
     two_consumers_never_take_one_message,
     handles_meet_again_after_laps_that_they_missed,
     whatever_the_dead_had_in_hand_the_mailbox_goes_on,
+    a_producer_alone_gets_the_slot_that_the_dead_left_empty,
     a_message_in_a_dead_ones_hand_comes_again,
     of_two_who_take_over_one_succeeds,
     what_a_dead_one_had_passes_into_one_hand,
@@ -255,6 +256,24 @@ fn whatever_the_dead_had_in_hand_the_mailbox_goes_on() -> Result<Report, Error> 
             assert_eq!(mine.recv(Deadline::Now), Ok(block as u32));
         }
         assert!(ground.heap.is_empty());
+    })
+}
+
+fn a_producer_alone_gets_the_slot_that_the_dead_left_empty() -> Result<Report, Error> {
+    check_awake(1, |world| {
+        let (main, [victim]) = members(world, ["victim"]);
+        let ground = Ground::new(1, 2);
+        let mut theirs = ground.handles(&victim);
+        let victim = world.victim("victim", move || {
+            theirs.send(1, Deadline::Now).unwrap();
+            theirs.recv(Deadline::Now).unwrap();
+        });
+        main.keep(victim);
+        let mut mine = ground.handles(&main);
+        match mine.send(2, Deadline::Now) {
+            Ok(()) => assert_eq!(mine.drain(), [2]),
+            Err(stop) => assert_eq!((stop, mine.drain()), (Stop::NotYet, vec![1])),
+        }
     })
 }
 
