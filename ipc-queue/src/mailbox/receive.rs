@@ -205,10 +205,13 @@ impl RecvSide {
             match self.take_over(mailbox) {
                 OfTheDead::Message => return Ok(1),
                 OfTheDead::Nothing => self.looked_after = deaths,
-                OfTheDead::Later => return later(self.take_next(mailbox)),
+                OfTheDead::Later => {}
             }
         }
-        self.take_next(mailbox)
+        match self.take_next(mailbox) {
+            Err(Stop::Closed) => self.take_at_the_end(mailbox, Stop::Closed),
+            taken => taken,
+        }
     }
 
     /// Takes, also what those had in hand whose death was not told of yet; and says whether there is
@@ -217,22 +220,39 @@ impl RecvSide {
         &mut self,
         mailbox: Mailbox<'_, P, C>,
     ) -> Result<u64, Stop> {
-        let found = self.take_over(mailbox);
-        if found == OfTheDead::Message {
+        if self.take_over(mailbox) == OfTheDead::Message {
             return Ok(1);
         }
         let queue = mailbox.queue;
-        let taken = match self.take_next(mailbox) {
+        match self.take_next(mailbox) {
             Err(Stop::NotYet) if queue.shared.is_deserted(Side::Producer, queue.peers) => {
                 // Once more: the last of them may have sent something before it left or died.
                 match self.take_next(mailbox) {
-                    Err(Stop::NotYet) => Err(Stop::Disconnected),
-                    done => done,
+                    Err(Stop::NotYet) => self.take_at_the_end(mailbox, Stop::Disconnected),
+                    Err(Stop::Closed) => self.take_at_the_end(mailbox, Stop::Closed),
+                    taken => taken,
                 }
             }
-            done => done,
-        };
-        if found == OfTheDead::Later { later(taken) } else { taken }
+            Err(Stop::Closed) => self.take_at_the_end(mailbox, Stop::Closed),
+            taken => taken,
+        }
+    }
+
+    /// Nothing more will be sent; nor does anything come again, if this says so. Looks after the
+    /// dead once more, whatever was looked at before: one may have died since with a message in
+    /// hand, and before that was the end. As long as something of the dead is to come, nothing is
+    /// at its end.
+    #[cold]
+    fn take_at_the_end<P: Peers, C: Cells + Copy>(
+        &mut self,
+        mailbox: Mailbox<'_, P, C>,
+        end: Stop,
+    ) -> Result<u64, Stop> {
+        match self.take_over(mailbox) {
+            OfTheDead::Message => Ok(1),
+            OfTheDead::Nothing => Err(end),
+            OfTheDead::Later => Err(Stop::NotYet),
+        }
     }
 
     /// Whether a receive would not wait.
@@ -299,13 +319,5 @@ impl RecvSide {
         // Release: we have finished with the slot; pairs with the Acquire in `SendSide::claim`.
         mailbox.queue.slot(self.hand).word.store(free.0, Ordering::Release);
         mailbox.announce_room();
-    }
-}
-
-/// As long as something of the dead is to come, nothing is at its end.
-fn later(taken: Result<u64, Stop>) -> Result<u64, Stop> {
-    match taken {
-        Err(Stop::Closed | Stop::Disconnected) => Err(Stop::NotYet),
-        taken => taken,
     }
 }

@@ -2,6 +2,7 @@
 //! before the slots, after them, or meanwhile.
 
 mod cells;
+mod taking_over;
 
 use std::rc::Rc;
 
@@ -22,20 +23,29 @@ use crate::mpmc::word::Word;
 use crate::ring::Stop;
 use crate::wait::Deadline;
 use cells::{Heap, ModelCells};
+use taking_over::{
+    a_message_in_a_dead_ones_hand_comes_again, of_two_who_take_over_one_succeeds,
+    what_a_dead_one_had_comes_before_the_end, what_a_dead_one_had_passes_into_one_hand,
+    who_is_killed_while_it_takes_over_is_taken_over_from,
+};
 
 models![
     two_producers_never_use_one_slot,
     two_consumers_never_take_one_message,
     handles_meet_again_after_laps_that_they_missed,
     whatever_the_dead_had_in_hand_the_mailbox_goes_on,
+    a_producer_alone_gets_the_slot_that_the_dead_left_empty,
     a_message_in_a_dead_ones_hand_comes_again,
     of_two_who_take_over_one_succeeds,
+    what_a_dead_one_had_passes_into_one_hand,
+    what_a_dead_one_had_comes_before_the_end,
     a_recovery_that_runs_late_harms_no_successor,
     who_is_killed_while_it_takes_over_is_taken_over_from,
     who_gets_a_slot_of_the_dead_from_others_sees_what_the_dead_did_to_it,
     a_slot_that_nobody_can_settle_is_passed_over,
     what_was_never_sent_is_not_received,
     nothing_ends_while_a_message_may_come_again,
+    whoever_sees_that_nothing_is_inside_sees_the_memory_free,
     whoever_sees_everybody_gone_has_received_everything,
     a_parked_consumer_gets_what_a_dead_one_had,
     a_parked_consumer_passes_over_a_dead_producer,
@@ -249,42 +259,21 @@ fn whatever_the_dead_had_in_hand_the_mailbox_goes_on() -> Result<Report, Error> 
     })
 }
 
-fn a_message_in_a_dead_ones_hand_comes_again() -> Result<Report, Error> {
+fn a_producer_alone_gets_the_slot_that_the_dead_left_empty() -> Result<Report, Error> {
     check_awake(1, |world| {
         let (main, [victim]) = members(world, ["victim"]);
-        let ground = Ground::new(2, 2);
-        let mut mine = ground.handles(&main);
-        mine.send(1, Deadline::Now).unwrap();
-        mine.send(2, Deadline::Now).unwrap();
+        let ground = Ground::new(1, 2);
         let mut theirs = ground.handles(&victim);
-        let victim = world.victim("victim", move || theirs.recv(Deadline::Now).unwrap());
-        let done = main.keep(victim);
-        let left = mine.drain();
-        assert!(left == [2] || (left == [1, 2] && done.is_none()), "{left:?}");
-        mine.send(3, Deadline::Now).unwrap();
-        mine.send(4, Deadline::Now).unwrap();
-        assert_eq!(mine.drain(), [3, 4]);
-        assert!(ground.heap.is_empty());
-    })
-}
-
-fn of_two_who_take_over_one_succeeds() -> Result<Report, Error> {
-    check_few_awake(1, |world| {
-        let (main, [victim, other]) = members(world, ["victim", "other"]);
-        let ground = Ground::new(2, 3);
+        let victim = world.victim("victim", move || {
+            theirs.send(1, Deadline::Now).unwrap();
+            theirs.recv(Deadline::Now).unwrap();
+        });
+        main.keep(victim);
         let mut mine = ground.handles(&main);
-        mine.send(1, Deadline::Now).unwrap();
-        let (mut theirs, mut others) = (ground.handles(&victim), ground.handles(&other));
-        let victim = world.victim("victim", move || theirs.recv(Deadline::Now).ok());
-        let other = world.spawn("other", move || others.recv(Deadline::Now).ok());
-        let done = main.keep(victim).flatten();
-        let mut got = mine.drain();
-        got.extend(other.join().unwrap());
-        // What others were still clearing up.
-        got.extend(mine.drain());
-        assert!(got == [1] || got.is_empty(), "{got:?}");
-        assert!(got.is_empty() || done.is_none(), "twice");
-        assert!(ground.heap.is_empty());
+        match mine.send(2, Deadline::Now) {
+            Ok(()) => assert_eq!(mine.drain(), [2]),
+            Err(stop) => assert_eq!((stop, mine.drain()), (Stop::NotYet, vec![1])),
+        }
     })
 }
 
@@ -308,26 +297,6 @@ fn a_recovery_that_runs_late_harms_no_successor() -> Result<Report, Error> {
         other.join().unwrap();
         mine.send(3, Deadline::Now).unwrap();
         assert_eq!(mine.recv(Deadline::Now), Ok(3));
-        assert!(ground.heap.is_empty());
-    })
-}
-
-fn who_is_killed_while_it_takes_over_is_taken_over_from() -> Result<Report, Error> {
-    check_few_awake(2, |world| {
-        let (main, [first, second]) = members(world, ["first", "second"]);
-        let ground = Ground::new(1, 3);
-        let mut mine = ground.handles(&main);
-        mine.send(1, Deadline::Now).unwrap();
-        let (mut theirs, mut others) = (ground.handles(&first), ground.handles(&second));
-        let first = world.victim("first", move || theirs.recv(Deadline::Now).is_ok());
-        let one = main.keep(first);
-        let second = world.victim("second", move || others.recv(Deadline::Now).is_ok());
-        let other = main.keep(second);
-        let left = mine.drain();
-        assert!(left == [1] || left.is_empty(), "{left:?}");
-        assert!(left.is_empty() || (one != Some(true) && other != Some(true)), "twice");
-        mine.send(2, Deadline::Now).unwrap();
-        assert_eq!(mine.recv(Deadline::Now), Ok(2));
         assert!(ground.heap.is_empty());
     })
 }
@@ -402,6 +371,22 @@ fn nothing_ends_while_a_message_may_come_again() -> Result<Report, Error> {
             assert_eq!(found, Ok(1));
         }
         other.join().unwrap();
+    })
+}
+
+/// Who waits for memory gives up once nothing is inside: then there is none to come.
+fn whoever_sees_that_nothing_is_inside_sees_the_memory_free() -> Result<Report, Error> {
+    check_awake(0, |world| {
+        let (main, [other]) = members(world, ["other"]);
+        let ground = Ground::new(1, 2);
+        let mut mine = ground.handles(&main);
+        mine.send(1, Deadline::Now).unwrap();
+        let mut theirs = ground.handles(&other);
+        world.spawn("other", move || assert_eq!(theirs.recv(Deadline::Now), Ok(1)));
+        while !mine.view().is_idle() {
+            spin_loop();
+        }
+        assert!(ground.heap.is_empty());
     })
 }
 
