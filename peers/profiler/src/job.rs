@@ -1,12 +1,12 @@
-//! The combined peak of an unmodified Python pool, as each tool reports it, beside what a memory
-//! cgroup around it was charged.
+//! Memory of whole programs, with a memory cgroup around them as the witness: the combined peak of
+//! an unmodified Python pool, as each tool reports it; what the sum of shared data takes beyond it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use method::{Arguments, Calibration, Case, Outcome, Promise, Sample, Side, Unit};
+use method::{Arguments, Calibration, Case, Outcome, Promise, Sample, Side, Target, Unit};
 use profiling::Sampler;
 
 /// The Python program.
@@ -137,6 +137,7 @@ fn peak_of_memray(left: &Path) -> Outcome<f64> {
 
 /// The case.
 pub fn run(arguments: &Arguments) {
+    beyond_the_data(arguments);
     const UNIT: Unit = Unit { name: "% off", more_is_better: false };
     let inside = "the peak that is reported for four spawned Python workers that read one segment of \
                   200 MiB, beside what the kernel charged a memory cgroup around them (at its peak, \
@@ -147,6 +148,46 @@ pub fn run(arguments: &Arguments) {
         .side(Side::new("memory_profiler 0.61.0, mprof run -C", keeps, || mprof("-C")))
         .side(Side::new("memory_profiler 0.61.0, mprof run -M", keeps, || mprof("-M")))
         .side(Side::new("memray 1.20.0, --follow-fork", keeps, memray))
+        .at_most(3)
+        .run(arguments);
+}
+
+/// Where `xtask` says that our program of the sum is.
+const NANSUM: &str = "PEERS_NANSUM";
+
+/// Its records, of 24 bytes each.
+const RECORDS: u64 = 10_000_000;
+
+/// What a command was charged at its peak beyond the records, in MiB.
+fn beyond(command: &mut Command) -> Outcome<Sample> {
+    let group = Group::new()?;
+    ended(group.start(command)?, "the sum")?;
+    Ok(Sample::from((group.peak()? as f64 - (RECORDS * 24) as f64) / MIB))
+}
+
+fn our_sum() -> Outcome<Sample> {
+    let program = std::env::var_os(NANSUM)
+        .ok_or("start it by `cargo xtask peers profiler`, which builds `nansum` and says where")?;
+    beyond(Command::new(program).args(["--scope", "shared", "--rows"]).arg(RECORDS.to_string()))
+}
+
+fn sum_of_python() -> Outcome<Sample> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("../python/nansum.py");
+    let mut python = Command::new("python3");
+    beyond(python.arg(program).args(["--scope", "shared", "--rows"]).arg(RECORDS.to_string()))
+}
+
+/// The whole program, both sides: make the data in shared memory, sum it in four workers.
+fn beyond_the_data(arguments: &Arguments) {
+    const UNIT: Unit = Unit { name: "MiB", more_is_better: false };
+    let inside = "what the kernel charged a memory cgroup around the whole program at its peak, less the \
+                  240 MB of records that four workers sum where they are";
+    let keeps = Promise::keeps("the records go with the last process");
+    let may_lose = Promise::may_lose("the records stay when the program is killed");
+    Case::new("profiler", "nansum: memory beyond the data", inside, UNIT, Calibration::Compute)
+        .side(Side::new("proc-pool", keeps, our_sum))
+        .side(Side::new("Python: SharedMemory, ProcessPoolExecutor", may_lose, sum_of_python))
+        .target(Target::Absolute(16.0))
         .at_most(3)
         .run(arguments);
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::rivals::Rivals;
-use super::{Options, machine, targets};
+use super::{Options, machine, nansum, targets};
 use crate::command::Command;
 use crate::error::{Error, Result};
 use crate::workspace::Workspace;
@@ -18,7 +18,9 @@ pub fn measure(
     options: &Options,
 ) -> Result<bool> {
     let build = build(workspace, area).echo(options.echo());
-    if !build.run()? {
+    // Whose memory the area measures beside Python's.
+    let nansum = Command::cargo(&workspace.root, nansum::BUILD).echo(options.echo());
+    if !build.run()? || (area == "profiler" && !nansum.run()?) {
         eprintln!("peers: the area `{area}` does not build; nothing was measured");
         return Ok(false);
     }
@@ -73,6 +75,10 @@ fn program(workspace: &Workspace, area: &str, rivals: &Rivals, options: &Options
     let shown = |path: &std::path::Path| workspace.relative(path).display().to_string();
     if let Some(python) = &rivals.python {
         program = program.environment("PYTHONPATH", shown(python));
+    }
+    if area == "profiler" {
+        let nansum = workspace.target.join(nansum::PROGRAM);
+        program = program.environment("PEERS_NANSUM", shown(&nansum));
     }
     if let Some(boost) = &rivals.boost {
         program = program.environment("PEERS_BOOST", shown(boost));

@@ -15,7 +15,10 @@ use crate::workspace::Workspace;
 const SCOPES: [&str; 4] = ["own", "shared", "generated", "copied"];
 
 /// Ours, as seen from the folder that cargo builds in.
-const PROGRAM: &str = "release/examples/nansum";
+pub const PROGRAM: &str = "release/examples/nansum";
+
+/// What builds it.
+pub const BUILD: &str = "build --release -p proc-pool --example nansum";
 
 /// One comparison: which scope of ours stands beside which scope of the rival.
 struct Case {
@@ -161,7 +164,7 @@ pub fn measure(workspace: &Workspace, options: &Options) -> Result<Option<Run>> 
         eprintln!("peers: the rival needs Python 3 with numpy; nothing was measured");
         return Ok(None);
     };
-    let build = Command::cargo(&workspace.root, "build --release -p proc-pool --example nansum");
+    let build = Command::cargo(&workspace.root, BUILD);
     if !build.clone().echo(echo).run()? {
         eprintln!("peers: ours does not build; nothing was measured");
         return Ok(None);
