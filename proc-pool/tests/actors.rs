@@ -36,6 +36,15 @@ fn for_ever() {
     }
 }
 
+/// Says that it has begun by making the file.
+#[task]
+fn for_ever_from(file: String) {
+    std::fs::write(file, "").unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+
 #[proc_pool::test]
 fn a_process_gives_its_result_and_its_exit_status() {
     let mut process = Process::spawn(add, (2, 3)).unwrap();
@@ -58,7 +67,13 @@ fn a_process_that_ends_otherwise_says_how() {
 
 #[proc_pool::test]
 fn a_process_can_be_waited_for_a_while_asked_to_end_and_killed() {
-    let mut process = Process::spawn(for_ever, ()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let begun = folder.path().join("begun");
+    let mut process = Process::spawn(for_ever_from, begun.to_str().unwrap().to_owned()).unwrap();
+    // Asked before its task has begun it would end as well, with another error.
+    while !begun.exists() {
+        assert!(process.join_timeout(Duration::from_millis(20)).is_none());
+    }
     assert!(process.join_timeout(Duration::from_millis(20)).is_none());
     assert!(process.is_alive() && runs(process.pid()));
     process.terminate();
