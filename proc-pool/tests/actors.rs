@@ -39,7 +39,7 @@ fn for_ever() {
 /// Says that it has begun by making the file.
 #[task]
 fn for_ever_from(file: String) {
-    std::fs::write(file, "").unwrap();
+    std::fs::write(file, "").expect("a file");
     loop {
         std::thread::park();
     }
