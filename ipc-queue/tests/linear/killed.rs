@@ -15,6 +15,8 @@ const WORK: u32 = 20;
 /// Deaths in one history.
 const KILLS: u64 = 4;
 const ROUNDS: u64 = 3;
+/// Pauses of a reader before each element.
+const SLOWLY: u32 = 1000;
 /// And as many more until somebody was killed in the middle of something, so many at most.
 const MOST_ROUNDS: u64 = 100 * ROUNDS;
 
@@ -194,7 +196,12 @@ fn what_a_reader_sees_of_a_broadcast_is_strictly_linearizable_though_producers_a
         let mut reader =
             broadcast::attach_reader::<u64>(segment, 0, group, Mode::Block, Start::Now).unwrap();
         std::thread::scope(|threads| {
-            threads.spawn(|| play.consume(|| received(reader.recv())));
+            // Slower than the producer, which so waits inside of most of its sends.
+            let take = || {
+                (0..SLOWLY).for_each(|_| std::hint::spin_loop());
+                received(reader.recv())
+            };
+            threads.spawn(|| play.consume(take));
             open += play.run(round, KILLS, |play| {
                 let (segment, group) = (&play.segment, &play.group);
                 broadcast::attach_producer::<u64>(segment, 0, group).unwrap().close();

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::thread::yield_now;
+use std::time::{Duration, Instant};
 
 use crash_check::linear::spec::ItemOp;
 use crash_check::linear::spec::ItemOp::{Pop, Push};
@@ -17,9 +18,8 @@ use shm_core::{Group, Segment};
 const ROLE: &str = "IPC_QUEUE_TEST_LINEAR";
 /// What a producer sends before it leaves: its successor goes on with other numbers.
 const EACH: u64 = 40;
-/// So often is looked whether a process has come far enough to be killed; after that it waits for something,
-/// and is killed at that.
-const PATIENCE: u32 = 2_000;
+/// How long the killer waits for a victim to begin enough; one that waits itself never does.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Room in a lane: all that a consumer can receive, and the deaths.
 const LOG: usize = 4096;
 /// Behind the queue, a line for each lane: operations begun by those who ever had the role.
@@ -162,7 +162,8 @@ impl Play {
             let begun = begun(&self.segment, *lane);
             // Acquire: pairs with the Release in `Actor::begin`.
             let enough = begun.load(Acquire) + 1 + (random >> 40) % (EACH / 2);
-            for _ in 0..PATIENCE {
+            let asked = Instant::now();
+            while asked.elapsed() < PATIENCE {
                 // Acquire: as above.
                 if begun.load(Acquire) >= enough || child.try_wait().unwrap().is_some() {
                     break;
