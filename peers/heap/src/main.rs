@@ -111,16 +111,24 @@ fn sizes(arguments: &Arguments, heap: &Ours, boost: &Boost) -> Outcome<()> {
     Ok(())
 }
 
+/// The work in batches or one block after the other.
+fn either<A: work::Allocator>(
+    allocator: A,
+    count: usize,
+    batch: bool,
+) -> impl Fn() -> Outcome<Sample> {
+    move || match batch {
+        true => work::batched(&allocator, count),
+        false => work::alternating(&allocator, count),
+    }
+}
+
 /// iceoryx2's pool, for the sizes at which its memory stays small.
 fn pool<'a>(size: usize, count: usize, batch: bool) -> Outcome<Option<Side<'a>>> {
     if size > 4096 {
         return Ok(None);
     }
-    let pool = iceoryx::Pool::new(size)?;
-    let run = move || match batch {
-        true => work::batched(&pool, count),
-        false => work::alternating(&pool, count),
-    };
+    let run = either(iceoryx::Pool::new(size)?, count, batch);
     Ok(Some(Side::new(iceoryx::NAME, iceoryx::PROMISE, run)))
 }
 
@@ -133,11 +141,7 @@ fn shared_rival<'a>(size: usize, count: usize, batch: bool) -> Outcome<Option<Si
     if !(256..=4096).contains(&size) {
         return Ok(None);
     }
-    let worker = rts::Worker::new(size)?;
-    let run = move || match batch {
-        true => work::batched(&worker, count),
-        false => work::alternating(&worker, count),
-    };
+    let run = either(rts::Worker::new(size)?, count, batch);
     Ok(Some(Side::new(rts::NAME, rts::PROMISE, run)))
 }
 

@@ -135,7 +135,7 @@ fn peak_of_memray(left: &Path) -> Outcome<f64> {
     peak.as_f64().ok_or_else(|| "memray left no figure".into())
 }
 
-/// The case.
+/// The cases.
 pub fn run(arguments: &Arguments) {
     beyond_the_data(arguments);
     const UNIT: Unit = Unit { name: "% off", more_is_better: false };

@@ -3,7 +3,7 @@
 use method::{Outcome, Promise};
 
 /// A message that knows its number, so that the receiver can check the order and both ends of it.
-pub trait Message: Copy + Send + 'static {
+pub trait Message: Copy + Send + Sync + 'static {
     /// The message number `number`.
     fn number(number: u64) -> Self;
     /// The number, if both ends of the message carry it.

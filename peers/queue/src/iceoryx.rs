@@ -1,4 +1,5 @@
-//! iceoryx2: the ring that it is built of, and publish and subscribe as its users have it.
+//! iceoryx2's publish and subscribe, as its users have it. The ring that it is built of is among the
+//! [rings](crate::rings).
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,73 +9,11 @@ use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
 use iceoryx2::service::port_factory::publish_subscribe::PortFactory;
-use iceoryx2_bb_lock_free::spsc::queue::Queue;
 use method::{Outcome, Promise};
 
-use crate::CAPACITY;
 use crate::ends::{Kind, Message, Receiver, Sender, Spin, Waiting};
 
 const NO_SLEEP: &str = "its receiver has no way to sleep: events are a service of their own";
-
-/// `iceoryx2-bb-lock-free`'s queue for one producer and one consumer. Its room is part of its type:
-/// always [`CAPACITY`].
-#[derive(Debug)]
-pub struct Ring;
-
-/// The sending end of the ring.
-#[derive(Debug)]
-pub struct Pushing<T: Copy>(Arc<Queue<T, CAPACITY>>);
-/// The receiving end of the ring.
-#[derive(Debug)]
-pub struct Popping<T: Copy>(Arc<Queue<T, CAPACITY>>);
-
-impl<T: Message + Sync> Kind<T> for Ring {
-    const NAME: &'static str = "iceoryx2's spsc queue 0.10.0";
-    const PROMISE: Promise = Promise::keeps("a prefix of what was sent; nobody is told of a death");
-    type SenderSeed = Pushing<T>;
-    type ReceiverSeed = Popping<T>;
-    type Sender = Pushing<T>;
-    type Receiver = Popping<T>;
-
-    fn pair(_capacity: usize) -> Outcome<(Pushing<T>, Popping<T>)> {
-        let queue = Arc::new(Queue::new());
-        Ok((Pushing(queue.clone()), Popping(queue)))
-    }
-
-    fn sender(seed: Pushing<T>) -> Outcome<Pushing<T>> {
-        Ok(seed)
-    }
-
-    fn receiver(seed: Popping<T>, waiting: Waiting) -> Outcome<Popping<T>> {
-        if waiting == Waiting::Asleep { Err(NO_SLEEP.into()) } else { Ok(seed) }
-    }
-}
-
-impl<T: Message> Sender<T> for Pushing<T> {
-    #[inline]
-    fn send(&mut self, message: T) -> Outcome<()> {
-        let mut spin = Spin::default();
-        // SAFETY: the only sending end of this queue, borrowed alone.
-        while !unsafe { self.0.push(&message) } {
-            spin.pause();
-        }
-        Ok(())
-    }
-}
-
-impl<T: Message> Receiver<T> for Popping<T> {
-    #[inline]
-    fn receive(&mut self) -> Outcome<T> {
-        let mut spin = Spin::default();
-        loop {
-            // SAFETY: the only receiving end of this queue, borrowed alone.
-            match unsafe { self.0.pop() } {
-                Some(message) => return Ok(message),
-                None => spin.pause(),
-            }
-        }
-    }
-}
 
 /// Publish and subscribe, nothing thrown away when the subscriber's buffer is full.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ use ends::{Message, Waiting};
 use iceoryx::PublishSubscribe;
 use ours::Spsc;
 use python::Python;
-use rings::{Crossbeam, Rtrb, ShaqMpmc, ShaqSpsc};
+use rings::{Crossbeam, Iceoryx, Rtrb, ShaqMpmc, ShaqSpsc};
 use streams::{IpcChannel, KernelPipe, Ours, Socket};
 use work::{round_trip_side, stream, stream_round_trip, throughput_side};
 
@@ -65,7 +65,7 @@ fn awake(arguments: &Arguments) {
         .side(round_trip_side::<ShaqSpsc>(between, waiting, count))
         .side(round_trip_side::<ShaqMpmc>(between, waiting, count))
         .side(round_trip_side::<Crossbeam>(between, waiting, count))
-        .side(round_trip_side::<iceoryx::Ring>(between, waiting, count))
+        .side(round_trip_side::<Iceoryx>(between, waiting, count))
         .side(round_trip_side::<PublishSubscribe>(between, waiting, count))
         .side(processes_side(count))
         .target(Target::Calibrations(2.4))
@@ -120,7 +120,7 @@ fn one_by_one<T: Message + Element + Debug + ZeroCopySend>(
         .side(throughput_side::<T, ShaqMpmc>(between, CAPACITY, count / 4))
         .side(throughput_side::<T, Kanal>(between, CAPACITY, count / 4))
         .side(throughput_side::<T, Flume>(between, CAPACITY, count / 4))
-        .side(throughput_side::<T, iceoryx::Ring>(between, CAPACITY, count))
+        .side(throughput_side::<T, Iceoryx>(between, CAPACITY, count))
         .side(throughput_side::<T, PublishSubscribe>(between, CAPACITY, count / 4))
         .at("queue-size", "bytes a message", size_of::<T>() as f64);
     if let Some(times) = target {

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crossbeam_queue::ArrayQueue;
+use iceoryx2_bb_lock_free::spsc::queue::Queue;
 use method::{Outcome, Promise};
 
+use crate::CAPACITY;
 use crate::ends::{Kind, Message, Receiver, Sender, Spin, Waiting};
 
 macro_rules! ring {
@@ -70,8 +72,8 @@ macro_rules! ring {
 #[derive(Debug)]
 pub struct End<Q>(pub Q);
 
-/// What shaq says of a killed process.
-const SHAQ_SPSC: Promise = Promise::keeps("a prefix of what was sent; nobody is told of a death");
+/// What shaq's ring and iceoryx2's keep when a process is killed.
+const PREFIX: Promise = Promise::keeps("a prefix of what was sent; nobody is told of a death");
 const SHAQ_MPMC: Promise = Promise::may_lose("a death inside a reservation wedges the queue");
 
 /// The sending end of `ArrayQueue`: both ends are the same type, and must not be.
@@ -84,6 +86,18 @@ pub struct Popping<T>(Arc<ArrayQueue<T>>);
 fn array_queue<T>(capacity: usize) -> Outcome<(Pushing<T>, Popping<T>)> {
     let queue = Arc::new(ArrayQueue::new(capacity));
     Ok((Pushing(queue.clone()), Popping(queue)))
+}
+
+/// The sending end of iceoryx2's queue, whose room is part of its type: always [`CAPACITY`].
+#[derive(Debug)]
+pub struct IceoryxPushing<T: Copy>(Arc<Queue<T, CAPACITY>>);
+/// The receiving end of it.
+#[derive(Debug)]
+pub struct IceoryxPopping<T: Copy>(Arc<Queue<T, CAPACITY>>);
+
+fn iceoryx<T: Copy>() -> (IceoryxPushing<T>, IceoryxPopping<T>) {
+    let queue = Arc::new(Queue::new());
+    (IceoryxPushing(queue.clone()), IceoryxPopping(queue))
 }
 
 fn failed(error: impl std::fmt::Debug) -> Box<dyn std::error::Error + Send + Sync> {
@@ -115,7 +129,7 @@ ring!(
 ring!(
     ShaqSpsc,
     "shaq spsc 4.0.0",
-    SHAQ_SPSC,
+    PREFIX,
     shaq::spsc::Producer<T>,
     shaq::spsc::Consumer<T>,
     |capacity| shaq::spsc::pair(capacity).map_err(failed),
@@ -131,4 +145,21 @@ ring!(
     |capacity| shaq::mpmc::pair(capacity).map_err(failed),
     |end: &mut shaq::mpmc::Producer<T>, message| end.try_write(message),
     |end: &mut shaq::mpmc::Consumer<T>| end.try_read()
+);
+ring!(
+    Iceoryx,
+    "iceoryx2's spsc queue 0.10.0",
+    PREFIX,
+    IceoryxPushing<T>,
+    IceoryxPopping<T>,
+    |_capacity| Outcome::Ok(iceoryx()),
+    |end: &mut IceoryxPushing<T>, message| {
+        // SAFETY: the only sending end of this queue, borrowed alone.
+        let pushed = unsafe { end.0.push(&message) };
+        pushed.then_some(()).ok_or(message)
+    },
+    |end: &mut IceoryxPopping<T>| {
+        // SAFETY: the only receiving end of this queue, borrowed alone.
+        unsafe { end.0.pop() }
+    }
 );
