@@ -167,6 +167,15 @@ impl Tiny {
         Tiny::with(1, 1)
     }
 
+    /// One whose cell holds a block with a seven in it.
+    fn with_message() -> Rc<Tiny> {
+        let tiny = Tiny::new();
+        let held = tiny.allocate();
+        tiny.write(7);
+        assert!(tiny.publish(0, held));
+        tiny
+    }
+
     fn with_spans(spans: u64) -> Rc<Tiny> {
         Tiny::with(spans, 1)
     }
@@ -248,6 +257,17 @@ impl Tiny {
 
     fn load(&self, word: usize) -> u64 {
         self.words[word].load(Ordering::Relaxed)
+    }
+
+    /// The block is free once its owner, who uses it again, or whoever takes that message has freed it.
+    fn ends_whole(&self, again: Option<steps::Held>) {
+        if let Some(held) = again {
+            self.free_local(held);
+        } else if let Some(held) = self.take(0) {
+            assert_eq!(self.read(), 7);
+            self.free_local(held);
+        }
+        assert!(!self.in_use());
     }
 
     fn in_use(&self) -> bool {

@@ -52,10 +52,7 @@ pub(super) fn a_dead_publisher_has_published_or_not() -> Result<Report, Error> {
 pub(super) fn a_dead_taker_has_taken_or_not_and_the_owner_goes_on_meanwhile()
 -> Result<Report, Error> {
     check(1, |world| {
-        let tiny = Tiny::new();
-        let held = tiny.allocate();
-        tiny.write(7);
-        assert!(tiny.publish(0, held));
+        let tiny = Tiny::with_message();
         let dead = Dead::of(world, &[("taker", 1)], 0);
         let theirs = Rc::clone(&tiny);
         let taker = world.victim("taker", move || {
@@ -73,26 +70,14 @@ pub(super) fn a_dead_taker_has_taken_or_not_and_the_owner_goes_on_meanwhile()
             assert_eq!(dead.recover(&tiny), 1);
         }
         tiny.settles();
-        match again {
-            Some(held) => tiny.free_local(held),
-            None => {
-                if let Some(held) = tiny.take(0) {
-                    assert_eq!(tiny.read(), 7);
-                    tiny.free_local(held);
-                }
-            }
-        }
-        assert!(!tiny.in_use());
+        tiny.ends_whole(again);
     })
 }
 
 pub(super) fn a_dead_lessee_has_acknowledged_or_not_and_the_owner_goes_on_meanwhile()
 -> Result<Report, Error> {
     check(1, |world| {
-        let tiny = Tiny::new();
-        let held = tiny.allocate();
-        tiny.write(7);
-        assert!(tiny.publish(0, held));
+        let tiny = Tiny::with_message();
         let dead = Dead::of(world, &[("lessee", 1)], 0);
         let theirs = Rc::clone(&tiny);
         let lessee = world.victim("lessee", move || {
@@ -114,13 +99,7 @@ pub(super) fn a_dead_lessee_has_acknowledged_or_not_and_the_owner_goes_on_meanwh
             proof.recover(&tiny);
         }
         tiny.settles();
-        if let Some(held) = again {
-            tiny.free_local(held);
-        } else if let Some(held) = tiny.take(0) {
-            assert_eq!(tiny.read(), 7);
-            tiny.free_local(held);
-        }
-        assert!(!tiny.in_use());
+        tiny.ends_whole(again);
     })
 }
 

@@ -131,10 +131,7 @@ pub(super) fn a_lease_in_a_span_that_is_used_anew_is_over() -> Result<Report, Er
 pub(super) fn the_next_sees_what_is_in_a_block_that_a_dead_lessee_gave_back()
 -> Result<Report, Error> {
     check(1, |world| {
-        let tiny = Tiny::new();
-        let held = tiny.allocate();
-        tiny.write(7);
-        assert!(tiny.publish(0, held));
+        let tiny = Tiny::with_message();
         let dead = Dead::of(world, &[("lessee", 1)], 2);
         let theirs = Rc::clone(&tiny);
         let lessee = world.victim("lessee", move || {
